@@ -1,0 +1,195 @@
+//! Capturing one shard: snapshot → reader thread → have-checks → encoders → put stream → commit.
+//!
+//! Every stage is a bounded queue away from the next, and all plain bytes in memory pass one gate, so
+//! that memory does not depend on the size of the collection. A capture whose connection breaks goes on
+//! over the next one: stored snapshots are read again from their beginning, and the have-checks keep
+//! what has arrived from being sent twice. It does not delete the snapshot: that is a cleanup, which
+//! survives a crash.
+
+use crate::failure::{Failed, chain};
+use crate::job::{Attempts, Halt, Job};
+use crate::order::{CaptureOrder, Method};
+use crate::outcome::CaptureReport;
+use futures::TryFutureExt as _;
+use futures::future::try_join_all;
+use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
+use holdfast_service::failure::Code;
+use holdfast_types::{ServerVersion, Timestamp};
+use reader::{Gate, ReadShard};
+use session::IngestSession;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+
+mod cold_file;
+mod observe;
+mod reader;
+mod send;
+mod session;
+mod stored;
+mod stream;
+
+/// Chunks waiting for an encoder. Their bytes are bounded by the gate.
+const MISSING_QUEUE: usize = 64;
+/// Chunks waiting for the window.
+const ENCODED_QUEUE: usize = 4;
+
+/// What one way of capture yields beside the files.
+#[derive(Clone, Debug)]
+struct Taken {
+    method: Method,
+    server_version: ServerVersion,
+    captured: Timestamp,
+    snapshot_ms: u64,
+    collection: CollectionEntry,
+}
+
+/// Captures the shard and commits it.
+///
+/// # Errors
+/// Why it failed; what it left on Qdrant stands in the journal.
+pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
+    let began = Instant::now();
+    let mut attempts = Attempts::new(job.site.config.limits.retry_for);
+    loop {
+        let link = attempts.link(job).await?;
+        let tried = IngestSession::open(&link, &job.id)
+            .and_then(|session| {
+                attempts.accepted();
+                attempt(job, order, session)
+            })
+            .await;
+        match tried {
+            Ok((taken, logical_bytes)) => {
+                return Ok(CaptureReport {
+                    logical_bytes,
+                    sent_bytes: job.meter.sent(),
+                    elapsed_ms: millis(began.elapsed()),
+                    snapshot_ms: taken.snapshot_ms,
+                    method: taken.method,
+                });
+            }
+            Err(Halt::Broken(failed)) => attempts.pause(failed).await?,
+            Err(Halt::Failed(failed)) => return Err(failed),
+            Err(Halt::Stopped) => {
+                return Err(Failed::new(
+                    Code::Internal,
+                    "a stage ended without an error",
+                ));
+            }
+        }
+    }
+}
+
+async fn attempt(
+    job: &Job,
+    order: &CaptureOrder,
+    session: IngestSession,
+) -> Result<(Taken, u64), Halt> {
+    let (taken, shard) = match choose(job, order.method) {
+        Method::Stored => stored::capture(job, order, &session).await?,
+        Method::Stream | Method::Auto => stream::capture(job, order, &session).await?,
+    };
+    commit(job, order, &session, &taken, shard)
+        .await
+        .map(|bytes| (taken, bytes))
+}
+
+/// A shared snapshots directory makes the stored way the quickest; else the stream needs no disk.
+fn choose(job: &Job, asked: Method) -> Method {
+    match asked {
+        Method::Stored => Method::Stored,
+        Method::Stream => Method::Stream,
+        Method::Auto => match &job.site.config.qdrant.snapshots_dir {
+            Some(dir) if dir.is_dir() => Method::Stored,
+            Some(_) | None => Method::Stream,
+        },
+    }
+}
+
+/// Runs the stages over one snapshot. Chunks that the repository lacks have arrived when it returns.
+async fn deliver(
+    job: &Job,
+    session: &IngestSession,
+    source: impl Read + Send + 'static,
+) -> Result<ReadShard, Halt> {
+    let (batches, batches_rx) = mpsc::channel(1);
+    let (missing, missing_rx) = mpsc::channel(MISSING_QUEUE);
+    let (encoded, encoded_rx) = mpsc::channel(ENCODED_QUEUE);
+    let missing_rx = Arc::new(Mutex::new(missing_rx));
+    let (key, meter) = (session.key().clone(), Arc::clone(&job.meter));
+    let runtime = tokio::runtime::Handle::current();
+    let reading = tokio::task::spawn_blocking(move || {
+        reader::read(source, &key, Gate::new(), batches, meter, runtime)
+    });
+    let encoders = (0..job.site.config.limits.encode_threads).map(|_| {
+        let (missing_rx, encoded) = (Arc::clone(&missing_rx), encoded.clone());
+        joined(tokio::task::spawn_blocking(move || {
+            send::encode(&missing_rx, &encoded)
+        }))
+    });
+    let encoding = try_join_all(encoders.collect::<Vec<_>>());
+    drop((encoded, missing_rx));
+    let (shard, (), _, ()) = tokio::try_join!(
+        joined(reading),
+        send::check(session, batches_rx, missing),
+        encoding,
+        send::put(session, encoded_rx, Arc::clone(&job.meter)),
+    )?;
+    Ok(shard)
+}
+
+async fn joined<T>(task: tokio::task::JoinHandle<Result<T, Halt>>) -> Result<T, Halt> {
+    task.await.map_err(|error| Halt::crashed(&error))?
+}
+
+async fn commit(
+    job: &Job,
+    order: &CaptureOrder,
+    session: &IngestSession,
+    taken: &Taken,
+    shard: ReadShard,
+) -> Result<u64, Halt> {
+    job.meter.stage("committing");
+    let ReadShard { contents, recipe } = shard;
+    let logical_bytes = recipe.logical_bytes();
+    let files = u32::try_from(recipe.files.len()).unwrap_or(u32::MAX);
+    let encoded = encode_recipe(recipe)?;
+    let hash = ShardRecipe::hash(&encoded);
+    let entry = ShardEntry {
+        shard_id: order.shard,
+        node: job.site.config.node.clone(),
+        server_version: taken.server_version.clone(),
+        method: taken.method.as_str().to_owned(),
+        captured_at: taken.captured,
+        next_operation: contents.next_operation,
+        clocks: contents.clocks,
+        replica_state: Some(contents.replica_state),
+        // the coordinator stores the recipe and names its chunks
+        recipe: Vec::new(),
+        recipe_len: encoded.len() as u64,
+        recipe_hash: hex(&hash),
+        files,
+        logical_bytes,
+    };
+    session
+        .commit(&entry, &taken.collection, encoded, hash)
+        .await?;
+    Ok(logical_bytes)
+}
+
+fn encode_recipe(recipe: ShardRecipe) -> Result<Vec<u8>, Failed> {
+    recipe
+        .encode()
+        .map_err(|error| Failed::new(Code::QdrantError, chain(&error)))
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,196 @@
+//! The command line of `holdfast-agent`: parse, build, run, and end with a documented exit code.
+
+use crate::agent::Agent;
+use crate::config::{self, AgentConfig, AgentConfigError, DEFAULT_CONFIG};
+use crate::failure::chain;
+use clap::{Parser, Subcommand};
+use holdfast_service::config::Strictness;
+use holdfast_service::exit::ExitCode;
+use holdfast_service::health;
+use holdfast_service::logging;
+use holdfast_service::shutdown::{Shutdown, StopReason};
+use std::error::Error;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The agent beside one Qdrant node: captures and restores its collections for a Holdfast coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-agent", version, about, after_help = EXAMPLES)]
+struct Args {
+    /// The configuration file.
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "HOLDFAST_AGENT_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/holdfast/agent.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "Examples:
+  holdfast-agent config default > agent.toml
+  holdfast-agent --config agent.toml config check
+  holdfast-agent --config agent.toml
+  holdfast-agent --config agent.toml healthcheck
+
+Exit codes: 0 done, 2 usage, 3 configuration, 4 certificate, 6 Qdrant, 8 storage, 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until stopped (the default).
+    Run,
+    /// Ask the running agent whether it is ready; for container health checks.
+    Healthcheck,
+    /// The configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check the file, the paths in it included; unknown keys are errors.
+    Check,
+    /// Print a configuration with every key, its default and its meaning.
+    Default,
+}
+
+/// What `main` does.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    holdfast_certs::install_crypto_provider();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // help and version are no errors; the text goes where clap wants it
+            let _ = error.print();
+            let code = if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Ok
+            };
+            return code.into();
+        }
+    };
+    let result = match args.command.unwrap_or(Command::Run) {
+        Command::Run => run(&args.config),
+        Command::Healthcheck => healthcheck(&args.config),
+        Command::Config(ConfigCommand::Check) => check(&args.config),
+        Command::Config(ConfigCommand::Default) => say(DEFAULT_CONFIG),
+    };
+    match result {
+        Ok(code) => code.into(),
+        Err(ending) => {
+            let _ = writeln!(std::io::stderr(), "holdfast-agent: {}", ending.message);
+            ending.code.into()
+        }
+    }
+}
+
+struct Ending {
+    code: ExitCode,
+    message: String,
+}
+
+impl Ending {
+    fn new(code: ExitCode, error: &dyn Error) -> Self {
+        Self {
+            code,
+            message: chain(error),
+        }
+    }
+}
+
+impl From<AgentConfigError> for Ending {
+    fn from(error: AgentConfigError) -> Self {
+        Self::new(ExitCode::Config, &error)
+    }
+}
+
+fn run(path: &Path) -> Result<ExitCode, Ending> {
+    let (config, unknown) = config::load(path, Strictness::Lenient)?;
+    logging::init(config.log.format, &config.log.filter)
+        .map_err(|error| Ending::new(ExitCode::Config, &error))?;
+    for key in unknown {
+        tracing::warn!(file = %path.display(), "{key}");
+    }
+    on_runtime(serve(config))
+}
+
+async fn serve(config: AgentConfig) -> Result<ExitCode, Ending> {
+    let shutdown = Shutdown::new();
+    shutdown
+        .listen_for_signals()
+        .map_err(|error| Ending::new(ExitCode::Internal, &error))?;
+    tracing::info!(
+        node = %config.node,
+        cluster = %config.cluster,
+        coordinator = %config.coordinator,
+        qdrant = %config.qdrant.url,
+        version = env!("CARGO_PKG_VERSION"),
+        "holdfast-agent starts"
+    );
+    let ended = |error: crate::AgentError| Ending::new(error.exit_code(), &error);
+    let agent = Agent::prepare(config).await.map_err(ended)?;
+    Box::pin(agent.run(shutdown.clone())).await.map_err(ended)?;
+    tracing::info!("stopped");
+    Ok(shutdown
+        .reason()
+        .map_or(ExitCode::Ok, StopReason::exit_code))
+}
+
+fn healthcheck(path: &Path) -> Result<ExitCode, Ending> {
+    let (config, _) = config::load(path, Strictness::Lenient)?;
+    let Some(addr) = config.health_listen else {
+        return Err(Ending {
+            code: ExitCode::Config,
+            message: "health_listen is not configured".to_owned(),
+        });
+    };
+    on_runtime(async move {
+        health::probe(addr)
+            .await
+            .map(|()| ExitCode::Ok)
+            .map_err(|error| Ending::new(ExitCode::Internal, &error))
+    })
+}
+
+fn check(path: &Path) -> Result<ExitCode, Ending> {
+    let (config, _) = config::load(path, Strictness::Strict)?;
+    config.check_paths()?;
+    say(&format!("{} is valid\n", path.display()))
+}
+
+fn say(text: &str) -> Result<ExitCode, Ending> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map(|()| ExitCode::Ok)
+        .map_err(|error| Ending::new(ExitCode::Internal, &error))
+}
+
+fn on_runtime(task: impl Future<Output = Result<ExitCode, Ending>>) -> Result<ExitCode, Ending> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Its own work is small; the heavy stages have threads of their own.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Ending::new(ExitCode::Internal, &error))?;
+    let result = runtime.block_on(task);
+    // A blocking reader may wait for a disk; the process must not.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,272 @@
+//! The agent's configuration: TOML as written, then checked values that the rest may trust.
+//!
+//! It reads no secret: key files are read by whoever uses them, when they are used.
+
+use holdfast_certs::TlsPaths;
+use holdfast_service::config::{self, Strictness, UnknownKey};
+use holdfast_service::logging::{self, LogConfig, LoggingError};
+use holdfast_types::{ByteCount, ClusterName, NodeId, ParseNameError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+mod raw;
+
+use raw::RawConfig;
+
+/// The documented default configuration, as `holdfast-agent config default` prints it.
+pub const DEFAULT_CONFIG: &str = include_str!("config/default.toml");
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// This node's name; must be the one in the certificate.
+    pub node: NodeId,
+    /// The cluster it belongs to.
+    pub cluster: ClusterName,
+    /// Directory of journal and spool.
+    pub state_dir: PathBuf,
+    /// Where `/livez` and `/readyz` answer; nowhere if absent.
+    pub health_listen: Option<SocketAddr>,
+    /// `https://host:port` of the coordinator.
+    pub coordinator: Url,
+    /// The agent's identity.
+    pub tls: TlsPaths,
+    /// The node beside which it runs.
+    pub qdrant: QdrantSection,
+    /// Most bytes of a snapshot stream that wait on disk.
+    pub spool_limit: ByteCount,
+    /// Bounds of effort.
+    pub limits: Limits,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// How Qdrant is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QdrantSection {
+    /// Base URL of its REST interface.
+    pub url: Url,
+    /// File with the API key, if it asks for one.
+    pub api_key_file: Option<PathBuf>,
+    /// Qdrant's snapshots directory, if this machine or container sees it.
+    pub snapshots_dir: Option<PathBuf>,
+    /// Qdrant's storage directory, if this machine or container sees it.
+    pub storage_dir: Option<PathBuf>,
+}
+
+/// Bounds of effort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Threads that compress.
+    pub encode_threads: usize,
+    /// How long a command goes on trying to reach the coordinator.
+    pub retry_for: Duration,
+    /// How long Qdrant may take to make a stored snapshot or to take an upload in.
+    pub qdrant_bulk_timeout: Duration,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentConfigError {
+    /// The file can't be read or is not TOML of this form.
+    #[error(transparent)]
+    File(#[from] config::ConfigError),
+    /// A name breaks its rule.
+    #[error("{key} is not valid")]
+    Name {
+        /// The key.
+        key: &'static str,
+        /// The rule.
+        #[source]
+        source: ParseNameError,
+    },
+    /// A URL can't be parsed.
+    #[error("{key} is not a URL")]
+    Url {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: url::ParseError,
+    },
+    /// A value makes no sense.
+    #[error("{key} {rule}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// A path that must exist does not, or can't be read.
+    #[error("{key}: can't read {}", path.display())]
+    Path {
+        /// The key.
+        key: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log filter can't be parsed.
+    #[error("log.filter is not valid")]
+    Log(#[source] LoggingError),
+}
+
+/// Reads the file at `path`. Returns the unknown keys it has, unless `strictness` makes them an error.
+///
+/// # Errors
+/// [`AgentConfigError`].
+pub fn load(
+    path: &Path,
+    strictness: Strictness,
+) -> Result<(AgentConfig, Vec<UnknownKey>), AgentConfigError> {
+    let loaded = config::load::<RawConfig>(path, strictness)?;
+    Ok((check(loaded.value)?, loaded.unknown_keys))
+}
+
+impl AgentConfig {
+    /// Looks whether the configured files are there and readable.
+    ///
+    /// # Errors
+    /// [`AgentConfigError::Path`], for the first that is not.
+    pub fn check_paths(&self) -> Result<(), AgentConfigError> {
+        let files = [
+            ("tls.cert", Some(&self.tls.cert)),
+            ("tls.key", Some(&self.tls.key)),
+            ("tls.ca", Some(&self.tls.ca)),
+            ("qdrant.api_key_file", self.qdrant.api_key_file.as_ref()),
+        ];
+        let dirs = [
+            ("qdrant.snapshots_dir", self.qdrant.snapshots_dir.as_ref()),
+            ("qdrant.storage_dir", self.qdrant.storage_dir.as_ref()),
+        ];
+        for (key, path) in files {
+            check_path(key, path, |path| std::fs::File::open(path).map(drop))?;
+        }
+        for (key, path) in dirs {
+            check_path(key, path, |path| std::fs::read_dir(path).map(drop))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_path(
+    key: &'static str,
+    path: Option<&PathBuf>,
+    look: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), AgentConfigError> {
+    let Some(path) = path else { return Ok(()) };
+    look(path).map_err(|source| AgentConfigError::Path {
+        key,
+        path: path.clone(),
+        source,
+    })
+}
+
+fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
+    let RawConfig {
+        node,
+        cluster,
+        state_dir,
+        health_listen,
+        coordinator,
+        tls,
+        qdrant,
+        spool,
+        limits,
+        log,
+    } = raw;
+    logging::check_filter(&log.filter).map_err(AgentConfigError::Log)?;
+    Ok(AgentConfig {
+        node: node.parse().map_err(|source| AgentConfigError::Name {
+            key: "node",
+            source,
+        })?,
+        cluster: cluster.parse().map_err(|source| AgentConfigError::Name {
+            key: "cluster",
+            source,
+        })?,
+        state_dir,
+        health_listen,
+        coordinator: coordinator_url(&coordinator.endpoint)?,
+        tls,
+        qdrant: QdrantSection {
+            url: qdrant_url(&qdrant.url)?,
+            api_key_file: qdrant.api_key_file,
+            snapshots_dir: qdrant.snapshots_dir,
+            storage_dir: qdrant.storage_dir,
+        },
+        spool_limit: ByteCount::mib(bounded("spool.max_mib", spool.max_mib, 16, 1 << 24)?),
+        limits: check_limits(&limits)?,
+        log,
+    })
+}
+
+fn check_limits(raw: &raw::RawLimits) -> Result<Limits, AgentConfigError> {
+    let threads = bounded("limits.encode_threads", raw.encode_threads, 0, 16)?;
+    let threads = match usize::try_from(threads).unwrap_or(0) {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
+        n => n,
+    };
+    let retry = bounded("limits.retry_secs", raw.retry_secs, 1, 86_400)?;
+    let bulk = bounded(
+        "limits.qdrant_bulk_timeout_secs",
+        raw.qdrant_bulk_timeout_secs,
+        10,
+        86_400,
+    )?;
+    Ok(Limits {
+        encode_threads: threads,
+        retry_for: Duration::from_secs(retry),
+        qdrant_bulk_timeout: Duration::from_secs(bulk),
+    })
+}
+
+fn bounded(key: &'static str, value: u64, min: u64, max: u64) -> Result<u64, AgentConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    let rule = match key {
+        "spool.max_mib" => "must be from 16 to 16777216",
+        "limits.encode_threads" => "must be from 0 (as many as there are cores, at most 4) to 16",
+        "limits.retry_secs" => "must be from 1 to 86400",
+        _ => "must be from 10 to 86400",
+    };
+    Err(AgentConfigError::Value { key, rule })
+}
+
+fn coordinator_url(text: &str) -> Result<Url, AgentConfigError> {
+    let key = "coordinator.endpoint";
+    let url = Url::parse(text).map_err(|source| AgentConfigError::Url { key, source })?;
+    if url.scheme() != "https" || url.host_str().is_none() || url.port().is_none() {
+        return Err(AgentConfigError::Value {
+            key,
+            rule: "must have the form https://host:port; there is no unencrypted way",
+        });
+    }
+    Ok(url)
+}
+
+fn qdrant_url(text: &str) -> Result<Url, AgentConfigError> {
+    let key = "qdrant.url";
+    let url = Url::parse(text).map_err(|source| AgentConfigError::Url { key, source })?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(AgentConfigError::Value {
+            key,
+            rule: "must have the form http://host:port or https://host:port, of Qdrant's REST port (6333 by default)",
+        });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(AgentConfigError::Value {
+            key,
+            rule: "must not hold a user name or password: Qdrant knows API keys only, see qdrant.api_key_file",
+        });
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! The configuration as it stands in the file; checked by the module above.
+
+use holdfast_certs::TlsPaths;
+use holdfast_service::logging::LogConfig;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawConfig {
+    pub(super) node: String,
+    pub(super) cluster: String,
+    pub(super) state_dir: PathBuf,
+    pub(super) health_listen: Option<SocketAddr>,
+    pub(super) coordinator: RawCoordinator,
+    pub(super) tls: TlsPaths,
+    pub(super) qdrant: RawQdrant,
+    #[serde(default)]
+    pub(super) spool: RawSpool,
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+    #[serde(default)]
+    pub(super) log: LogConfig,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawCoordinator {
+    pub(super) endpoint: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawQdrant {
+    pub(super) url: String,
+    pub(super) api_key_file: Option<PathBuf>,
+    pub(super) snapshots_dir: Option<PathBuf>,
+    pub(super) storage_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSpool {
+    pub(super) max_mib: u64,
+}
+
+impl Default for RawSpool {
+    fn default() -> Self {
+        Self { max_mib: 1024 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawLimits {
+    pub(super) encode_threads: u64,
+    pub(super) retry_secs: u64,
+    pub(super) qdrant_bulk_timeout_secs: u64,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            encode_threads: 0,
+            retry_secs: 900,
+            qdrant_bulk_timeout_secs: 3600,
+        }
+    }
+}

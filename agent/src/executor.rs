@@ -1,0 +1,129 @@
+//! Runs journalled commands one after another, oldest first, and cleans up after each.
+//!
+//! One at a time on purpose: a node makes one snapshot at a time, and memory is bounded for one. What a
+//! command of an earlier process left is simply the first thing found.
+
+use crate::commands::OpenCommand;
+use crate::failure::{Failed, chain};
+use crate::janitor;
+use crate::job::{Job, Site};
+use crate::order::Work;
+use crate::outcome::Outcome;
+use crate::running::{Current, Running};
+use crate::{capture, restore};
+use holdfast_service::failure::Code;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+/// Leftovers on Qdrant are tried again this often.
+const CLEAN_EVERY: Duration = Duration::from_secs(10);
+/// The journal is tried again this often when the disk refuses.
+const JOURNAL_RETRY: Duration = Duration::from_secs(2);
+
+/// Runs commands until `stop` is cancelled. A capture that runs then is ended as interrupted, and what it
+/// left is cleaned up, before this returns. A restore stays open, as after a crash, and goes on at the next
+/// start: ending it would mean to delete what it has restored.
+pub async fn run(site: Site, running: Running, stop: CancellationToken) {
+    janitor::clean(&site).await;
+    while !stop.is_cancelled() {
+        let next = site.journal.read(|table| table.open().first().cloned());
+        let Some(open) = next else {
+            wait(&site, &running, &stop).await;
+            continue;
+        };
+        let current = running.begin(&open.id, &stop);
+        let span = tracing::info_span!("command", id = %open.id);
+        let outcome = execute(&site, &open, &current, &stop)
+            .instrument(span)
+            .await;
+        if let Some(outcome) = outcome {
+            finish(&site, &open, outcome).await;
+            janitor::clean_after_command(&site).await;
+        }
+        running.end(&open.id);
+    }
+}
+
+async fn wait(site: &Site, running: &Running, stop: &CancellationToken) {
+    let leftovers = site.journal.read(|table| !table.cleanups().is_empty());
+    tokio::select! {
+        () = running.woken() => {}
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(CLEAN_EVERY), if leftovers => janitor::clean(site).await,
+    }
+}
+
+/// `None` if the command stays open.
+async fn execute(
+    site: &Site,
+    open: &OpenCommand,
+    current: &Current,
+    stop: &CancellationToken,
+) -> Option<Outcome> {
+    let job = Job {
+        site: site.clone(),
+        id: open.id.clone(),
+        meter: Arc::clone(&current.meter),
+    };
+    let work = async {
+        match &open.work {
+            Work::Capture(order) => {
+                tracing::info!(collection = %order.collection, shard = %order.shard, "capturing");
+                capture::run(&job, order).await.map(Outcome::Captured)
+            }
+            Work::Restore(order) => {
+                tracing::info!(collection = %order.target, point = %order.recovery_point, "restoring");
+                restore::run(&job, order).await.map(Outcome::Restored)
+            }
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        () = current.stop.cancelled() => {
+            if stop.is_cancelled() && matches!(open.work, Work::Restore(_)) {
+                tracing::info!("the restore goes on at the next start");
+                return None;
+            }
+            Err(stopped(stop.is_cancelled()))
+        }
+        result = Box::pin(work) => result,
+    };
+    Some(match result {
+        Ok(outcome) => {
+            tracing::info!("done");
+            outcome
+        }
+        Err(failed) => {
+            tracing::warn!(code = %failed.code, reason = %failed.message, "failed");
+            Outcome::Failed(failed)
+        }
+    })
+}
+
+fn stopped(by_signal: bool) -> Failed {
+    if by_signal {
+        Failed::new(
+            Code::Interrupted,
+            "the agent was stopped; start it and try again",
+        )
+    } else {
+        Failed::new(Code::Cancelled, "cancelled")
+    }
+}
+
+/// Writes the outcome. A disk that refuses is waited for: going on without would run the command twice.
+async fn finish(site: &Site, open: &OpenCommand, outcome: Outcome) {
+    loop {
+        let (id, outcome) = (open.id.clone(), outcome.clone());
+        let now = site.clock.now();
+        let written = site
+            .journal
+            .update(move |table| table.finish(&id, outcome, now))
+            .await;
+        let Err(error) = written else { return };
+        tracing::error!(reason = %chain(&error), "the journal can't be written; trying again");
+        tokio::time::sleep(JOURNAL_RETRY).await;
+    }
+}

@@ -1,0 +1,202 @@
+//! What a running command may use, and how its attempts end.
+
+use crate::commands::phase::Phase;
+use crate::config::AgentConfig;
+use crate::failure::{Failed, chain};
+use crate::grpc;
+use crate::journal::Journal;
+use crate::link::{Link, LinkWatch};
+use crate::order::CommandId;
+use crate::progress::Meter;
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use holdfast_qdrant::{QdrantClient, QdrantError};
+use holdfast_service::clock::Clock;
+use holdfast_service::failure::Code;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::Status;
+
+/// The surroundings of every command.
+#[derive(Clone)]
+pub struct Site {
+    /// The configuration.
+    pub config: Arc<AgentConfig>,
+    /// The journal.
+    pub journal: Journal,
+    /// The connection to the coordinator.
+    pub link: LinkWatch,
+    /// The local Qdrant.
+    pub qdrant: QdrantClient,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// One running command.
+#[derive(Clone)]
+pub struct Job {
+    /// Its surroundings.
+    pub site: Site,
+    /// Its id.
+    pub id: CommandId,
+    /// Its progress.
+    pub meter: Arc<Meter>,
+}
+
+/// Why an attempt, or a stage of one, ended early.
+#[derive(Debug)]
+pub enum Halt {
+    /// A neighbouring stage has gone; its own error is the one to report.
+    Stopped,
+    /// The connection broke: the next attempt goes on with what is there.
+    Broken(Failed),
+    /// The command has failed.
+    Failed(Failed),
+}
+
+impl From<Failed> for Halt {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+impl From<Status> for Halt {
+    fn from(status: Status) -> Self {
+        let failed = grpc::failed(&status);
+        if grpc::is_transient(&status) {
+            Self::Broken(failed)
+        } else {
+            Self::Failed(failed)
+        }
+    }
+}
+
+impl From<QdrantError> for Halt {
+    fn from(error: QdrantError) -> Self {
+        Self::Failed(qdrant_failed(&error))
+    }
+}
+
+/// An error of Qdrant as a failure to report.
+#[must_use]
+pub fn qdrant_failed(error: &QdrantError) -> Failed {
+    let code = error.code().parse().unwrap_or(Code::QdrantError);
+    Failed::from_error(code, error)
+}
+
+impl Job {
+    /// Records what the command is about to do, or has done. Returns when it is durable.
+    ///
+    /// # Errors
+    /// A failure if the journal can't be written: the command must then not go on.
+    pub async fn advance(&self, phase: Phase) -> Result<(), Failed> {
+        let id = self.id.clone();
+        self.site
+            .journal
+            .update(move |table| table.advance(&id, phase))
+            .await
+            .map_err(|error| Failed::new(Code::Internal, chain(&error)))
+    }
+
+    /// What the journal says of this command.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.site
+            .journal
+            .read(|table| table.find_open(&self.id).map(|open| open.phase.clone()))
+            .unwrap_or(Phase::Accepted)
+    }
+}
+
+impl Halt {
+    /// The failure of something that can't go on, for stages that are run in threads.
+    #[must_use]
+    pub fn crashed(error: &tokio::task::JoinError) -> Self {
+        Self::Failed(Failed::from_error(Code::Internal, error))
+    }
+}
+
+/// Attempts of one command: waits between them, and an end to patience.
+#[derive(Debug)]
+pub struct Attempts {
+    limit: Duration,
+    since: Instant,
+    left: u32,
+    backoff: ExponentialBackoff,
+}
+
+/// However long the coordinator answers in between, a command that breaks this often has failed.
+const MAX_ATTEMPTS: u32 = 30;
+
+impl Attempts {
+    /// Patience for `limit` without a connection.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since: Instant::now(),
+            left: MAX_ATTEMPTS,
+            backoff: builder().build(),
+        }
+    }
+
+    /// Waits for a connection to the coordinator.
+    ///
+    /// # Errors
+    /// When patience has ended.
+    pub async fn link(&mut self, job: &Job) -> Result<Link, Failed> {
+        job.meter.stage("waiting for the coordinator");
+        let left = self.limit.saturating_sub(self.since.elapsed());
+        job.site.link.get(left).await.ok_or_else(|| {
+            Failed::new(
+                Code::CoordinatorUnreachable,
+                format!(
+                    "no connection to the coordinator for {} s",
+                    self.limit.as_secs()
+                ),
+            )
+        })
+    }
+
+    /// The coordinator has taken the command up: patience starts anew.
+    pub fn accepted(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// The reason of the last break, when patience has ended.
+    pub async fn pause(&mut self, broken: Failed) -> Result<(), Failed> {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 || self.since.elapsed() >= self.limit {
+            return Err(broken);
+        }
+        tracing::info!(reason = %broken.message, "interrupted; trying again");
+        let pause = self.backoff.next().unwrap_or(Duration::from_secs(15));
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+fn builder() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .with_jitter()
+        .without_max_times()
+}
+
+impl std::fmt::Debug for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Site").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,37 @@
+//! The agent: runs beside one Qdrant node, obeys one coordinator, captures and restores.
+//!
+//! It dials out and listens for nothing but health checks. It holds no key that decrypts the repository,
+//! decides nothing about schedules or retention, and touches Qdrant only through its API and its snapshot
+//! files. Its memory does not grow with the size of a collection, but for 48 bytes a chunk of the
+//! recipe.
+//!
+//! [`Agent`] starts three tasks that meet in the [`journal`]: [`control`] takes commands in and reports,
+//! [`executor`] runs them one at a time ([`capture`], [`restore`]) and has the [`janitor`] clean up,
+//! [`observer`] looks at Qdrant for heartbeats and readiness.
+
+pub mod agent;
+pub mod capture;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod control;
+pub mod dial;
+pub mod executor;
+pub mod failure;
+mod flow;
+pub mod grpc;
+pub mod janitor;
+pub mod job;
+pub mod journal;
+pub mod link;
+pub mod observer;
+pub mod order;
+pub mod outcome;
+pub mod progress;
+pub mod restore;
+pub mod running;
+pub mod spool;
+pub mod window;
+
+pub use agent::{Agent, AgentError};
+pub use config::{AgentConfig, AgentConfigError};

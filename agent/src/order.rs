@@ -1,0 +1,293 @@
+//! Commands of the coordinator as domain values, parsed strictly once from the wire.
+//!
+//! Parsing decides nothing: whether an order is carried out is the command table's business.
+
+use holdfast_archive::CollectionEntry;
+use holdfast_proto::v1;
+use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What the agent is told to do, and by which leadership.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// Names the command for ever; the same id again is the same command.
+    pub id: CommandId,
+    /// The epoch of the coordinator that gives it.
+    pub epoch: Epoch,
+    /// The order itself.
+    pub order: Order,
+}
+
+/// The kinds of orders.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Work that is journalled, run one at a time, and answered with one outcome.
+    Work(Work),
+    /// Stop the named command.
+    Cancel(CommandId),
+}
+
+/// Journalled work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Work {
+    /// Capture one shard.
+    Capture(CaptureOrder),
+    /// Restore one collection.
+    Restore(Box<RestoreOrder>),
+}
+
+/// Capture one shard and deliver it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureOrder {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The shard within it.
+    pub shard: ShardId,
+    /// How to obtain the bytes.
+    pub method: Method,
+}
+
+/// Ways to obtain a shard's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Stored if the snapshots volume is shared, else streamed.
+    Auto,
+    /// A stored shard snapshot, read from the shared volume.
+    Stored,
+    /// A streamed shard snapshot.
+    Stream,
+}
+
+impl Method {
+    /// The wire's number for it.
+    #[must_use]
+    pub fn to_wire(self) -> v1::CaptureMethod {
+        match self {
+            Self::Auto => v1::CaptureMethod::Auto,
+            Self::Stored => v1::CaptureMethod::Stored,
+            Self::Stream => v1::CaptureMethod::Stream,
+        }
+    }
+
+    /// The name written into manifests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Stored => "stored",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// Bring one captured collection into the local Qdrant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreOrder {
+    /// Where it comes from.
+    pub recovery_point: RecoveryPointId,
+    /// The name it shall have.
+    pub target: CollectionName,
+    /// Whether an existing collection may be replaced.
+    pub overwrite: bool,
+    /// Whether to re-create its aliases.
+    pub with_aliases: bool,
+    /// The manifest's entry of the captured collection.
+    pub entry: CollectionEntry,
+}
+
+/// A command's name: 1 to 128 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CommandId(String);
+
+impl CommandId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CommandId {
+    type Err = OrderError;
+    fn from_str(text: &str) -> Result<Self, OrderError> {
+        if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(OrderError::Id(text.chars().take(150).collect()))
+        }
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CommandId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A command that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// Not a command id.
+    #[error("command id {0:?} is not valid: use 1 to 128 visible ASCII characters")]
+    Id(String),
+    /// A oneof or enum this agent does not know.
+    #[error("this agent does not know the command's {0}; is it older than the coordinator?")]
+    Unknown(&'static str),
+    /// A name breaks its rule.
+    #[error("a name in the command is not valid")]
+    Name(#[source] holdfast_types::ParseNameError),
+    /// The recovery point's id breaks its rule.
+    #[error("the recovery point in the command is not valid")]
+    Point(#[source] holdfast_types::ParsePointIdError),
+    /// The manifest entry can't be read.
+    #[error("the collection's manifest entry can't be read")]
+    Manifest(#[source] serde_json::Error),
+    /// The manifest entry is of another collection.
+    #[error("the manifest entry describes collection {entry}, the command says {source_name}")]
+    OtherCollection {
+        /// Name in the entry.
+        entry: String,
+        /// Name in the command.
+        source_name: String,
+    },
+}
+
+impl TryFrom<v1::Command> for Command {
+    type Error = OrderError;
+    fn try_from(wire: v1::Command) -> Result<Self, OrderError> {
+        use v1::command::Command as Kind;
+        let order = match wire.command.ok_or(OrderError::Unknown("kind"))? {
+            Kind::CaptureShard(capture) => Order::Work(Work::Capture(capture.try_into()?)),
+            Kind::RestoreCollection(restore) => {
+                Order::Work(Work::Restore(Box::new(restore.try_into()?)))
+            }
+            Kind::Cancel(cancel) => Order::Cancel(cancel.command_id.parse()?),
+        };
+        Ok(Self {
+            id: wire.command_id.parse()?,
+            epoch: Epoch(wire.epoch),
+            order,
+        })
+    }
+}
+
+impl TryFrom<v1::CaptureShard> for CaptureOrder {
+    type Error = OrderError;
+    fn try_from(wire: v1::CaptureShard) -> Result<Self, OrderError> {
+        let method = match wire.method() {
+            v1::CaptureMethod::Unspecified => return Err(OrderError::Unknown("capture method")),
+            v1::CaptureMethod::Auto => Method::Auto,
+            v1::CaptureMethod::Stored => Method::Stored,
+            v1::CaptureMethod::Stream => Method::Stream,
+        };
+        Ok(Self {
+            collection: wire.collection.parse().map_err(OrderError::Name)?,
+            shard: ShardId(wire.shard_id),
+            method,
+        })
+    }
+}
+
+impl TryFrom<v1::RestoreCollection> for RestoreOrder {
+    type Error = OrderError;
+    fn try_from(wire: v1::RestoreCollection) -> Result<Self, OrderError> {
+        let entry: CollectionEntry =
+            serde_json::from_str(&wire.collection_manifest_json).map_err(OrderError::Manifest)?;
+        if entry.name.as_str() != wire.source_collection {
+            return Err(OrderError::OtherCollection {
+                entry: entry.name.to_string(),
+                source_name: wire.source_collection,
+            });
+        }
+        Ok(Self {
+            recovery_point: wire.recovery_point.parse().map_err(OrderError::Point)?,
+            target: wire.target_collection.parse().map_err(OrderError::Name)?,
+            overwrite: wire.overwrite,
+            with_aliases: wire.with_aliases,
+            entry,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CaptureOrder, Command, CommandId, Method, Order, Work};
+    use holdfast_proto::v1;
+    use holdfast_types::{Epoch, ShardId};
+
+    fn wire(kind: Option<v1::command::Command>) -> v1::Command {
+        v1::Command {
+            command_id: "c-1".into(),
+            epoch: 7,
+            command: kind,
+        }
+    }
+
+    fn capture(method: i32, collection: &str) -> v1::command::Command {
+        v1::command::Command::CaptureShard(v1::CaptureShard {
+            collection: collection.into(),
+            shard_id: 3,
+            method,
+        })
+    }
+
+    #[test]
+    fn a_capture_is_understood() {
+        let command = Command::try_from(wire(Some(capture(1, "docs")))).unwrap();
+        assert_eq!(
+            command,
+            Command {
+                id: "c-1".parse().unwrap(),
+                epoch: Epoch(7),
+                order: Order::Work(Work::Capture(CaptureOrder {
+                    collection: "docs".parse().unwrap(),
+                    shard: ShardId(3),
+                    method: Method::Auto,
+                })),
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for bad in [
+            wire(None),
+            wire(Some(capture(0, "docs"))),
+            wire(Some(capture(99, "docs"))),
+            wire(Some(capture(1, "a/b"))),
+            wire(Some(v1::command::Command::Cancel(v1::Cancel {
+                command_id: String::new(),
+            }))),
+            wire(Some(v1::command::Command::RestoreCollection(
+                v1::RestoreCollection {
+                    collection_manifest_json: "{".into(),
+                    ..Default::default()
+                },
+            ))),
+        ] {
+            assert!(Command::try_from(bad.clone()).is_err(), "{bad:?}");
+        }
+        for bad in ["", "a b", "ä", &"x".repeat(129)] {
+            assert!(bad.parse::<CommandId>().is_err(), "{bad}");
+        }
+    }
+}

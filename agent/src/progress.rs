@@ -1,0 +1,55 @@
+//! How far the running command is: counters that its parts add to and the control stream samples.
+
+use holdfast_proto::v1;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Counters of one command. Values are for people: they are read without a common instant.
+#[derive(Debug, Default)]
+pub struct Meter {
+    stage: Mutex<&'static str>,
+    bytes_done: AtomicU64,
+    bytes_total: AtomicU64,
+    bytes_sent: AtomicU64,
+}
+
+impl Meter {
+    /// Names what is being done now.
+    pub fn stage(&self, stage: &'static str) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// Starts counting anew, as an attempt does; `total` is 0 while unknown.
+    pub fn restart(&self, total: u64) {
+        self.bytes_done.store(0, Ordering::Relaxed);
+        self.bytes_total.store(total, Ordering::Relaxed);
+    }
+
+    /// Bytes of collection data read or written.
+    pub fn add_done(&self, bytes: u64) {
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Encoded bytes sent to the coordinator.
+    pub fn add_sent(&self, bytes: u64) {
+        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Encoded bytes sent so far, over all attempts.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.bytes_sent.load(Ordering::Relaxed)
+    }
+
+    /// The wire's form.
+    #[must_use]
+    pub fn sample(&self) -> v1::Progress {
+        let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        v1::Progress {
+            stage: stage.to_owned(),
+            bytes_done: self.bytes_done.load(Ordering::Relaxed),
+            bytes_total: self.bytes_total.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Which role may call which method: one table, and the layer that applies it.
+//!
+//! The table is closed: a method that is not in it is refused to everybody, so that a new one can't be
+//! forgotten. Which objects a caller may touch within a method (an agent only its own node's commands)
+//! is the method's business.
+
+mod layer;
+
+use crate::identity::Role;
+pub use layer::{Authz, AuthzLayer};
+
+/// One row: a method's path as in HTTP/2, and the roles that may call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Such as `/holdfast.v1.Admin/Status`.
+    pub path: &'static str,
+    /// Never empty.
+    pub roles: &'static [Role],
+}
+
+/// What the table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Allowed,
+    /// The method needs one of these roles.
+    WrongRole(&'static [Role]),
+    /// There is no such method.
+    UnknownMethod,
+}
+
+const AGENT: &[Role] = &[Role::Agent];
+const OPERATOR: &[Role] = &[Role::Operator];
+const READER: &[Role] = &[Role::Operator, Role::Viewer];
+const ANYONE: &[Role] = &Role::ALL;
+
+/// Every method, and who may call it.
+pub const RULES: &[Rule] = &[
+    rule("/holdfast.v1.AgentControl/Connect", AGENT),
+    rule("/holdfast.v1.Ingest/OpenSession", AGENT),
+    rule("/holdfast.v1.Ingest/HaveChunks", AGENT),
+    rule("/holdfast.v1.Ingest/PutChunks", AGENT),
+    rule("/holdfast.v1.Ingest/CommitCapture", AGENT),
+    rule("/holdfast.v1.Restore/FetchRecipe", AGENT),
+    rule("/holdfast.v1.Restore/FetchChunks", AGENT),
+    rule("/holdfast.v1.Admin/Status", READER),
+    rule("/holdfast.v1.Admin/ListNodes", READER),
+    rule("/holdfast.v1.Admin/ListCollections", READER),
+    rule("/holdfast.v1.Admin/CreateBackup", OPERATOR),
+    rule("/holdfast.v1.Admin/ListBackups", READER),
+    rule("/holdfast.v1.Admin/ShowBackup", READER),
+    rule("/holdfast.v1.Admin/PlanRestore", READER),
+    rule("/holdfast.v1.Admin/RunRestore", OPERATOR),
+    rule("/holdfast.v1.Admin/CancelJob", OPERATOR),
+    rule("/grpc.health.v1.Health/Check", ANYONE),
+    rule("/grpc.health.v1.Health/Watch", ANYONE),
+    rule("/grpc.health.v1.Health/List", ANYONE),
+    rule(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        READER,
+    ),
+    rule(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        READER,
+    ),
+];
+
+const fn rule(path: &'static str, roles: &'static [Role]) -> Rule {
+    Rule { path, roles }
+}
+
+/// Whether `role` may call the method at `path`.
+#[must_use]
+pub fn allowed(role: Role, path: &str) -> Decision {
+    match RULES.iter().find(|rule| rule.path == path) {
+        Some(rule) if rule.roles.contains(&role) => Decision::Allowed,
+        Some(rule) => Decision::WrongRole(rule.roles),
+        None => Decision::UnknownMethod,
+    }
+}

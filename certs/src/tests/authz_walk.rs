@@ -1,0 +1,157 @@
+//! Every RPC of every service against every role: in the table, and over real connections.
+
+use super::support::{Log, World, call};
+use crate::Role;
+use crate::authz::{Decision, RULES, allowed};
+use prost::Message as _;
+use std::collections::{BTreeMap, BTreeSet};
+use tonic::Code;
+
+/// Agents carry data, operators act, viewers and operators look. Written apart from the table on purpose.
+const MATRIX: &str = "\
+/grpc.health.v1.Health/Check: agent coordinator operator viewer
+/grpc.health.v1.Health/List: agent coordinator operator viewer
+/grpc.health.v1.Health/Watch: agent coordinator operator viewer
+/grpc.reflection.v1.ServerReflection/ServerReflectionInfo: operator viewer
+/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo: operator viewer
+/holdfast.v1.Admin/CancelJob: operator
+/holdfast.v1.Admin/CreateBackup: operator
+/holdfast.v1.Admin/ListBackups: operator viewer
+/holdfast.v1.Admin/ListCollections: operator viewer
+/holdfast.v1.Admin/ListNodes: operator viewer
+/holdfast.v1.Admin/PlanRestore: operator viewer
+/holdfast.v1.Admin/RunRestore: operator
+/holdfast.v1.Admin/ShowBackup: operator viewer
+/holdfast.v1.Admin/Status: operator viewer
+/holdfast.v1.AgentControl/Connect: agent
+/holdfast.v1.Ingest/CommitCapture: agent
+/holdfast.v1.Ingest/HaveChunks: agent
+/holdfast.v1.Ingest/OpenSession: agent
+/holdfast.v1.Ingest/PutChunks: agent
+/holdfast.v1.Restore/FetchChunks: agent
+/holdfast.v1.Restore/FetchRecipe: agent
+";
+
+/// The paths of every RPC in the .proto files.
+fn rpcs() -> BTreeSet<String> {
+    let files =
+        prost_types::FileDescriptorSet::decode(holdfast_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let mut paths = BTreeSet::new();
+    for file in files.file {
+        for service in &file.service {
+            for method in &service.method {
+                let (package, service) = (file.package(), service.name());
+                paths.insert(format!("/{package}.{service}/{}", method.name()));
+            }
+        }
+    }
+    paths
+}
+
+#[test]
+fn every_rpc_has_a_row_and_every_row_an_rpc() {
+    let rpcs = rpcs();
+    assert!(rpcs.len() >= 16, "{rpcs:?}");
+    let rows: BTreeSet<&str> = RULES.iter().map(|rule| rule.path).collect();
+    assert_eq!(rows.len(), RULES.len(), "a path stands twice");
+    for rpc in &rpcs {
+        assert!(rows.contains(rpc.as_str()), "{rpc} has no row in the table");
+    }
+    for row in rows {
+        let ours = row.starts_with("/holdfast.");
+        assert!(!ours || rpcs.contains(row), "{row} is no RPC any more");
+    }
+}
+
+#[test]
+fn the_table_is_what_was_decided() {
+    let mut matrix: BTreeMap<&str, String> = BTreeMap::new();
+    for rule in RULES {
+        for role in Role::ALL {
+            if allowed(role, rule.path) == Decision::Allowed {
+                let roles = matrix.entry(rule.path).or_default();
+                roles.push(' ');
+                roles.push_str(role.as_str());
+            }
+        }
+    }
+    let lines = matrix
+        .iter()
+        .map(|(path, roles)| format!("{path}:{roles}\n"));
+    assert_eq!(lines.collect::<String>(), MATRIX);
+}
+
+#[test]
+fn what_is_not_in_the_table_is_refused() {
+    for path in [
+        "",
+        "/",
+        "/holdfast.v1.Admin",
+        "/holdfast.v1.Admin/",
+        "/holdfast.v1.Admin/status",
+        "/holdfast.v1.Admin/Status/",
+        "//holdfast.v1.Admin/Status",
+        "/holdfast.v1.Admin/Statu%73",
+        "/holdfast.v2.Admin/Status",
+    ] {
+        for role in Role::ALL {
+            assert_eq!(allowed(role, path), Decision::UnknownMethod, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_rpc_as_every_role_over_real_connections() {
+    let _log = Log::start();
+    let world = World::new();
+    let server = world.server().await;
+    for role in Role::ALL {
+        let tls = world.client(role.as_str(), "x1");
+        let channel = server.connect(&tls).await.unwrap();
+        for line in MATRIX.lines() {
+            let (path, roles) = line.split_once(": ").unwrap();
+            let may = roles.split(' ').any(|name| name == role.as_str());
+            let status = call(&channel, path).await;
+            // The test server implements nothing: this code means that the call came through.
+            let want = if may {
+                Code::Unimplemented
+            } else {
+                Code::PermissionDenied
+            };
+            assert_eq!(status.code(), want, "{role} {path}: {status}");
+        }
+        let status = call(&channel, "/holdfast.v1.Admin/Invented").await;
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_role_is_told_which_one_it_needs_and_logged_once() {
+    let log = Log::start();
+    let world = World::new();
+    let server = world.server().await;
+    let tls = world.client("viewer", "eve");
+    for _ in 0..3 {
+        let channel = server.connect(&tls).await.unwrap();
+        let status = call(&channel, "/holdfast.v1.Admin/RunRestore").await;
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(
+            status.message(),
+            "/holdfast.v1.Admin/RunRestore needs the role operator, but spiffe://demo/viewer/eve has the role viewer"
+        );
+    }
+    log.expect_one("needs the role operator").await;
+}
+
+#[tokio::test]
+async fn without_a_certificate_nothing_is_allowed() {
+    use tower::{Layer as _, Service as _};
+    let _log = Log::start();
+    let inner = tower::service_fn(|_request: http::Request<()>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new(()))
+    });
+    let mut service = crate::authz::AuthzLayer::new().layer(inner);
+    let request = http::Request::get("/holdfast.v1.Admin/Status").body(());
+    let answer = service.call(request.unwrap()).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "16");
+}

@@ -1,0 +1,175 @@
+//! A TLS configuration that is swapped as a whole. Readers never wait for a reload.
+
+use super::pair::{Pair, Usage};
+use super::{Reload, TlsError, TlsPaths};
+use crate::certificate::CertificateInfo;
+use crate::error_chain::chain;
+use crate::identity::Identity;
+use arc_swap::ArcSwap;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use std::fmt;
+use std::future::Future;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch as channel;
+
+/// Makes a configuration from a verified pair.
+type Build<C> = fn(&Pair) -> Result<C, TlsError>;
+
+pub(super) struct Reloading<C> {
+    paths: TlsPaths,
+    usage: Usage,
+    build: Build<C>,
+    current: ArcSwap<Current<C>>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    changes: channel::Sender<u64>,
+    /// What the files looked like before they were first read.
+    loaded_from: Signature,
+}
+
+pub(super) struct Current<C> {
+    pub(super) config: Arc<C>,
+    pub(super) identity: Identity,
+    pub(super) info: CertificateInfo,
+    ders: Vec<CertificateDer<'static>>,
+}
+
+/// Tells whether files were touched: modification time, size and inode of each.
+type Signature = [Option<(i64, i64, u64, u64)>; 3];
+
+impl<C> Reloading<C> {
+    pub(super) fn load(
+        paths: TlsPaths,
+        usage: Usage,
+        build: Build<C>,
+        now: UnixTime,
+    ) -> Result<Self, TlsError> {
+        let loaded_from = signature(&paths);
+        let pair = Pair::load(&paths, usage, now)?;
+        let current = Current::new(pair, build)?;
+        Ok(Self {
+            paths,
+            usage,
+            build,
+            current: ArcSwap::from_pointee(current),
+            reloading: Mutex::new(()),
+            changes: channel::Sender::new(0),
+            loaded_from,
+        })
+    }
+
+    pub(super) fn current(&self) -> Arc<Current<C>> {
+        self.current.load_full()
+    }
+
+    pub(super) fn changes(&self) -> channel::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn reload(&self) -> Result<Reload, TlsError> {
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pair = Pair::load(&self.paths, self.usage, UnixTime::now())?;
+        let old = self.current();
+        if pair.identity != old.identity {
+            return Err(TlsError::OtherIdentity {
+                cert: self.paths.cert.clone(),
+                old: Box::new(old.identity.clone()),
+                new: Box::new(pair.identity),
+            });
+        }
+        if pair.ders == old.ders {
+            return Ok(Reload::Unchanged);
+        }
+        self.current
+            .store(Arc::new(Current::new(pair, self.build)?));
+        self.changes.send_modify(|count| *count += 1);
+        Ok(Reload::Swapped)
+    }
+}
+
+impl<C> Current<C> {
+    fn new(pair: Pair, build: Build<C>) -> Result<Self, TlsError> {
+        let config = Arc::new(build(&pair)?);
+        Ok(Self {
+            config,
+            identity: pair.identity,
+            info: pair.info,
+            ders: pair.ders,
+        })
+    }
+}
+
+impl<C> fmt::Debug for Reloading<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloading")
+            .field("paths", &self.paths)
+            .field("identity", &self.current().identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reloads after files have changed and then stayed the same for one interval: certificate and key are
+/// two files, and between the two writes they don't match.
+pub(super) async fn watch<C: Send + Sync + 'static>(
+    tls: Arc<Reloading<C>>,
+    every: Duration,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let mut stop = pin!(stop);
+    let mut seen = tls.loaded_from;
+    let mut settled = true;
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            _ = ticks.tick() => {}
+        }
+        let looked_at = Arc::clone(&tls);
+        let task = move || {
+            let now = signature(&looked_at.paths);
+            let due = now == seen && !settled;
+            (now, due.then(|| looked_at.reload()))
+        };
+        let Ok((now, outcome)) = tokio::task::spawn_blocking(task).await else {
+            // Only when the runtime is shutting down: a reload doesn't panic.
+            return;
+        };
+        settled = now == seen;
+        seen = now;
+        if let Some(outcome) = outcome {
+            report(&tls, &outcome);
+        }
+    }
+}
+
+fn report<C>(tls: &Reloading<C>, outcome: &Result<Reload, TlsError>) {
+    match outcome {
+        Ok(Reload::Unchanged) => {}
+        Ok(Reload::Swapped) => {
+            let info = &tls.current().info;
+            tracing::info!(serial = info.serial, not_after = %info.not_after, "took over a renewed certificate");
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = chain(error),
+                "refused a renewed certificate; the old one stays in use"
+            );
+        }
+    }
+}
+
+fn signature(paths: &TlsPaths) -> Signature {
+    let of = |path: &Path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()))
+    };
+    [of(&paths.cert), of(&paths.key), of(&paths.ca)]
+}

@@ -1,0 +1,172 @@
+//! The command line: names, options, help texts and examples. Parsing only; nothing is carried out here.
+
+mod backup;
+mod certs;
+mod config;
+mod connection;
+mod demo;
+mod jobs;
+#[cfg(test)]
+mod reference;
+mod restore;
+
+pub(crate) use backup::{BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, Method};
+pub(crate) use certs::{CertsCommand, RoleArg};
+pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
+pub(crate) use connection::ConnectionArgs;
+pub(crate) use demo::{DemoArgs, ServerChoice};
+pub(crate) use jobs::JobsCommand;
+pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps a Qdrant deployment recoverable: backups, restores, and the proof that they work.
+#[derive(Debug, Parser)]
+#[command(
+    name = "holdfast",
+    version,
+    about,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Examples:
+  holdfast demo                              see the whole cycle on this machine, in about two minutes
+  holdfast status                            the coordinator and its repository at a glance
+  holdfast backup create                     back up every collection
+  holdfast restore run latest --collection products --as products_check
+
+Exit codes: 0 success, 2 usage, 3 configuration, 4 certificates, 5 coordinator unreachable, 6 Qdrant,
+7 repository, 8 storage full, 9 not found, 10 refused, 11 job failed, 12 proof failed, 13 not permitted,
+130 interrupted, 1 anything else. The full table is in docs/reference/exit-codes.md."
+)]
+pub(crate) struct Cli {
+    /// How results are printed on standard output.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text, help_heading = "Output")]
+    pub(crate) output: OutputFormat,
+
+    /// Print no progress on standard error (errors still are).
+    #[arg(long, short, global = true, help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Tables and sentences for people; may change between releases.
+    Text,
+    /// One JSON document with stable field names (docs/reference/json-output.md).
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a certificate authority, issue identities, look at certificates.
+    Certs {
+        #[command(subcommand)]
+        command: CertsCommand,
+    },
+    /// Show the coordinator, its repository, running jobs, and what needs attention.
+    #[command(after_help = "Examples:
+  holdfast status
+  holdfast status --output json | jq .warnings")]
+    Status(ReadArgs),
+    /// List the Qdrant nodes whose agents have reported.
+    #[command(after_help = "Examples:
+  holdfast nodes
+  holdfast nodes --output json | jq '.nodes[] | select(.connected | not)'")]
+    Nodes(ReadArgs),
+    /// List the collections of all connected nodes and their newest recovery points.
+    #[command(after_help = "Examples:
+  holdfast collections
+  holdfast collections --output json | jq '.collections[] | select(.newest_recovery_point == null)'")]
+    Collections(ReadArgs),
+    /// Create, list and show recovery points.
+    Backup {
+        #[command(flatten)]
+        connection: ConnectionArgs,
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
+    /// Plan or run a restore.
+    Restore {
+        #[command(flatten)]
+        connection: ConnectionArgs,
+        #[command(subcommand)]
+        command: RestoreCommand,
+    },
+    /// List and cancel the coordinator's jobs.
+    Jobs {
+        #[command(flatten)]
+        connection: ConnectionArgs,
+        #[command(subcommand)]
+        command: JobsCommand,
+    },
+    /// Check configuration files.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print a completion script for a shell.
+    #[command(after_help = "Examples:
+  holdfast completions bash > ~/.local/share/bash-completion/completions/holdfast
+  holdfast completions zsh > \"${fpath[1]}/_holdfast\"
+  holdfast completions fish > ~/.config/fish/completions/holdfast.fish")]
+    Completions {
+        /// The shell to print it for.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Show backup, loss, restore and proof on this machine, with real processes.
+    Demo(DemoArgs),
+}
+
+/// Arguments of the commands that only read.
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_with_arguments_shows_examples() {
+        fn walk(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            let examples = command
+                .get_after_help()
+                .is_some_and(|text| text.to_string().starts_with("Examples:"));
+            if !command.has_subcommands() && !examples {
+                missing.push(path.clone());
+            }
+            for sub in command.get_subcommands() {
+                walk(sub, &path, missing);
+            }
+        }
+        let mut missing = Vec::new();
+        walk(&Cli::command(), "", &mut missing);
+        assert_eq!(missing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn connection_options_are_taken_before_and_after_the_subcommand() {
+        for line in [
+            "holdfast backup --coordinator https://h:1 list",
+            "holdfast backup list --coordinator https://h:1",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The admin API of the coordinator, as the commands and the demo use it: one method a call, every
+//! refusal translated into a [`Failure`](crate::failure::Failure).
+
+mod connect;
+
+use crate::failure::{Action, Failure, Outcome, from_status};
+use holdfast_proto::v1;
+use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_service::failure::Code;
+use tonic::transport::Channel;
+use tonic::{Request, Streaming};
+
+pub(crate) use connect::{connect, explain};
+
+/// The id that stands for the newest recovery point.
+pub(crate) const LATEST: &str = "latest";
+
+/// A connection to the coordinator. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Coordinator {
+    admin: AdminClient<Channel>,
+    endpoint: String,
+}
+
+/// Events of a job.
+pub(crate) type Events = Streaming<v1::JobEvent>;
+
+fn unary<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(holdfast_proto::limits::UNARY_DEADLINE);
+    request
+}
+
+impl Coordinator {
+    /// The address that was connected to.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// `Admin.Status`.
+    pub(crate) async fn status(&mut self) -> Outcome<v1::StatusResponse> {
+        let answer = self.admin.status(unary(v1::StatusRequest {})).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.ListNodes`.
+    pub(crate) async fn nodes(&mut self) -> Outcome<v1::ListNodesResponse> {
+        let answer = self.admin.list_nodes(unary(v1::ListNodesRequest {})).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.ListCollections`.
+    pub(crate) async fn collections(&mut self) -> Outcome<v1::ListCollectionsResponse> {
+        let answer = self
+            .admin
+            .list_collections(unary(v1::ListCollectionsRequest {}))
+            .await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.ListBackups`; `limit` 0 means all, an empty `collection` any.
+    pub(crate) async fn backups(
+        &mut self,
+        limit: u32,
+        collection: &str,
+    ) -> Outcome<v1::ListBackupsResponse> {
+        let collection = collection.to_owned();
+        let request = unary(v1::ListBackupsRequest { limit, collection });
+        let answer = self.admin.list_backups(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.ShowBackup`.
+    pub(crate) async fn backup(
+        &mut self,
+        recovery_point: String,
+    ) -> Outcome<v1::ShowBackupResponse> {
+        let answer = self
+            .admin
+            .show_backup(unary(v1::ShowBackupRequest { recovery_point }))
+            .await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.CreateBackup`.
+    pub(crate) async fn create_backup(
+        &mut self,
+        request: v1::CreateBackupRequest,
+    ) -> Outcome<Events> {
+        let answer = self.admin.create_backup(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Backup, &s))
+    }
+
+    /// `Admin.PlanRestore`.
+    pub(crate) async fn plan_restore(
+        &mut self,
+        request: v1::RestoreRequest,
+    ) -> Outcome<v1::RestorePlan> {
+        let answer = self.admin.plan_restore(unary(request)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.RunRestore`.
+    pub(crate) async fn run_restore(&mut self, request: v1::RestoreRequest) -> Outcome<Events> {
+        let answer = self.admin.run_restore(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Restore, &s))
+    }
+
+    /// `Admin.CancelJob`.
+    pub(crate) async fn cancel(&mut self, job_id: String) -> Outcome<v1::CancelJobResponse> {
+        let answer = self
+            .admin
+            .cancel_job(unary(v1::CancelJobRequest { job_id }))
+            .await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Cancel, &s))
+    }
+
+    /// The id that `id` means: itself, or the newest recovery point that contains every one of
+    /// `collections`. Safety captures are passed over: `latest` given again after an overwrite must not
+    /// bring back what was overwritten.
+    pub(crate) async fn resolve(&mut self, id: &str, collections: &[String]) -> Outcome<String> {
+        if id != LATEST {
+            return match id.parse::<holdfast_types::RecoveryPointId>() {
+                Ok(id) => Ok(id.to_string()),
+                Err(error) => Err(Failure::new(Code::Usage, error.to_string())),
+            };
+        }
+        let collection = collections.first().map_or("", String::as_str);
+        let listed = self.backups(0, collection).await?;
+        // Newest first.
+        for backup in listed.backups {
+            let complete = collections
+                .iter()
+                .all(|name| backup.collections.contains(name));
+            if complete && !self.is_safety_capture(&backup.recovery_point).await? {
+                return Ok(backup.recovery_point);
+            }
+        }
+        let any = !self.backups(1, "").await?.backups.is_empty();
+        Err(none_yet(collections, any))
+    }
+
+    /// Whether the point was taken only because a restore was about to replace something.
+    async fn is_safety_capture(&mut self, recovery_point: &str) -> Outcome<bool> {
+        let shown = self.backup(recovery_point.to_owned()).await?;
+        let manifest: serde_json::Value =
+            serde_json::from_str(&shown.manifest_json).map_err(|error| {
+                Failure::new(Code::Internal, "the manifest can't be read").caused_by(&error)
+            })?;
+        Ok(!manifest["safety_for"].is_null())
+    }
+}
+
+/// `any`: there are recovery points, but none with all these collections.
+fn none_yet(collections: &[String], any: bool) -> Failure {
+    let nothing = "nothing: this command only reads";
+    if any {
+        let names = collections.join(" and ");
+        return Failure::new(
+            Code::CollectionNotFound,
+            format!("no recovery point contains {names}"),
+        )
+        .risking(nothing)
+        .todo("see which contain what: holdfast backup list");
+    }
+    Failure::new(Code::PointNotFound, "there is no recovery point yet")
+        .risking(nothing)
+        .todo("make one: holdfast backup create")
+}

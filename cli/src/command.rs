@@ -1,0 +1,60 @@
+//! One module for each command: it asks, and shows the answer.
+
+pub(crate) mod backup;
+mod certs;
+mod config;
+mod jobs;
+mod read;
+pub(crate) mod restore;
+
+use crate::args::{Cli, Command, ConnectionArgs};
+use crate::client::{Coordinator, connect};
+use crate::demo;
+use crate::failure::Outcome;
+use crate::output::{self, Output};
+use crate::settings::Settings;
+use clap::CommandFactory;
+
+/// What every command needs to know about how to speak.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// Where results go.
+    pub(crate) output: Output,
+    /// Whether progress is left out.
+    pub(crate) quiet: bool,
+}
+
+/// Carries out one command line.
+pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
+    match command {
+        Command::Certs { command } => certs::run(context, command),
+        Command::Status(args) => read::status(context, &args.connection).await,
+        Command::Nodes(args) => read::nodes(context, &args.connection).await,
+        Command::Collections(args) => read::collections(context, &args.connection).await,
+        Command::Backup {
+            connection,
+            command,
+        } => backup::run(context, &connection, command).await,
+        Command::Restore {
+            connection,
+            command,
+        } => restore::run(context, &connection, command).await,
+        Command::Jobs {
+            connection,
+            command,
+        } => jobs::run(context, &connection, command).await,
+        Command::Config { command } => config::run(context, &command),
+        Command::Completions { shell } => completions(shell),
+        Command::Demo(args) => demo::run(context, args).await,
+    }
+}
+
+async fn coordinator(connection: &ConnectionArgs) -> Outcome<Coordinator> {
+    connect(&Settings::find(connection)?).await
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut script);
+    output::write(&String::from_utf8_lossy(&script))
+}

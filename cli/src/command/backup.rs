@@ -1,0 +1,125 @@
+//! `backup create`, `backup list` and `backup show`.
+
+use super::{Context, coordinator};
+use crate::args::{
+    BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, ConnectionArgs, Method,
+};
+use crate::client::Coordinator;
+use crate::failure::{Action, Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::job::Follower;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::view::{BackupDetailView, BackupResultView, BackupView, BackupsView};
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use serde_json::Value;
+use std::future::Future;
+
+/// `holdfast backup …`.
+pub(super) async fn run(
+    context: Context,
+    connection: &ConnectionArgs,
+    command: BackupCommand,
+) -> Outcome<()> {
+    let mut coordinator = coordinator(connection).await?;
+    match command {
+        BackupCommand::Create(args) => create_command(context, &mut coordinator, args).await,
+        BackupCommand::List(args) => list(context, &mut coordinator, args).await,
+        BackupCommand::Show(args) => show(context, &mut coordinator, args).await,
+    }
+}
+
+/// Starts a backup job and follows it to its end.
+pub(crate) async fn create(
+    coordinator: &mut Coordinator,
+    request: v1::CreateBackupRequest,
+    progress: &mut Progress,
+    output: Output,
+    interrupt: impl Future<Output = ()>,
+) -> Outcome<BackupResultView> {
+    let follower = Follower {
+        action: Action::Backup,
+        progress,
+        output,
+    };
+    let finished = follower
+        .run(coordinator.create_backup(request), interrupt)
+        .await?;
+    let summary = finished.ended.backup.as_ref().ok_or_else(|| {
+        Failure::new(
+            Code::Internal,
+            "the backup succeeded, but the coordinator sent no summary",
+        )
+        .todo("look: holdfast backup list")
+    })?;
+    Ok(BackupResultView {
+        job: finished.job,
+        backup: BackupView::from(summary),
+    })
+}
+
+/// The wire's number of a way of capture.
+pub(crate) fn wire_method(method: Method) -> v1::CaptureMethod {
+    match method {
+        Method::Auto => v1::CaptureMethod::Auto,
+        Method::Stored => v1::CaptureMethod::Stored,
+        Method::Stream => v1::CaptureMethod::Stream,
+    }
+}
+
+async fn create_command(
+    context: Context,
+    coordinator: &mut Coordinator,
+    args: BackupCreateArgs,
+) -> Outcome<()> {
+    let interrupt = Interrupt::listen()?;
+    let mut progress = Progress::stderr(context.quiet);
+    let request = v1::CreateBackupRequest {
+        collections: args.collections,
+        method: wire_method(args.method).into(),
+        note: args.note,
+    };
+    let result = create(
+        coordinator,
+        request,
+        &mut progress,
+        context.output,
+        interrupt.wait(),
+    )
+    .await?;
+    context.output.show(&result)
+}
+
+async fn list(
+    context: Context,
+    coordinator: &mut Coordinator,
+    args: BackupListArgs,
+) -> Outcome<()> {
+    let collection = args.collection.unwrap_or_default();
+    let answer = coordinator
+        .backups(args.limit.unwrap_or(0), &collection)
+        .await?;
+    context.output.show(&BackupsView::from(&answer))
+}
+
+async fn show(
+    context: Context,
+    coordinator: &mut Coordinator,
+    args: BackupShowArgs,
+) -> Outcome<()> {
+    let id = coordinator.resolve(&args.id, &[]).await?;
+    let answer = coordinator.backup(id).await?;
+    let summary = answer.summary.unwrap_or_default();
+    let manifest: Value = serde_json::from_str(&answer.manifest_json).map_err(|error| {
+        Failure::new(
+            Code::Internal,
+            "the coordinator sent a manifest that is no JSON",
+        )
+        .caused_by(&error)
+    })?;
+    context.output.show(&BackupDetailView {
+        backup: BackupView::from(&summary),
+        manifest,
+    })
+}

@@ -1,0 +1,256 @@
+//! `restore plan` and `restore run`: plan, show, confirm, run.
+
+use super::{Context, coordinator};
+use crate::args::{ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelection};
+use crate::client::Coordinator;
+use crate::failure::{Action, Failure, Outcome, from_failure};
+use crate::interrupt::Interrupt;
+use crate::job::Follower;
+use crate::output::{Output, View};
+use crate::progress::Progress;
+use crate::view::{PlanView, RestoreView};
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+
+/// `holdfast restore …`.
+pub(super) async fn run(
+    context: Context,
+    connection: &ConnectionArgs,
+    command: RestoreCommand,
+) -> Outcome<()> {
+    match command {
+        RestoreCommand::Plan(args) => {
+            let mappings = mappings(&args.selection)?;
+            let mut coordinator = coordinator(connection).await?;
+            let request = request(&mut coordinator, args.selection, mappings).await?;
+            let plan = coordinator.plan_restore(request).await?;
+            show_plan(context.output, &plan)
+        }
+        RestoreCommand::Run(args) => {
+            let mappings = mappings(&args.selection)?;
+            let mut coordinator = coordinator(connection).await?;
+            run_command(context, &mut coordinator, args, mappings).await
+        }
+    }
+}
+
+/// Starts a restore job and follows it to its end.
+pub(crate) async fn restore(
+    coordinator: &mut Coordinator,
+    request: v1::RestoreRequest,
+    progress: &mut Progress,
+    output: Output,
+    interrupt: impl Future<Output = ()>,
+) -> Outcome<RestoreView> {
+    let follower = Follower {
+        action: Action::Restore,
+        progress,
+        output,
+    };
+    let finished = follower
+        .run(coordinator.run_restore(request), interrupt)
+        .await?;
+    let summary = finished.ended.restore.as_ref().ok_or_else(|| {
+        Failure::new(
+            Code::Internal,
+            "the restore succeeded, but the coordinator sent no summary",
+        )
+        .todo("look: holdfast collections")
+    })?;
+    Ok(RestoreView::new(finished.job, summary))
+}
+
+/// Pairs `--collection` with `--as`.
+fn mappings(selection: &RestoreSelection) -> Outcome<Vec<v1::CollectionMapping>> {
+    let (sources, targets) = (&selection.collections, &selection.targets);
+    if !targets.is_empty() && targets.len() != sources.len() {
+        let counts = format!(
+            "{} --collection but {} --as were given",
+            sources.len(),
+            targets.len()
+        );
+        return Err(Failure::new(Code::Usage, counts)
+            .risking("nothing: the coordinator was not asked")
+            .todo("give --as once for each --collection, in the same order, or not at all"));
+    }
+    let target = |i: usize| targets.get(i).cloned().unwrap_or_default();
+    let pair = |(i, source): (usize, &String)| v1::CollectionMapping {
+        source: source.clone(),
+        target: target(i),
+    };
+    Ok(sources.iter().enumerate().map(pair).collect())
+}
+
+async fn request(
+    coordinator: &mut Coordinator,
+    selection: RestoreSelection,
+    collections: Vec<v1::CollectionMapping>,
+) -> Outcome<v1::RestoreRequest> {
+    let recovery_point = coordinator
+        .resolve(&selection.id, &selection.collections)
+        .await?;
+    Ok(v1::RestoreRequest {
+        recovery_point,
+        without_aliases: without_aliases(&selection, &collections),
+        collections,
+        node: selection.node.unwrap_or_default(),
+        overwrite: selection.overwrite,
+    })
+}
+
+/// A copy under a new name must not take the alias away from the original, unless that is wanted.
+fn without_aliases(selection: &RestoreSelection, mappings: &[v1::CollectionMapping]) -> bool {
+    let renamed = |m: &v1::CollectionMapping| !m.target.is_empty() && m.target != m.source;
+    let all_renamed = !mappings.is_empty() && mappings.iter().all(renamed);
+    selection.without_aliases || (all_renamed && !selection.with_aliases)
+}
+
+/// Shows a plan; one that can't be run is a failure with the code of the first thing that forbids it.
+fn show_plan(output: Output, plan: &v1::RestorePlan) -> Outcome<()> {
+    output.show(&PlanView::from(plan))?;
+    blocked(plan).map_or(Ok(()), |failure| Err(failure.already_shown()))
+}
+
+fn blocked(plan: &v1::RestorePlan) -> Option<Failure> {
+    let first = plan.blockers.first()?;
+    let failure = from_failure(Action::Read, first);
+    let rest = plan.blockers.iter().skip(1);
+    Some(rest.fold(failure, |failure, blocker| {
+        failure.because(format!("also {}: {}", blocker.code, blocker.message))
+    }))
+}
+
+async fn run_command(
+    context: Context,
+    coordinator: &mut Coordinator,
+    args: RestoreRunArgs,
+    mappings: Vec<v1::CollectionMapping>,
+) -> Outcome<()> {
+    let request = request(coordinator, args.selection, mappings).await?;
+    let plan = coordinator.plan_restore(request.clone()).await?;
+    let mut progress = Progress::stderr(context.quiet);
+    let view = PlanView::from(&plan);
+    progress.say(&format!("{}\n", view.text()));
+    if let Some(failure) = blocked(&plan) {
+        return Err(failure);
+    }
+    confirm(&view, args.yes)?;
+    // What is run is what was shown: the plan has resolved the node.
+    let request = v1::RestoreRequest {
+        node: plan.node,
+        ..request
+    };
+    let interrupt = Interrupt::listen()?;
+    let result = restore(
+        coordinator,
+        request,
+        &mut progress,
+        context.output,
+        interrupt.wait(),
+    )
+    .await?;
+    context.output.show(&result)
+}
+
+/// Asks the person at the terminal. Without one, only a restore that replaces nothing may go on.
+fn confirm(plan: &PlanView, yes: bool) -> Outcome<()> {
+    let replaced = plan.replaced();
+    let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if yes || (!terminal && replaced.is_empty()) {
+        return Ok(());
+    }
+    if !terminal {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("replacing {} needs a confirmation", replaced.join(", ")),
+        )
+        .exiting(holdfast_service::exit::ExitCode::Refused)
+        .risking("nothing: the restore was not started")
+        .todo("add --yes if this is what you want"));
+    }
+    let question = match replaced.as_slice() {
+        [] => "Go on?".to_owned(),
+        names => format!("REPLACE {}?", names.join(", ")),
+    };
+    let mut answer = String::new();
+    // If the terminal is gone the answer stays empty, which is a no.
+    let _ = write!(io::stderr(), "{question} Type yes: ");
+    let _ = io::stdin().read_line(&mut answer);
+    if answer.trim().eq_ignore_ascii_case("yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Cancelled, "not confirmed")
+        .exiting(holdfast_service::exit::ExitCode::Refused)
+        .risking("nothing: the restore was not started")
+        .todo("answer with yes, or add --yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{blocked, mappings, without_aliases};
+    use crate::args::RestoreSelection;
+    use holdfast_proto::v1;
+    use holdfast_service::exit::ExitCode;
+
+    fn selection(collections: &[&str], targets: &[&str]) -> RestoreSelection {
+        let owned = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
+        RestoreSelection {
+            id: "latest".into(),
+            collections: owned(collections),
+            targets: owned(targets),
+            node: None,
+            overwrite: false,
+            without_aliases: false,
+            with_aliases: false,
+        }
+    }
+
+    #[test]
+    fn names_are_paired_in_order_or_refused() {
+        let paired = mappings(&selection(&["a", "b"], &["x", "y"])).expect("paired");
+        assert_eq!(
+            (paired[1].source.as_str(), paired[1].target.as_str()),
+            ("b", "y")
+        );
+        assert!(mappings(&selection(&["a", "b"], &[])).is_ok());
+        let failure = mappings(&selection(&["a", "b"], &["x"])).expect_err("unclear");
+        assert_eq!(failure.exit(), ExitCode::Usage);
+    }
+
+    #[test]
+    fn a_renamed_copy_takes_no_alias_unless_told_to() {
+        let mut choice = selection(&["a"], &["b"]);
+        let renamed = mappings(&choice).expect("paired");
+        assert!(without_aliases(&choice, &renamed));
+        choice.with_aliases = true;
+        assert!(!without_aliases(&choice, &renamed));
+        let same = selection(&["a"], &[]);
+        assert!(!without_aliases(&same, &mappings(&same).expect("paired")));
+    }
+
+    #[test]
+    fn a_blocked_plan_fails_with_its_first_reason() {
+        let blocker = |code: &str, message: &str| v1::Failure {
+            code: code.into(),
+            message: message.into(),
+            retryable: false,
+        };
+        let plan = v1::RestorePlan {
+            blockers: vec![
+                blocker("target-exists", "collection products exists on n1"),
+                blocker("version-mismatch", "captured on 1.18.3, n1 runs 1.20.0"),
+            ],
+            ..Default::default()
+        };
+        let failure = blocked(&plan).expect("blocked");
+        assert_eq!(failure.exit(), ExitCode::Refused);
+        insta::assert_snapshot!(failure.render(), @r"
+error: collection products exists on n1
+  because  also version-mismatch: captured on 1.18.3, n1 runs 1.20.0
+  at risk  nothing: this command only reads
+  to do    restore under another name (--as NAME), or replace it with --overwrite (it is captured first)
+");
+    }
+}

@@ -1,0 +1,111 @@
+//! For each kind of failure what is at risk and what to do, said once for all commands.
+
+use holdfast_service::failure::Code;
+
+/// What the user was doing, as far as it matters for what is at risk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Looking only.
+    Read,
+    /// Making a recovery point.
+    Backup,
+    /// Bringing collections back.
+    Restore,
+    /// Stopping a job.
+    Cancel,
+}
+
+impl Action {
+    /// What a failure of this action puts at risk.
+    pub(super) fn risk(self) -> &'static str {
+        match self {
+            Self::Read => "nothing: this command only reads",
+            Self::Backup => {
+                "no new recovery point was committed; earlier ones are untouched and Qdrant keeps serving"
+            }
+            Self::Restore => {
+                "the recovery point is untouched; check the target with `holdfast collections` before \
+                 using it"
+            }
+            Self::Cancel => "the job goes on until it is cancelled or ends by itself",
+        }
+    }
+}
+
+/// Whether the coordinator only ever answers so before it begins.
+pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
+    const REFUSALS: [Code; 9] = [
+        Code::Usage,
+        Code::PermissionDenied,
+        Code::CollectionNotFound,
+        Code::PointNotFound,
+        Code::NodeNotFound,
+        Code::TargetExists,
+        Code::VersionMismatch,
+        Code::PlanBlocked,
+        Code::JobConflict,
+    ];
+    REFUSALS.contains(&code)
+}
+
+/// What to do about a failure of this kind; `None` if only its own message can say.
+pub(super) fn todo(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::CoordinatorUnreachable => {
+            "check that holdfast-coordinator runs and that --coordinator names its address"
+        }
+        Code::Certificate => {
+            "compare the certificates with `holdfast certs show`: all must come from one authority"
+        }
+        Code::ClockSkew => "set the clocks of both machines by NTP, then try again",
+        Code::PermissionDenied => {
+            "use a certificate whose role may do this (`holdfast certs issue --role operator`)"
+        }
+        Code::QdrantUnreachable => {
+            "check that Qdrant runs and that [qdrant] url in the agent's configuration names it"
+        }
+        Code::QdrantUnauthorized => {
+            "name a file with a key that may write in [qdrant] api_key_file of the agent's configuration"
+        }
+        Code::QdrantTooOld => "upgrade Qdrant to 1.18.2 or newer",
+        Code::QdrantNotReady => "wait until Qdrant has recovered, then try again",
+        Code::QdrantError => "look into Qdrant's log at the time of the failure",
+        Code::SnapshotTruncated => {
+            "look into Qdrant's log: it stopped sending in the middle; then try again"
+        }
+        Code::SpoolFull => {
+            "raise [spool] max_mib in the agent's configuration, or free space on its disk"
+        }
+        Code::DiskFull => "free space on the disk that is full, then try again",
+        Code::ReadOnly => "make the file system writable for the service, then try again",
+        Code::RepositoryForeign => "point [repository] path to this cluster's own repository",
+        Code::RepositoryNewer => {
+            "upgrade the coordinator: a newer release has written to the repository"
+        }
+        Code::RepositoryDamaged => {
+            "bring the damaged object back from a copy of the repository; undamaged recovery points still \
+             restore"
+        }
+        Code::RepositoryLocked => "stop the other coordinator that uses this repository",
+        Code::WrongKey => "use the key file or passphrase with which the repository was made",
+        Code::CollectionNotFound => {
+            "see which there are: `holdfast collections`, `holdfast backup show ID`"
+        }
+        Code::PointNotFound => "see which there are: `holdfast backup list`",
+        Code::NodeNotFound => "see which there are: `holdfast nodes`",
+        Code::TargetExists => {
+            "restore under another name (--as NAME), or replace it with --overwrite (it is captured first)"
+        }
+        Code::VersionMismatch => {
+            "restore into a server of the captured minor version or of the next one"
+        }
+        Code::PlanBlocked => "see what forbids it: `holdfast restore plan`",
+        Code::JobConflict => "wait for the other job (`holdfast jobs list`), or cancel it",
+        Code::StaleEpoch => "another coordinator has taken over: talk to that one",
+        Code::Cancelled => "start it again when you want it",
+        Code::Interrupted => "start it again: chunks that were stored already are not sent twice",
+        Code::JobFailed => "look into the coordinator's and the agent's log",
+        Code::ProofFailed => "keep all data, don't trust the restored copy, and report this",
+        Code::Config | Code::Usage | Code::Internal => return None,
+    })
+}

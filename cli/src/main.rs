@@ -1,0 +1,5 @@
+//! The `holdfast` program: everything is in the library beside it.
+
+fn main() -> std::process::ExitCode {
+    holdfast::run()
+}

@@ -1,0 +1,57 @@
+//! Results as they are shown: the stable field names of the JSON contract, and the text for people.
+//!
+//! Wire messages stop here: each view is made from one, and prints. Nothing here asks anybody anything.
+
+mod backups;
+mod certs;
+mod collections;
+mod config;
+mod event;
+mod jobs;
+mod nodes;
+mod restore;
+mod status;
+mod text;
+
+pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, BackupsView};
+pub(crate) use certs::{CaView, CertificateView, CertificatesView, IssuedView};
+pub(crate) use collections::CollectionsView;
+pub(crate) use config::ConfigCheckView;
+pub(crate) use event::EventView;
+pub(crate) use jobs::{CancelView, JobsView};
+pub(crate) use nodes::NodesView;
+pub(crate) use restore::{PlanView, RestoreView};
+pub(crate) use status::StatusView;
+pub(crate) use text::{millis, rate};
+
+use holdfast_proto::v1;
+use serde::Serialize;
+
+/// A failure that is part of a result, not the result itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FailureLine {
+    /// Kebab-case code.
+    pub(crate) code: String,
+    /// One sentence.
+    pub(crate) message: String,
+    /// Whether it may go away by itself.
+    pub(crate) retryable: bool,
+}
+
+impl From<&v1::Failure> for FailureLine {
+    fn from(wire: &v1::Failure) -> Self {
+        Self {
+            code: wire.code.clone(),
+            message: wire.message.clone(),
+            retryable: wire.retryable,
+        }
+    }
+}
+
+/// `None` for the wire's empty string.
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Recovery points.
+
+use super::some;
+use super::text::{grouped, list, millis, pairs, short_time, table};
+use crate::output::View;
+use holdfast_proto::v1;
+use holdfast_types::{ByteCount, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+/// One recovery point in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct BackupView {
+    pub(crate) recovery_point: String,
+    pub(crate) begun: Timestamp,
+    pub(crate) committed: Timestamp,
+    pub(crate) collections: Vec<String>,
+    /// Bytes of all captured files.
+    pub(crate) logical_bytes: u64,
+    /// Bytes that agents had to send.
+    pub(crate) sent_bytes: u64,
+    /// Bytes that it added to the repository.
+    pub(crate) stored_bytes: u64,
+    /// Exact number of points, if writes were quiet during the capture.
+    pub(crate) points: Option<u64>,
+    pub(crate) note: Option<String>,
+    pub(crate) elapsed_ms: u64,
+}
+
+/// `backup list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackupsView {
+    /// Newest first.
+    pub(crate) backups: Vec<BackupView>,
+}
+
+/// `backup show`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackupDetailView {
+    pub(crate) backup: BackupView,
+    /// docs/format/manifest.md
+    pub(crate) manifest: Value,
+}
+
+/// `backup create`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackupResultView {
+    pub(crate) job: String,
+    pub(crate) backup: BackupView,
+}
+
+impl From<&v1::BackupSummary> for BackupView {
+    fn from(wire: &v1::BackupSummary) -> Self {
+        Self {
+            recovery_point: wire.recovery_point.clone(),
+            begun: Timestamp::from_micros(wire.begun_us),
+            committed: Timestamp::from_micros(wire.committed_us),
+            collections: wire.collections.clone(),
+            logical_bytes: wire.logical_bytes,
+            sent_bytes: wire.sent_bytes,
+            stored_bytes: wire.stored_bytes,
+            points: wire.points,
+            note: some(&wire.note),
+            elapsed_ms: wire.elapsed_ms,
+        }
+    }
+}
+
+impl From<&v1::ListBackupsResponse> for BackupsView {
+    fn from(wire: &v1::ListBackupsResponse) -> Self {
+        let backups = wire.backups.iter().map(BackupView::from).collect();
+        Self { backups }
+    }
+}
+
+impl BackupView {
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.recovery_point.clone(),
+            short_time(self.committed),
+            list(&self.collections, "-"),
+            self.points.map_or_else(|| "-".to_owned(), grouped),
+            ByteCount(self.logical_bytes).to_string(),
+            ByteCount(self.sent_bytes).to_string(),
+            ByteCount(self.stored_bytes).to_string(),
+            millis(self.elapsed_ms),
+            self.note.clone().unwrap_or_default(),
+        ]
+    }
+
+    fn lines(&self) -> String {
+        let points = match self.points {
+            Some(n) => format!("{} (exact)", grouped(n)),
+            None => "not known exactly: data was being written during the capture".to_owned(),
+        };
+        pairs([
+            ("Recovery point", self.recovery_point.clone()),
+            ("Begun", short_time(self.begun)),
+            ("Committed", short_time(self.committed)),
+            ("Collections", list(&self.collections, "none")),
+            ("Points", points),
+            (
+                "Captured",
+                format!("{} of files, holes included", ByteCount(self.logical_bytes)),
+            ),
+            ("Sent", ByteCount(self.sent_bytes).to_string()),
+            ("Stored", ByteCount(self.stored_bytes).to_string()),
+            ("Took", millis(self.elapsed_ms)),
+            ("Note", self.note.clone().unwrap_or_default()),
+        ])
+    }
+}
+
+impl View for BackupsView {
+    const KIND: &'static str = "backups";
+
+    fn text(&self) -> String {
+        if self.backups.is_empty() {
+            return "No recovery points: `holdfast backup create` makes one.".to_owned();
+        }
+        table(
+            &[
+                "RECOVERY POINT",
+                "COMMITTED",
+                "COLLECTIONS",
+                "POINTS",
+                "CAPTURED",
+                "SENT",
+                "STORED",
+                "TOOK",
+                "NOTE",
+            ],
+            self.backups.iter().map(BackupView::row),
+        )
+    }
+}
+
+impl View for BackupResultView {
+    const KIND: &'static str = "backup-create";
+
+    fn text(&self) -> String {
+        self.backup.lines()
+    }
+}
+
+impl View for BackupDetailView {
+    const KIND: &'static str = "backup-show";
+
+    fn text(&self) -> String {
+        let mut text = self.backup.lines();
+        let entries = self.manifest.get("collections").and_then(Value::as_array);
+        let rows: Vec<Vec<String>> = entries.into_iter().flatten().flat_map(shard_rows).collect();
+        if !rows.is_empty() {
+            let header = [
+                "COLLECTION",
+                "SHARD",
+                "NODE",
+                "QDRANT",
+                "METHOD",
+                "CAPTURED",
+                "FILES",
+                "BYTES",
+                "ALIASES",
+            ];
+            text.push_str(&format!("\n\n{}", table(&header, rows)));
+        }
+        text
+    }
+}
+
+/// The shards of one collection of a manifest; what a newer manifest calls otherwise is left blank.
+fn shard_rows(collection: &Value) -> Vec<Vec<String>> {
+    let name = plain(collection.get("name"));
+    let aliases = collection.get("aliases").and_then(Value::as_array);
+    let aliases: Vec<String> = aliases
+        .into_iter()
+        .flatten()
+        .map(|a| plain(Some(a)))
+        .collect();
+    let shards = collection.get("shards").and_then(Value::as_array);
+    let row = |shard: &Value| {
+        let bytes = shard.get("logical_bytes").and_then(Value::as_u64);
+        let at = plain(shard.get("captured_at"));
+        vec![
+            name.clone(),
+            plain(shard.get("shard_id")),
+            plain(shard.get("node")),
+            plain(shard.get("server_version")),
+            plain(shard.get("method")),
+            at.parse::<Timestamp>().map_or(at, short_time),
+            plain(shard.get("files")),
+            bytes.map_or_else(String::new, |n| ByteCount(n).to_string()),
+            list(&aliases, "-"),
+        ]
+    };
+    shards.into_iter().flatten().map(row).collect()
+}
+
+fn plain(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}

@@ -1,0 +1,236 @@
+//! Plans and results of restores.
+
+use super::text::{grouped, list, millis, rate, table};
+use super::{FailureLine, some};
+use crate::output::View;
+use holdfast_proto::v1;
+use holdfast_types::ByteCount;
+use serde::Serialize;
+use std::time::Duration;
+
+/// `restore plan`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanView {
+    pub(crate) recovery_point: String,
+    pub(crate) node: String,
+    /// True if nothing forbids it.
+    pub(crate) feasible: bool,
+    pub(crate) steps: Vec<StepView>,
+    pub(crate) blockers: Vec<FailureLine>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) logical_bytes: u64,
+}
+
+/// One collection of a plan.
+#[derive(Debug, Serialize)]
+pub(crate) struct StepView {
+    pub(crate) source: String,
+    pub(crate) target: String,
+    /// True if the target exists and would be replaced, after it has been captured.
+    pub(crate) replaces: bool,
+    pub(crate) shards: u32,
+    pub(crate) logical_bytes: u64,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) indexes: Vec<String>,
+}
+
+/// `restore run`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoreView {
+    pub(crate) job: String,
+    pub(crate) recovery_point: String,
+    pub(crate) node: String,
+    pub(crate) collections: Vec<RestoredView>,
+    pub(crate) elapsed_ms: u64,
+    /// The capture taken before something was replaced.
+    pub(crate) safety_recovery_point: Option<String>,
+}
+
+/// One collection that was restored.
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoredView {
+    pub(crate) source: String,
+    pub(crate) target: String,
+    /// Counted exactly after the restore.
+    pub(crate) points: u64,
+    /// Counted at the capture, if writes were quiet.
+    pub(crate) points_expected: Option<u64>,
+    pub(crate) uploaded_bytes: u64,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) indexes: Vec<String>,
+}
+
+impl From<&v1::RestorePlan> for PlanView {
+    fn from(wire: &v1::RestorePlan) -> Self {
+        Self {
+            recovery_point: wire.recovery_point.clone(),
+            node: wire.node.clone(),
+            feasible: wire.blockers.is_empty(),
+            steps: wire.steps.iter().map(StepView::from).collect(),
+            blockers: wire.blockers.iter().map(FailureLine::from).collect(),
+            warnings: wire.warnings.clone(),
+            logical_bytes: wire.logical_bytes,
+        }
+    }
+}
+
+impl From<&v1::RestoreStep> for StepView {
+    fn from(wire: &v1::RestoreStep) -> Self {
+        Self {
+            source: wire.source_collection.clone(),
+            target: wire.target_collection.clone(),
+            replaces: wire.replaces,
+            shards: wire.shards,
+            logical_bytes: wire.logical_bytes,
+            aliases: wire.aliases.clone(),
+            indexes: wire.indexes.clone(),
+        }
+    }
+}
+
+impl RestoreView {
+    /// What job `job` did.
+    pub(crate) fn new(job: String, wire: &v1::RestoreSummary) -> Self {
+        Self {
+            job,
+            recovery_point: wire.recovery_point.clone(),
+            node: wire.node.clone(),
+            collections: wire.collections.iter().map(RestoredView::from).collect(),
+            elapsed_ms: wire.elapsed_ms,
+            safety_recovery_point: some(&wire.safety_recovery_point),
+        }
+    }
+}
+
+impl From<&v1::RestoredCollection> for RestoredView {
+    fn from(wire: &v1::RestoredCollection) -> Self {
+        Self {
+            source: wire.source_collection.clone(),
+            target: wire.target_collection.clone(),
+            points: wire.points,
+            points_expected: wire.points_expected,
+            uploaded_bytes: wire.uploaded_bytes,
+            elapsed_ms: wire.elapsed_ms,
+            aliases: wire.aliases.clone(),
+            indexes: wire.indexes.clone(),
+        }
+    }
+}
+
+impl PlanView {
+    /// Names of the collections that would be replaced.
+    pub(crate) fn replaced(&self) -> Vec<&str> {
+        let replaced = self.steps.iter().filter(|step| step.replaces);
+        replaced.map(|step| step.target.as_str()).collect()
+    }
+}
+
+impl View for PlanView {
+    const KIND: &'static str = "restore-plan";
+
+    fn text(&self) -> String {
+        let node = if self.node.is_empty() {
+            "(no node)"
+        } else {
+            &self.node
+        };
+        let mut text = format!(
+            "Restore of {} into node {node}: {} in all",
+            self.recovery_point,
+            ByteCount(self.logical_bytes)
+        );
+        let row = |step: &StepView| {
+            let action = if step.replaces {
+                "capture, then REPLACE"
+            } else {
+                "create"
+            };
+            vec![
+                step.source.clone(),
+                step.target.clone(),
+                action.to_owned(),
+                step.shards.to_string(),
+                ByteCount(step.logical_bytes).to_string(),
+                list(&step.aliases, "-"),
+                list(&step.indexes, "-"),
+            ]
+        };
+        if !self.steps.is_empty() {
+            let header = [
+                "COLLECTION",
+                "INTO",
+                "ACTION",
+                "SHARDS",
+                "BYTES",
+                "ALIASES",
+                "INDEXES",
+            ];
+            text.push_str(&format!(
+                "\n\n{}",
+                table(&header, self.steps.iter().map(row))
+            ));
+        }
+        for warning in &self.warnings {
+            text.push_str(&format!("\nWARNING: {warning}"));
+        }
+        for blocker in &self.blockers {
+            text.push_str(&format!(
+                "\nBLOCKED ({}): {}",
+                blocker.code, blocker.message
+            ));
+        }
+        text
+    }
+}
+
+impl View for RestoreView {
+    const KIND: &'static str = "restore-run";
+
+    fn text(&self) -> String {
+        let row = |c: &RestoredView| {
+            let points = match c.points_expected {
+                Some(expected) if expected == c.points => {
+                    format!("{} (as captured)", grouped(c.points))
+                }
+                Some(expected) => format!("{} (CAPTURED {})", grouped(c.points), grouped(expected)),
+                None => grouped(c.points),
+            };
+            vec![
+                c.target.clone(),
+                points,
+                ByteCount(c.uploaded_bytes).to_string(),
+                format!(
+                    "{} ({})",
+                    millis(c.elapsed_ms),
+                    rate(c.uploaded_bytes, Duration::from_millis(c.elapsed_ms))
+                ),
+                list(&c.aliases, "-"),
+                list(&c.indexes, "-"),
+            ]
+        };
+        let mut text = format!(
+            "Restored {} into node {} in {}\n\n",
+            self.recovery_point,
+            self.node,
+            millis(self.elapsed_ms)
+        );
+        text.push_str(&table(
+            &[
+                "COLLECTION",
+                "POINTS",
+                "UPLOADED",
+                "TOOK",
+                "ALIASES",
+                "INDEXES",
+            ],
+            self.collections.iter().map(row),
+        ));
+        if let Some(safety) = &self.safety_recovery_point {
+            text.push_str(&format!(
+                "\n\nWhat was replaced is kept in recovery point {safety}"
+            ));
+        }
+        text
+    }
+}

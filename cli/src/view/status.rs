@@ -1,0 +1,120 @@
+//! The coordinator at a glance.
+
+use super::jobs::{JobView, jobs_table};
+use super::some;
+use super::text::{grouped, pairs, short_time};
+use crate::output::View;
+use holdfast_proto::v1;
+use holdfast_types::{ByteCount, Timestamp};
+use serde::Serialize;
+
+/// `status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    pub(crate) coordinator: CoordinatorView,
+    pub(crate) cluster: String,
+    pub(crate) repository: RepositoryView,
+    pub(crate) nodes_connected: u32,
+    pub(crate) nodes_known: u32,
+    pub(crate) newest_recovery_point: Option<String>,
+    /// Most urgent first.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) jobs: Vec<JobView>,
+}
+
+/// The program that answered.
+#[derive(Debug, Serialize)]
+pub(crate) struct CoordinatorView {
+    pub(crate) endpoint: String,
+    pub(crate) version: String,
+    pub(crate) epoch: u64,
+    pub(crate) now: Timestamp,
+    pub(crate) started: Timestamp,
+}
+
+/// Where recovery points are kept.
+#[derive(Debug, Serialize)]
+pub(crate) struct RepositoryView {
+    pub(crate) location: String,
+    pub(crate) recovery_points: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) chunks: u64,
+}
+
+impl StatusView {
+    /// What the coordinator at `endpoint` answered.
+    pub(crate) fn new(endpoint: String, wire: &v1::StatusResponse) -> Self {
+        Self {
+            coordinator: CoordinatorView {
+                endpoint,
+                version: wire
+                    .program
+                    .as_ref()
+                    .map(|p| p.version.clone())
+                    .unwrap_or_default(),
+                epoch: wire.epoch,
+                now: Timestamp::from_micros(wire.now_us),
+                started: Timestamp::from_micros(wire.started_us),
+            },
+            cluster: wire.cluster.clone(),
+            repository: RepositoryView {
+                location: wire.repository.clone(),
+                recovery_points: wire.recovery_points,
+                stored_bytes: wire.stored_bytes,
+                chunks: wire.chunks,
+            },
+            nodes_connected: wire.nodes_connected,
+            nodes_known: wire.nodes_known,
+            newest_recovery_point: some(&wire.newest_recovery_point),
+            warnings: wire.warnings.clone(),
+            jobs: wire.jobs.iter().map(JobView::from).collect(),
+        }
+    }
+}
+
+impl View for StatusView {
+    const KIND: &'static str = "status";
+
+    fn text(&self) -> String {
+        let c = &self.coordinator;
+        let r = &self.repository;
+        let mut text = pairs([
+            ("Cluster", self.cluster.clone()),
+            (
+                "Coordinator",
+                format!("{}, version {}, epoch {}", c.endpoint, c.version, c.epoch),
+            ),
+            ("Running since", short_time(c.started)),
+            (
+                "Nodes",
+                format!(
+                    "{} connected of {} known",
+                    self.nodes_connected, self.nodes_known
+                ),
+            ),
+            (
+                "Repository",
+                format!(
+                    "{}: {} in {} chunks",
+                    r.location,
+                    ByteCount(r.stored_bytes),
+                    grouped(r.chunks)
+                ),
+            ),
+            (
+                "Recovery points",
+                match &self.newest_recovery_point {
+                    Some(newest) => format!("{}, newest {newest}", r.recovery_points),
+                    None => "none yet: `holdfast backup create` makes one".to_owned(),
+                },
+            ),
+        ]);
+        for warning in &self.warnings {
+            text.push_str(&format!("\nWARNING: {warning}"));
+        }
+        if !self.jobs.is_empty() {
+            text.push_str(&format!("\n\n{}", jobs_table(&self.jobs)));
+        }
+        text
+    }
+}

@@ -1,0 +1,570 @@
+//! The JSON contract, field by field: a change here is a change of the contract.
+
+use super::{
+    BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
+    EventView, JobsView, NodesView, PlanView, RestoreView, StatusView,
+};
+use crate::output::View;
+use crate::output::render_json;
+use holdfast_proto::v1;
+use holdfast_proto::v1::job_event::Event;
+
+const POINT: &str = "20261121t101530z-0a1b2c3d";
+
+fn failure() -> v1::Failure {
+    v1::Failure {
+        code: "qdrant-unreachable".into(),
+        message: "Qdrant at http://127.0.0.1:6333 does not answer".into(),
+        retryable: true,
+    }
+}
+
+fn summary() -> v1::BackupSummary {
+    v1::BackupSummary {
+        recovery_point: POINT.into(),
+        begun_us: 1_795_000_000_000_000,
+        committed_us: 1_795_000_004_500_000,
+        collections: vec!["products".into()],
+        logical_bytes: 603_979_776,
+        sent_bytes: 5_242_880,
+        stored_bytes: 4_194_304,
+        note: "nightly".into(),
+        points: Some(300_000),
+        elapsed_ms: 4500,
+    }
+}
+
+fn status() -> v1::StatusResponse {
+    v1::StatusResponse {
+        program: Some(v1::ProgramVersion {
+            version: "0.1.0".into(),
+        }),
+        cluster: "demo".into(),
+        epoch: 3,
+        now_us: 1_795_000_100_000_000,
+        started_us: 1_795_000_000_000_000,
+        repository: "/var/lib/holdfast".into(),
+        recovery_points: 2,
+        stored_bytes: 608_174_080,
+        chunks: 1234,
+        nodes_connected: 1,
+        nodes_known: 2,
+        newest_recovery_point: POINT.into(),
+        warnings: vec!["node n2 is not connected: look at its agent".into()],
+        jobs: vec![v1::JobSummary {
+            job_id: "backup-7".into(),
+            kind: "backup".into(),
+            state: v1::JobState::Failed.into(),
+            started_us: 1_795_000_000_000_000,
+            ended_us: 1_795_000_001_000_000,
+            failure: Some(failure()),
+            recovery_point: String::new(),
+        }],
+    }
+}
+
+fn nodes() -> v1::ListNodesResponse {
+    let inventory = v1::Inventory {
+        qdrant_version: "1.18.3".into(),
+        qdrant_commit: "abc123".into(),
+        peer_id: 0,
+        collections: vec![v1::CollectionInfo {
+            name: "products".into(),
+            ..Default::default()
+        }],
+        storage_free_bytes: 10 << 30,
+        snapshots_shared: true,
+    };
+    let node = v1::NodeStatus {
+        node: "n1".into(),
+        connected: true,
+        last_seen_us: 1_795_000_000_000_000,
+        program: Some(v1::ProgramVersion {
+            version: "0.1.0".into(),
+        }),
+        inventory: Some(inventory),
+        qdrant_error: None,
+        clock_offset_ms: -3,
+    };
+    let lost = v1::NodeStatus {
+        node: "n2".into(),
+        qdrant_error: Some(failure()),
+        ..Default::default()
+    };
+    v1::ListNodesResponse {
+        nodes: vec![node, lost],
+    }
+}
+
+fn collections() -> v1::ListCollectionsResponse {
+    v1::ListCollectionsResponse {
+        collections: vec![v1::CollectionStatus {
+            name: "products".into(),
+            status: "green".into(),
+            shard_count: 1,
+            points_approx: 300_000,
+            aliases: vec!["current".into()],
+            nodes: vec!["n1".into()],
+            newest_recovery_point: String::new(),
+        }],
+    }
+}
+
+fn plan() -> v1::RestorePlan {
+    v1::RestorePlan {
+        recovery_point: POINT.into(),
+        node: "n1".into(),
+        steps: vec![v1::RestoreStep {
+            source_collection: "products".into(),
+            target_collection: "products".into(),
+            replaces: true,
+            shards: 1,
+            logical_bytes: 603_979_776,
+            aliases: vec!["current".into()],
+            indexes: vec!["year".into()],
+        }],
+        blockers: vec![failure()],
+        warnings: vec!["the recovery point is 40 days old".into()],
+        logical_bytes: 603_979_776,
+    }
+}
+
+fn restored() -> v1::RestoreSummary {
+    v1::RestoreSummary {
+        recovery_point: POINT.into(),
+        node: "n1".into(),
+        collections: vec![v1::RestoredCollection {
+            source_collection: "products".into(),
+            target_collection: "products_check".into(),
+            points: 300_000,
+            points_expected: Some(300_000),
+            uploaded_bytes: 603_979_776,
+            elapsed_ms: 3600,
+            aliases: Vec::new(),
+            indexes: vec!["year".into()],
+        }],
+        elapsed_ms: 4000,
+        safety_recovery_point: String::new(),
+    }
+}
+
+fn detail() -> BackupDetailView {
+    BackupDetailView {
+        backup: BackupView::from(&summary()),
+        manifest: serde_json::json!({
+            "collections": [{
+                "name": "products", "aliases": ["current"],
+                "shards": [{
+                    "shard_id": 0, "node": "n1", "server_version": "1.18.3", "method": "stored",
+                    "captured_at": "2026-11-21T10:15:30Z", "files": 42, "logical_bytes": 603_979_776,
+                }],
+            }],
+        }),
+    }
+}
+
+#[test]
+fn status_of_the_coordinator() {
+    let view = StatusView::new("https://127.0.0.1:6350".into(), &status());
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "status",
+  "format": 1,
+  "coordinator": {
+    "endpoint": "https://127.0.0.1:6350",
+    "version": "0.1.0",
+    "epoch": 3,
+    "now": "2026-11-18T11:08:20Z",
+    "started": "2026-11-18T11:06:40Z"
+  },
+  "cluster": "demo",
+  "repository": {
+    "location": "/var/lib/holdfast",
+    "recovery_points": 2,
+    "stored_bytes": 608174080,
+    "chunks": 1234
+  },
+  "nodes_connected": 1,
+  "nodes_known": 2,
+  "newest_recovery_point": "20261121t101530z-0a1b2c3d",
+  "warnings": [
+    "node n2 is not connected: look at its agent"
+  ],
+  "jobs": [
+    {
+      "job": "backup-7",
+      "action": "backup",
+      "state": "failed",
+      "started": "2026-11-18T11:06:40Z",
+      "ended": "2026-11-18T11:06:41Z",
+      "recovery_point": null,
+      "failure": {
+        "code": "qdrant-unreachable",
+        "message": "Qdrant at http://127.0.0.1:6333 does not answer",
+        "retryable": true
+      }
+    }
+  ]
+}
+"#);
+    insta::assert_snapshot!(view.text(), @r"
+Cluster          demo
+Coordinator      https://127.0.0.1:6350, version 0.1.0, epoch 3
+Running since    2026-11-18 11:06:40Z
+Nodes            1 connected of 2 known
+Repository       /var/lib/holdfast: 580.0 MiB in 1,234 chunks
+Recovery points  2, newest 20261121t101530z-0a1b2c3d
+WARNING: node n2 is not connected: look at its agent
+
+JOB       ACTION  STATE   STARTED               TOOK   RESULT
+backup-7  backup  failed  2026-11-18 11:06:40Z  1.0 s  qdrant-unreachable: Qdrant at http://127.0.0.1:6333 does not answer
+");
+}
+
+#[test]
+fn jobs() {
+    let view = JobsView::from(&status());
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "jobs",
+  "format": 1,
+  "jobs": [
+    {
+      "job": "backup-7",
+      "action": "backup",
+      "state": "failed",
+      "started": "2026-11-18T11:06:40Z",
+      "ended": "2026-11-18T11:06:41Z",
+      "recovery_point": null,
+      "failure": {
+        "code": "qdrant-unreachable",
+        "message": "Qdrant at http://127.0.0.1:6333 does not answer",
+        "retryable": true
+      }
+    }
+  ]
+}
+"#);
+    let view = CancelView {
+        job: "backup-7".into(),
+        cancelled: false,
+    };
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"job-cancel","format":1,"job":"backup-7","cancelled":false}"#);
+}
+
+#[test]
+fn nodes_and_their_qdrant() {
+    let view = NodesView::from(&nodes());
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "nodes",
+  "format": 1,
+  "nodes": [
+    {
+      "node": "n1",
+      "connected": true,
+      "last_seen": "2026-11-18T11:06:40Z",
+      "agent_version": "0.1.0",
+      "clock_offset_ms": -3,
+      "qdrant": {
+        "version": "1.18.3",
+        "commit": "abc123",
+        "peer_id": null,
+        "collections": [
+          "products"
+        ],
+        "snapshots_shared": true,
+        "storage_free_bytes": 10737418240
+      },
+      "qdrant_error": null
+    },
+    {
+      "node": "n2",
+      "connected": false,
+      "last_seen": null,
+      "agent_version": null,
+      "clock_offset_ms": 0,
+      "qdrant": null,
+      "qdrant_error": {
+        "code": "qdrant-unreachable",
+        "message": "Qdrant at http://127.0.0.1:6333 does not answer",
+        "retryable": true
+      }
+    }
+  ]
+}
+"#);
+    insta::assert_snapshot!(view.text(), @r"
+NODE  STATE          LAST SEEN             AGENT  QDRANT                                                               COLLECTIONS  CAPTURE  FREE
+n1    connected      2026-11-18 11:06:40Z  0.1.0  1.18.3                                                               1            stored   10.0 GiB
+n2    NOT CONNECTED  never                        qdrant-unreachable: Qdrant at http://127.0.0.1:6333 does not answer
+");
+}
+
+#[test]
+fn collections_of_nodes() {
+    let view = CollectionsView::from(&collections());
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "collections",
+  "format": 1,
+  "collections": [
+    {
+      "collection": "products",
+      "status": "green",
+      "shards": 1,
+      "points_approx": 300000,
+      "aliases": [
+        "current"
+      ],
+      "nodes": [
+        "n1"
+      ],
+      "newest_recovery_point": null
+    }
+  ]
+}
+"#);
+    insta::assert_snapshot!(view.text(), @r"
+COLLECTION  STATUS  SHARDS  POINTS    ALIASES  NODES  NEWEST RECOVERY POINT
+products    green   1       ~300,000  current  n1     NONE
+");
+}
+
+#[test]
+fn backups() {
+    let backup = BackupView::from(&summary());
+    let view = BackupResultView {
+        job: "backup-7".into(),
+        backup: backup.clone(),
+    };
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "backup-create",
+  "format": 1,
+  "job": "backup-7",
+  "backup": {
+    "recovery_point": "20261121t101530z-0a1b2c3d",
+    "begun": "2026-11-18T11:06:40Z",
+    "committed": "2026-11-18T11:06:44.5Z",
+    "collections": [
+      "products"
+    ],
+    "logical_bytes": 603979776,
+    "sent_bytes": 5242880,
+    "stored_bytes": 4194304,
+    "points": 300000,
+    "note": "nightly",
+    "elapsed_ms": 4500
+  }
+}
+"#);
+    insta::assert_snapshot!(view.text(), @r"
+Recovery point  20261121t101530z-0a1b2c3d
+Begun           2026-11-18 11:06:40Z
+Committed       2026-11-18 11:06:44Z
+Collections     products
+Points          300,000 (exact)
+Captured        576.0 MiB of files, holes included
+Sent            5.0 MiB
+Stored          4.0 MiB
+Took            4.5 s
+Note            nightly
+");
+    let view = BackupsView {
+        backups: vec![backup],
+    };
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500}]}"#);
+    insta::assert_snapshot!(view.text(), @r"
+RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
+20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  nightly
+");
+    insta::assert_snapshot!(detail().text(), @r"
+Recovery point  20261121t101530z-0a1b2c3d
+Begun           2026-11-18 11:06:40Z
+Committed       2026-11-18 11:06:44Z
+Collections     products
+Points          300,000 (exact)
+Captured        576.0 MiB of files, holes included
+Sent            5.0 MiB
+Stored          4.0 MiB
+Took            4.5 s
+Note            nightly
+
+COLLECTION  SHARD  NODE  QDRANT  METHOD  CAPTURED              FILES  BYTES      ALIASES
+products    0      n1    1.18.3  stored  2026-11-21 10:15:30Z  42     576.0 MiB  current
+");
+}
+
+#[test]
+fn restore_plans() {
+    let view = PlanView::from(&plan());
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "restore-plan",
+  "format": 1,
+  "recovery_point": "20261121t101530z-0a1b2c3d",
+  "node": "n1",
+  "feasible": false,
+  "steps": [
+    {
+      "source": "products",
+      "target": "products",
+      "replaces": true,
+      "shards": 1,
+      "logical_bytes": 603979776,
+      "aliases": [
+        "current"
+      ],
+      "indexes": [
+        "year"
+      ]
+    }
+  ],
+  "blockers": [
+    {
+      "code": "qdrant-unreachable",
+      "message": "Qdrant at http://127.0.0.1:6333 does not answer",
+      "retryable": true
+    }
+  ],
+  "warnings": [
+    "the recovery point is 40 days old"
+  ],
+  "logical_bytes": 603979776
+}
+"#);
+    insta::assert_snapshot!(view.text(), @r"
+Restore of 20261121t101530z-0a1b2c3d into node n1: 576.0 MiB in all
+
+COLLECTION  INTO      ACTION                 SHARDS  BYTES      ALIASES  INDEXES
+products    products  capture, then REPLACE  1       576.0 MiB  current  year
+WARNING: the recovery point is 40 days old
+BLOCKED (qdrant-unreachable): Qdrant at http://127.0.0.1:6333 does not answer
+");
+}
+
+#[test]
+fn restore_results() {
+    let view = RestoreView::new("restore-8".into(), &restored());
+    insta::assert_snapshot!(render_json(&view, true), @r#"
+{
+  "kind": "restore-run",
+  "format": 1,
+  "job": "restore-8",
+  "recovery_point": "20261121t101530z-0a1b2c3d",
+  "node": "n1",
+  "collections": [
+    {
+      "source": "products",
+      "target": "products_check",
+      "points": 300000,
+      "points_expected": 300000,
+      "uploaded_bytes": 603979776,
+      "elapsed_ms": 3600,
+      "aliases": [],
+      "indexes": [
+        "year"
+      ]
+    }
+  ],
+  "elapsed_ms": 4000,
+  "safety_recovery_point": null
+}
+"#);
+    insta::assert_snapshot!(view.text(), @r"
+Restored 20261121t101530z-0a1b2c3d into node n1 in 4.0 s
+
+COLLECTION      POINTS                 UPLOADED   TOOK                 ALIASES  INDEXES
+products_check  300,000 (as captured)  576.0 MiB  3.6 s (160.0 MiB/s)  -        year
+");
+}
+
+#[test]
+fn events() {
+    let line = |event| {
+        let event = v1::JobEvent {
+            job_id: "backup-7".into(),
+            at_us: 1_795_000_000_000_000,
+            event: Some(event),
+        };
+        render_json(&EventView::from(&event), false)
+    };
+    let progress = v1::Progress {
+        stage: "reading".into(),
+        bytes_done: 10,
+        bytes_total: 0,
+        bytes_sent: 5,
+    };
+    let lines = [
+        line(Event::Started(v1::JobStarted {
+            kind: "backup".into(),
+            plan: vec!["capture".into()],
+        })),
+        line(Event::Progress(v1::JobProgress {
+            node: "n1".into(),
+            collection: "products".into(),
+            shard_id: 0,
+            progress: Some(progress),
+        })),
+        line(Event::Note("captured products/0".into())),
+        line(Event::Ended(v1::JobEnded {
+            state: v1::JobState::Failed.into(),
+            failure: Some(failure()),
+            ..Default::default()
+        })),
+    ];
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"started","action":"backup","plan":["capture"]}
+{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"progress","node":"n1","collection":"products","shard":0,"stage":"reading","bytes_done":10,"bytes_total":null,"bytes_sent":5}
+{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"note","text":"captured products/0"}
+{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"ended","state":"failed","failure":{"code":"qdrant-unreachable","message":"Qdrant at http://127.0.0.1:6333 does not answer","retryable":true},"backup":null,"restore":null}
+"#);
+}
+
+/// Every field that a program may read is described in the reference.
+#[test]
+fn the_reference_names_every_field() {
+    let reference = include_str!("../../../docs/reference/json-output.md");
+    let documents = [
+        render_json(&StatusView::new(String::new(), &status()), false),
+        render_json(&NodesView::from(&nodes()), false),
+        render_json(&CollectionsView::from(&collections()), false),
+        render_json(&BackupView::from(&summary()).as_result(), false),
+        render_json(&PlanView::from(&plan()), false),
+        render_json(&RestoreView::new(String::new(), &restored()), false),
+    ];
+    let mut missing = Vec::new();
+    for document in documents {
+        let value: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+        let kind = value["kind"].as_str().expect("a kind").to_owned();
+        fields(&value, &mut |name| {
+            if !reference.contains(&format!("`{name}`")) {
+                missing.push(format!("{kind}: {name}"));
+            }
+        });
+        assert!(reference.contains(&format!("`{kind}`")), "{kind}");
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+fn fields(value: &serde_json::Value, found: &mut impl FnMut(&str)) {
+    if let Some(object) = value.as_object() {
+        for (name, value) in object {
+            found(name);
+            fields(value, found);
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        fields(item, found);
+    }
+}
+
+impl BackupView {
+    fn as_result(&self) -> BackupResultView {
+        BackupResultView {
+            job: String::new(),
+            backup: self.clone(),
+        }
+    }
+}

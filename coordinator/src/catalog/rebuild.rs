@@ -1,0 +1,143 @@
+//! Makes the catalogue anew from the repository.
+//!
+//! The new file is complete and on disk before it takes the old one's place; the old one is kept beside
+//! it. Jobs are carried over where the old file can still be read.
+
+use super::{Catalog, CatalogError, PointSummary};
+use crate::fault::{Fault, chain};
+use crate::job::JobRecord;
+use crate::repository::fault_of;
+use holdfast_repository::Repository;
+use holdfast_service::failure::Code;
+use holdfast_types::RecoveryPointId;
+use std::path::Path;
+
+/// What a rebuild found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Recovery points listed.
+    pub points: usize,
+    /// Recovery points that can't be read, and why.
+    pub damaged: Vec<(RecoveryPointId, String)>,
+    /// Jobs carried over.
+    pub jobs: usize,
+}
+
+/// Lists what the repository holds: readable recovery points, and damaged ones with the reason.
+///
+/// # Errors
+/// If the repository can't be listed.
+pub async fn survey(
+    repository: &Repository,
+) -> Result<(Vec<PointSummary>, Vec<(RecoveryPointId, String)>), Fault> {
+    let listed = repository.list_points().await.map_err(|e| fault_of(&e))?;
+    let (mut points, mut damaged) = (Vec::new(), Vec::new());
+    for listing in listed {
+        match listing.manifest {
+            Ok(manifest) => points.push(PointSummary::of(&manifest)),
+            Err(error) => damaged.push((listing.id, chain(&error))),
+        }
+    }
+    Ok((points, damaged))
+}
+
+/// Replaces the catalogue at `path`.
+///
+/// # Errors
+/// If it is in use, or repository or disk fail; the old one is untouched then.
+pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fault> {
+    let id = repository.description().id.clone();
+    let jobs = old_jobs(path, &id).await?;
+    let (points, damaged) = survey(repository).await?;
+    let done = Rebuilt {
+        points: points.len(),
+        damaged,
+        jobs: jobs.len(),
+    };
+    let fresh = path.with_extension("redb.new");
+    remove_if_there(&fresh)?;
+    let catalog = Catalog::create(&fresh, &id).map_err(|e| fault(&e))?;
+    catalog
+        .replace_points(points)
+        .await
+        .map_err(|e| fault(&e))?;
+    for job in jobs {
+        catalog.put_job(job).await.map_err(|e| fault(&e))?;
+    }
+    drop(catalog);
+    swap(path, &fresh).map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    Ok(done)
+}
+
+/// The jobs of the old catalogue, none if it can't be read.
+async fn old_jobs(path: &Path, id: &str) -> Result<Vec<JobRecord>, Fault> {
+    match Catalog::open(path, id) {
+        Ok(old) => Ok(old.jobs().await.unwrap_or_default()),
+        Err(error @ CatalogError::InUse { .. }) => Err(Fault::new(
+            Code::RepositoryLocked,
+            format!("{error}: stop it before the rebuild"),
+        )),
+        Err(
+            CatalogError::Missing { .. }
+            | CatalogError::Newer { .. }
+            | CatalogError::Foreign { .. }
+            | CatalogError::Damaged { .. }
+            | CatalogError::Io { .. },
+        ) => Ok(Vec::new()),
+    }
+}
+
+fn swap(path: &Path, fresh: &Path) -> std::io::Result<()> {
+    if path.try_exists()? {
+        fs_err::rename(path, path.with_extension("redb.old"))?;
+    }
+    fs_err::rename(fresh, path)?;
+    match path.parent() {
+        Some(parent) => fs_err::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Fault> {
+    match fs_err::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::from_error(Code::Internal, &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn fault(error: &CatalogError) -> Fault {
+    Fault::from_error(Code::Internal, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rebuild;
+    use crate::catalog::Catalog;
+    use crate::fixture::{self, backup_record};
+
+    #[tokio::test]
+    async fn a_lost_or_damaged_catalogue_comes_back() {
+        let repository = fixture::repository().await;
+        let point = fixture::commit_point(&repository).await;
+        let id = repository.description().id.clone();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.redb");
+
+        let done = rebuild(&path, &repository).await.unwrap();
+        assert_eq!((done.points, done.damaged.len(), done.jobs), (1, 0, 0));
+        let catalog = Catalog::open(&path, &id).unwrap();
+        assert_eq!(catalog.points().await.unwrap()[0].id, point);
+        catalog.put_job(backup_record()).await.unwrap();
+        let refused = rebuild(&path, &repository).await.unwrap_err();
+        assert!(refused.message.contains("stop it"), "{refused}");
+        drop(catalog);
+        assert_eq!(rebuild(&path, &repository).await.unwrap().jobs, 1);
+
+        std::fs::write(&path, b"garbage").unwrap();
+        assert!(Catalog::open(&path, &id).is_err());
+        assert_eq!(rebuild(&path, &repository).await.unwrap().points, 1);
+        assert!(Catalog::open(&path, &id).is_ok());
+    }
+}

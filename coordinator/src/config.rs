@@ -1,0 +1,351 @@
+//! The coordinator's configuration: TOML as written, then checked values that the rest may trust.
+//!
+//! It reads no secret: key and passphrase are read by whoever opens the repository.
+
+use holdfast_service::config::{self, Strictness, UnknownKey};
+use holdfast_service::logging::{self, LogConfig, LoggingError};
+use holdfast_types::{ClusterName, Namespace, ParseNameError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+mod raw;
+
+use raw::{RawConfig, RawLimits, RawRepository, RawTls};
+
+/// The documented default configuration, as `holdfast-coordinator config default` prints it.
+pub const DEFAULT_CONFIG: &str = include_str!("config/default.toml");
+
+/// Name of the catalogue in the state directory.
+const CATALOG_FILE: &str = "catalog.redb";
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// This coordinator's name; must be the one in the certificate.
+    pub name: String,
+    /// The deployment it looks after.
+    pub cluster: ClusterName,
+    /// The boundary of deduplication.
+    pub namespace: Namespace,
+    /// Where it serves gRPC.
+    pub listen: SocketAddr,
+    /// Directory of the catalogue.
+    pub state_dir: PathBuf,
+    /// Where `/livez` and `/readyz` answer; nowhere if absent.
+    pub health_listen: Option<SocketAddr>,
+    /// Its identity.
+    pub tls: TlsFiles,
+    /// Where recovery points are kept.
+    pub repository: RepositorySection,
+    /// Bounds of patience.
+    pub limits: Limits,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// PEM files of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+    /// Certificate authorities that callers' certificates may come from.
+    pub ca: PathBuf,
+}
+
+/// Where the repository is and what opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositorySection {
+    /// Its directory.
+    pub path: PathBuf,
+    /// What opens it.
+    pub key: KeySource,
+    /// Whether to create it where nothing is.
+    pub init: bool,
+}
+
+/// Where the repository's key-encryption key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file with 64 hexadecimal digits.
+    KeyFile(PathBuf),
+    /// A file with a passphrase.
+    PassphraseFile(PathBuf),
+    /// An environment variable with a passphrase.
+    PassphraseEnv(String),
+}
+
+/// Bounds of patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a job waits for an agent that is away.
+    pub agent_grace: Duration,
+    /// How long a connected agent may say nothing about a command.
+    pub command_silence: Duration,
+    /// How often agents report.
+    pub heartbeat: Duration,
+    /// Ended jobs that the catalogue keeps.
+    pub kept_jobs: usize,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorConfigError {
+    /// The file can't be read or is not TOML of this form.
+    #[error(transparent)]
+    File(#[from] config::ConfigError),
+    /// A name breaks its rule.
+    #[error("{key} is not valid")]
+    Name {
+        /// The key.
+        key: &'static str,
+        /// The rule.
+        #[source]
+        source: ParseNameError,
+    },
+    /// A value makes no sense.
+    #[error("{key} {rule}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// A path that must exist does not, or can't be read.
+    #[error("{key}: can't read {}", path.display())]
+    Path {
+        /// The key.
+        key: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log filter can't be parsed.
+    #[error("log.filter is not valid")]
+    Log(#[source] LoggingError),
+}
+
+/// Reads the file at `path`. Returns the unknown keys it has, unless `strictness` makes them an error.
+///
+/// # Errors
+/// [`CoordinatorConfigError`].
+pub fn load(
+    path: &Path,
+    strictness: Strictness,
+) -> Result<(CoordinatorConfig, Vec<UnknownKey>), CoordinatorConfigError> {
+    let loaded = config::load::<RawConfig>(path, strictness)?;
+    Ok((validate(loaded.value)?, loaded.unknown_keys))
+}
+
+impl CoordinatorConfig {
+    /// The catalogue's file.
+    #[must_use]
+    pub fn catalog_path(&self) -> PathBuf {
+        self.state_dir.join(CATALOG_FILE)
+    }
+
+    /// Checks that every file named by the configuration can be read, for `config check`.
+    ///
+    /// # Errors
+    /// The first that can't.
+    pub fn check_files(&self) -> Result<(), CoordinatorConfigError> {
+        let mut files = vec![
+            ("tls.cert", &self.tls.cert),
+            ("tls.key", &self.tls.key),
+            ("tls.ca", &self.tls.ca),
+        ];
+        match &self.repository.key {
+            KeySource::KeyFile(path) => files.push(("repository.key_file", path)),
+            KeySource::PassphraseFile(path) => files.push(("repository.passphrase_file", path)),
+            KeySource::PassphraseEnv(_) => {}
+        }
+        for (key, path) in files {
+            std::fs::File::open(path).map_err(|source| CoordinatorConfigError::Path {
+                key,
+                path: path.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError> {
+    let RawConfig {
+        name,
+        cluster,
+        namespace,
+        listen,
+        state_dir,
+        health_listen,
+        tls: RawTls { cert, key, ca },
+        repository,
+        limits,
+        log,
+    } = raw;
+    let cluster: ClusterName = named("cluster", &cluster)?;
+    let namespace = named(
+        "namespace",
+        namespace.as_deref().unwrap_or(cluster.as_str()),
+    )?;
+    // A coordinator is named by the rule of nodes.
+    let name: holdfast_types::NodeId = named("name", &name)?;
+    logging::check_filter(&log.filter).map_err(CoordinatorConfigError::Log)?;
+    Ok(CoordinatorConfig {
+        name: name.to_string(),
+        cluster,
+        namespace,
+        listen,
+        state_dir,
+        health_listen,
+        tls: TlsFiles { cert, key, ca },
+        repository: validate_repository(repository)?,
+        limits: validate_limits(limits)?,
+        log,
+    })
+}
+
+fn validate_repository(raw: RawRepository) -> Result<RepositorySection, CoordinatorConfigError> {
+    let RawRepository {
+        path,
+        key_file,
+        passphrase_file,
+        passphrase_env,
+        init,
+    } = raw;
+    let key = match (key_file, passphrase_file, passphrase_env) {
+        (Some(file), None, None) => KeySource::KeyFile(file),
+        (None, Some(file), None) => KeySource::PassphraseFile(file),
+        (None, None, Some(name)) => KeySource::PassphraseEnv(name),
+        (_, _, _) => {
+            return Err(CoordinatorConfigError::Value {
+                key: "repository",
+                rule: "needs exactly one of key_file, passphrase_file and passphrase_env",
+            });
+        }
+    };
+    Ok(RepositorySection { path, key, init })
+}
+
+fn validate_limits(raw: RawLimits) -> Result<Limits, CoordinatorConfigError> {
+    let RawLimits {
+        agent_grace_secs,
+        command_silence_secs,
+        heartbeat_interval_ms,
+        kept_jobs,
+    } = raw;
+    if !(100..=30_000).contains(&heartbeat_interval_ms) {
+        return Err(CoordinatorConfigError::Value {
+            key: "limits.heartbeat_interval_ms",
+            rule: "must be between 100 and 30000",
+        });
+    }
+    if command_silence_secs == 0 {
+        return Err(CoordinatorConfigError::Value {
+            key: "limits.command_silence_secs",
+            rule: "must be at least 1",
+        });
+    }
+    Ok(Limits {
+        agent_grace: Duration::from_secs(agent_grace_secs),
+        command_silence: Duration::from_secs(command_silence_secs),
+        heartbeat: Duration::from_millis(heartbeat_interval_ms.into()),
+        kept_jobs: usize::try_from(kept_jobs).unwrap_or(usize::MAX).max(1),
+    })
+}
+
+fn named<T: FromStr<Err = ParseNameError>>(
+    key: &'static str,
+    text: &str,
+) -> Result<T, CoordinatorConfigError> {
+    text.parse()
+        .map_err(|source| CoordinatorConfigError::Name { key, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CoordinatorConfig, CoordinatorConfigError, DEFAULT_CONFIG, KeySource, load};
+    use holdfast_service::config::Strictness;
+
+    fn read(text: &str) -> Result<CoordinatorConfig, CoordinatorConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path, Strictness::Strict).map(|(config, _)| config)
+    }
+
+    #[test]
+    fn the_printed_default_is_valid_and_says_the_defaults() {
+        let config = read(DEFAULT_CONFIG).unwrap();
+        assert_eq!(config.namespace.as_str(), "demo");
+        assert!(!config.repository.init);
+        let start = DEFAULT_CONFIG.find("[limits]").unwrap();
+        let bare = read(&DEFAULT_CONFIG[..start]).unwrap();
+        assert_eq!(bare.limits, config.limits);
+        assert_eq!(bare.log, config.log);
+    }
+
+    #[test]
+    fn exactly_one_key_source() {
+        let none = DEFAULT_CONFIG.replace("key_file =", "# key_file =");
+        assert!(matches!(
+            read(&none),
+            Err(CoordinatorConfigError::Value {
+                key: "repository",
+                ..
+            })
+        ));
+        let env = none.replace("# passphrase_env", "passphrase_env");
+        assert!(matches!(
+            read(&env).unwrap().repository.key,
+            KeySource::PassphraseEnv(_)
+        ));
+        let two = DEFAULT_CONFIG.replace("# passphrase_env", "passphrase_env");
+        assert!(read(&two).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (from, to, want) in [
+            (
+                "cluster = \"demo\"",
+                "cluster = \"De mo\"",
+                "cluster is not valid",
+            ),
+            (
+                "listen = \"127.0.0.1:6350\"",
+                "listen = \"nowhere\"",
+                "c.toml:11",
+            ),
+            ("[limits]", "[limits]\nagent_grase_secs = 1", "did you mean"),
+            (
+                "filter = \"info\"",
+                "filter = \"a=b=c\"",
+                "log.filter is not valid",
+            ),
+            (
+                "heartbeat_interval_ms = 5000",
+                "heartbeat_interval_ms = 5",
+                "limits.heartbeat_interval_ms must be",
+            ),
+        ] {
+            assert!(DEFAULT_CONFIG.contains(from), "{from}");
+            let error = read(&DEFAULT_CONFIG.replacen(from, to, 1)).unwrap_err();
+            assert!(error.to_string().contains(want), "{error} lacks {want}");
+        }
+    }
+
+    #[test]
+    fn unreadable_files_are_named() {
+        let error = read(DEFAULT_CONFIG).unwrap().check_files().unwrap_err();
+        assert!(
+            error.to_string().starts_with("tls.cert: can't read"),
+            "{error}"
+        );
+    }
+}

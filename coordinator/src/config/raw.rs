@@ -1,0 +1,59 @@
+//! The configuration as it stands in the file; checked by the module above.
+
+use holdfast_service::logging::LogConfig;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawConfig {
+    pub(super) name: String,
+    pub(super) cluster: String,
+    pub(super) namespace: Option<String>,
+    pub(super) listen: SocketAddr,
+    pub(super) state_dir: PathBuf,
+    pub(super) health_listen: Option<SocketAddr>,
+    pub(super) tls: RawTls,
+    pub(super) repository: RawRepository,
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+    #[serde(default)]
+    pub(super) log: LogConfig,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawTls {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) ca: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawRepository {
+    pub(super) path: PathBuf,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) passphrase_file: Option<PathBuf>,
+    pub(super) passphrase_env: Option<String>,
+    #[serde(default)]
+    pub(super) init: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawLimits {
+    pub(super) agent_grace_secs: u64,
+    pub(super) command_silence_secs: u64,
+    pub(super) heartbeat_interval_ms: u32,
+    pub(super) kept_jobs: u32,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            agent_grace_secs: 60,
+            command_silence_secs: 3900,
+            heartbeat_interval_ms: 5000,
+            kept_jobs: 200,
+        }
+    }
+}

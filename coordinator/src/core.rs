@@ -1,0 +1,230 @@
+//! What all parts of a running coordinator share.
+
+use crate::catalog::Catalog;
+use crate::config::Limits;
+use crate::dispatch::{Dispatcher, Patience};
+use crate::fault::Fault;
+use crate::job::book::JobBook;
+use crate::observe::Registry;
+use crate::repository::fault_of;
+use holdfast_archive::ChunkKey;
+use holdfast_decide::Observation;
+use holdfast_repository::{Repository, RepositoryError};
+use holdfast_service::clock::Clock;
+use holdfast_service::shutdown::Shutdown;
+use holdfast_types::{ClusterName, Epoch, JobId, Namespace, RecoveryPointId, Timestamp};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Batches of at most 4 chunks of 1 MiB that may be in verification at once, over all streams.
+const BATCHES_IN_VERIFICATION: usize = 16;
+
+/// An agent whose look takes longer is planned for as it was last seen.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// The coordinator.
+pub struct Core {
+    /// The deployment it looks after.
+    pub cluster: ClusterName,
+    /// The boundary of deduplication and reading.
+    pub namespace: Namespace,
+    /// Key of the namespace's chunk ids.
+    pub chunk_key: ChunkKey,
+    /// Bounds of patience.
+    pub limits: Limits,
+    /// The term claimed at the start.
+    pub epoch: Epoch,
+    /// When it started.
+    pub started: Timestamp,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where recovery points are kept.
+    pub repository: Repository,
+    /// Recovery points that can't be read, and why, as found at the start.
+    pub damaged_points: Vec<(RecoveryPointId, String)>,
+    /// The listing of recovery points.
+    pub catalog: Catalog,
+    /// Jobs.
+    pub book: JobBook,
+    /// Nodes.
+    pub nodes: Registry,
+    /// Commands.
+    pub dispatcher: Dispatcher,
+    /// Bounds the memory of verification.
+    pub verify_gate: Arc<Semaphore>,
+    /// The end of the process.
+    pub shutdown: Shutdown,
+    cancels: Mutex<HashMap<JobId, CancellationToken>>,
+    superseded: AtomicBool,
+    /// The newest request to look at Qdrant; grows across restarts, because it follows the clock.
+    looks: AtomicU64,
+}
+
+/// What a core is made of beside its defaults.
+pub struct CoreParts {
+    /// The deployment.
+    pub cluster: ClusterName,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Bounds of patience.
+    pub limits: Limits,
+    /// The claimed term.
+    pub epoch: Epoch,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The repository, claimed.
+    pub repository: Repository,
+    /// What of it can't be read.
+    pub damaged_points: Vec<(RecoveryPointId, String)>,
+    /// The catalogue.
+    pub catalog: Catalog,
+    /// The jobs in it.
+    pub book: JobBook,
+    /// The end of the process.
+    pub shutdown: Shutdown,
+}
+
+impl Core {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: CoreParts) -> Arc<Self> {
+        let CoreParts {
+            cluster,
+            namespace,
+            limits,
+            epoch,
+            clock,
+            repository,
+            damaged_points,
+            catalog,
+            book,
+            shutdown,
+        } = parts;
+        Arc::new(Self {
+            chunk_key: repository.chunk_key(&namespace),
+            started: clock.now(),
+            dispatcher: Dispatcher::new(epoch),
+            verify_gate: Arc::new(Semaphore::new(BATCHES_IN_VERIFICATION)),
+            nodes: Registry::default(),
+            cancels: Mutex::default(),
+            superseded: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
+            cluster,
+            namespace,
+            limits,
+            epoch,
+            clock,
+            repository,
+            damaged_points,
+            catalog,
+            book,
+            shutdown,
+        })
+    }
+
+    /// Asks every connected agent to look at its Qdrant now, and waits for their reports, but not for ever:
+    /// a node that does not answer stands in the observation as it was last seen.
+    pub async fn look(&self) {
+        let now = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
+        let next = |last: u64| now.max(last).saturating_add(1);
+        let last = self
+            .looks
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)));
+        let request = next(last.unwrap_or_else(|last| last));
+        self.dispatcher.ask_to_observe(request);
+        if tokio::time::timeout(LOOK_WITHIN, self.nodes.answered(request))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                seconds = LOOK_WITHIN.as_secs(),
+                "not every agent has looked at its Qdrant in time"
+            );
+        }
+    }
+
+    /// Everything there is now, for a planner.
+    pub async fn observe(&self) -> Observation {
+        self.look().await;
+        let running = self.book.running().await;
+        self.nodes.observation(self.epoch, running)
+    }
+
+    /// How long jobs wait.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience {
+            away: self.limits.agent_grace,
+            silent: self.limits.command_silence,
+        }
+    }
+
+    /// The failure behind an error of the repository. If a newer coordinator has taken over, this one
+    /// stops.
+    #[must_use]
+    pub fn repository_failed(&self, error: &RepositoryError) -> Fault {
+        let fault = fault_of(error);
+        let stale = matches!(error, RepositoryError::StaleEpoch { .. });
+        if stale && !self.superseded.swap(true, Ordering::SeqCst) {
+            tracing::error!(reason = %fault, "standing down");
+            self.shutdown.stop();
+        }
+        fault
+    }
+
+    /// Looks whether a newer coordinator has taken over; then this one stops. Commands are only given after
+    /// this: agents can't tell which coordinator is the newest.
+    ///
+    /// # Errors
+    /// `stale-epoch`, or a repository that can't be read.
+    pub async fn check_epoch(&self) -> Result<(), Fault> {
+        let newest = self.repository.newest_epoch().await;
+        let newest = newest.map_err(|error| self.repository_failed(&error))?;
+        if newest > self.epoch {
+            let ours = self.epoch;
+            return Err(self.repository_failed(&RepositoryError::StaleEpoch { ours, newest }));
+        }
+        Ok(())
+    }
+
+    /// Whether a newer coordinator has taken over.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::SeqCst)
+    }
+
+    /// The token that stops a job, made if there is none yet.
+    #[must_use]
+    pub fn cancel_token(&self, job: &JobId) -> CancellationToken {
+        let mut cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
+        cancels.entry(job.clone()).or_default().clone()
+    }
+
+    /// Forgets the token of an ended job.
+    pub fn forget_cancel_token(&self, job: &JobId) {
+        let mut cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
+        cancels.remove(job);
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("cluster", &self.cluster)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CoreParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoreParts")
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}

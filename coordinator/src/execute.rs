@@ -1,0 +1,279 @@
+//! Carrying out recorded jobs. There is no choice left here: a job does what its plan says, or fails.
+//!
+//! Each job is one task. When the process ends, the task just stops and the record stays "running": the
+//! next start goes on with it, commands keep their ids, and what is committed is kept.
+
+use crate::core::Core;
+use crate::fault::Fault;
+use crate::job::feed::JobFeed;
+use crate::job::{BackupWork, JobRecord, JobState, RestoreWork, Work};
+use crate::plan;
+use holdfast_proto::convert::{BackupOrder, RestoreOrder};
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use holdfast_types::{JobId, RecoveryPointId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+mod backup;
+mod manifest;
+mod restore;
+
+/// Longest pause before the catalogue is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Plans, records and starts a backup.
+///
+/// # Errors
+/// What speaks against it.
+pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<JobFeed>, Fault> {
+    let plan = plan::backup(core, order).await?;
+    let reasons = plan.reasons.clone();
+    let point = new_point_id(core)?;
+    let work = BackupWork {
+        point: point.clone(),
+        begun: core.clock.now(),
+        note: order.note.clone(),
+        safety_for: None,
+        plan,
+        committed: BTreeMap::new(),
+        done: false,
+    };
+    start(
+        core,
+        "backup",
+        &point,
+        Work::Backup(Box::new(work)),
+        reasons,
+    )
+    .await
+}
+
+/// Plans, records and starts a restore.
+///
+/// # Errors
+/// What speaks against it.
+pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc<JobFeed>, Fault> {
+    let mut plan = plan::restore(core, order).await?;
+    let node = plan
+        .node
+        .clone()
+        .ok_or_else(|| Fault::new(Code::Internal, "the plan names no node"))?;
+    let id = new_point_id(core)?;
+    let warnings = plan.warnings.clone();
+    let safety = plan.safety.take().map(|captures| BackupWork {
+        point: id.clone(),
+        begun: core.clock.now(),
+        note: format!("taken before {} was restored over it", plan.point),
+        safety_for: Some(plan.point.clone()),
+        plan: captures,
+        committed: BTreeMap::new(),
+        done: false,
+    });
+    let work = RestoreWork {
+        plan,
+        node,
+        safety,
+        begun: 0,
+        resumed: false,
+        done: Vec::new(),
+    };
+    start(
+        core,
+        "restore",
+        &id,
+        Work::Restore(Box::new(work)),
+        warnings,
+    )
+    .await
+}
+
+/// Goes on with every job that was running when the process ended.
+pub async fn resume(core: &Arc<Core>) {
+    for record in core.book.list().await {
+        if record.state != JobState::Running {
+            continue;
+        }
+        tracing::info!(job = %record.id, "going on with a job of before the restart");
+        let feed = core.book.feed(&record.id);
+        feed.started(core.clock.now(), record.kind(), record.plan_lines());
+        feed.note(
+            core.clock.now(),
+            "goes on after a restart of the coordinator",
+        );
+        if record.cancel_requested {
+            // It begins nothing more, and ends with a word on how far it got.
+            core.cancel_token(&record.id).cancel();
+        }
+        let (core, id) = (Arc::clone(core), record.id);
+        let tracker = core.shutdown.clone();
+        drop(tracker.spawn(async move {
+            if move_to_our_epoch(&core, &id).await.is_some() {
+                let cancel = core.cancel_token(&id);
+                run(&core, &id, &feed, &cancel).await;
+            }
+        }));
+    }
+}
+
+/// `None` if the process ends before it could be recorded.
+async fn move_to_our_epoch(core: &Core, id: &JobId) -> Option<()> {
+    let mut retry = Retry::default();
+    while let Err(error) = core.book.change(id, |job| job.move_to(core.epoch)).await {
+        tracing::error!(job = %id, %error, "a job can't go on before that can be recorded");
+        retry.pause(core).await?;
+    }
+    Some(())
+}
+
+/// Waits longer each time for the catalogue to become writable.
+#[derive(Debug)]
+struct Retry(Duration);
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self(Duration::from_millis(500))
+    }
+}
+
+impl Retry {
+    /// `None` if the process ends.
+    async fn pause(&mut self, core: &Core) -> Option<()> {
+        let ended = core.shutdown.token().cancelled_owned();
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST_PAUSE);
+        let slept = tokio::time::timeout(pause, ended).await;
+        slept.err().map(drop)
+    }
+}
+
+/// Asks a job to stop. Returns whether it was running, `None` if it is not known. That it was asked is
+/// durable when this returns.
+///
+/// # Errors
+/// A failing catalogue; the job stops all the same unless the process ends before it has.
+pub async fn cancel(core: &Core, id: &JobId) -> Result<Option<bool>, Fault> {
+    let Some(record) = core.book.get(id).await else {
+        return Ok(None);
+    };
+    if record.state != JobState::Running {
+        return Ok(Some(false));
+    }
+    let asked = core.book.change(id, |job| job.cancel_requested = true);
+    let asked = asked.await;
+    core.cancel_token(id).cancel();
+    asked.map(|record| Some(record.state == JobState::Running))
+}
+
+async fn start(
+    core: &Arc<Core>,
+    kind: &str,
+    point: &RecoveryPointId,
+    work: Work,
+    remarks: Vec<String>,
+) -> Result<Arc<JobFeed>, Fault> {
+    let id = JobRecord::new_id(kind, point)
+        .map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    core.check_epoch().await?;
+    let record = JobRecord::begun(id.clone(), core.clock.now(), work);
+    let lines = record.plan_lines();
+    let feed = core.book.begin(record).await?;
+    tracing::info!(job = %id, steps = lines.len(), "begins");
+    feed.started(core.clock.now(), kind, lines);
+    for remark in remarks {
+        feed.note(core.clock.now(), remark);
+    }
+    spawn(core, id, Arc::clone(&feed));
+    Ok(feed)
+}
+
+fn spawn(core: &Arc<Core>, id: JobId, feed: Arc<JobFeed>) {
+    let (core, cancel) = (Arc::clone(core), core.cancel_token(&id));
+    let tracker = core.shutdown.clone();
+    drop(tracker.spawn(async move { run(&core, &id, &feed, &cancel).await }));
+}
+
+async fn run(core: &Arc<Core>, id: &JobId, feed: &Arc<JobFeed>, cancel: &CancellationToken) {
+    let stop = core.shutdown.token();
+    let outcome = tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        outcome = Box::pin(carry_out(core, id, feed, cancel)) => outcome,
+    };
+    let (mut ended, failure) = match outcome {
+        Ok(ended) => (ended, None),
+        Err(fault) => (v1::JobEnded::default(), Some(fault)),
+    };
+    let state = match &failure {
+        None => JobState::Succeeded,
+        Some(_) if cancel.is_cancelled() => JobState::Cancelled,
+        Some(_) => JobState::Failed,
+    };
+    match &failure {
+        None => tracing::info!(job = %id, "succeeded"),
+        Some(fault) => tracing::warn!(job = %id, code = fault.code, reason = %fault, "ended early"),
+    }
+    let now = core.clock.now();
+    // A job that is over but not recorded so would keep every other one from running.
+    let mut retry = Retry::default();
+    while let Err(error) = core.book.end(id, state, now, failure.clone()).await {
+        tracing::error!(job = %id, %error, "the end of a job could not be recorded; trying again");
+        if retry.pause(core).await.is_none() {
+            return;
+        }
+    }
+    core.forget_cancel_token(id);
+    ended.state = state_on_wire(state).into();
+    ended.failure = failure.as_ref().map(Fault::to_wire);
+    feed.ended(now, ended);
+}
+
+async fn carry_out(
+    core: &Arc<Core>,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    cancel: &CancellationToken,
+) -> Result<v1::JobEnded, Fault> {
+    core.check_epoch().await?;
+    let record = recorded(core, id).await?;
+    match record.work {
+        Work::Backup(_) => {
+            let summary = backup::run(core, id, feed, cancel).await?;
+            Ok(v1::JobEnded {
+                backup: Some(crate::rpc::wire::backup_summary(&summary)),
+                ..Default::default()
+            })
+        }
+        Work::Restore(_) => {
+            let summary = restore::run(core, id, feed, cancel).await?;
+            Ok(v1::JobEnded {
+                restore: Some(summary),
+                ..Default::default()
+            })
+        }
+    }
+}
+
+async fn recorded(core: &Core, id: &JobId) -> Result<JobRecord, Fault> {
+    let record = core.book.get(id).await;
+    record.ok_or_else(|| Fault::new(Code::Internal, format!("job {id} is not recorded")))
+}
+
+/// How a state is called on the wire.
+#[must_use]
+pub fn state_on_wire(state: JobState) -> v1::JobState {
+    match state {
+        JobState::Running => v1::JobState::Running,
+        JobState::Succeeded => v1::JobState::Succeeded,
+        JobState::Failed => v1::JobState::Failed,
+        JobState::Cancelled => v1::JobState::Cancelled,
+    }
+}
+
+fn new_point_id(core: &Core) -> Result<RecoveryPointId, Fault> {
+    let entropy = getrandom::u32()
+        .map_err(|error| Fault::new(Code::Internal, format!("no random numbers: {error}")))?;
+    Ok(RecoveryPointId::new(core.clock.now(), entropy))
+}

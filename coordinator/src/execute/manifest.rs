@@ -1,0 +1,208 @@
+//! The manifest of a recovery point out of its committed captures.
+
+use crate::core::Core;
+use crate::fault::Fault;
+use crate::job::{BackupWork, CommittedShard};
+use crate::repository::PROGRAM;
+use holdfast_archive::manifest::MANIFEST_FORMAT;
+use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats};
+use holdfast_service::failure::Code;
+use holdfast_types::{ClusterName, CollectionName, Epoch, Namespace, Timestamp};
+
+/// What a manifest says of its writer.
+#[derive(Clone, Debug)]
+struct Writer {
+    cluster: ClusterName,
+    namespace: Namespace,
+    epoch: Epoch,
+    now: Timestamp,
+}
+
+/// Puts the manifest together.
+///
+/// # Errors
+/// `internal` if a capture is missing: then there must be no recovery point.
+pub(super) fn assemble(core: &Core, work: &BackupWork) -> Result<Manifest, Fault> {
+    let writer = Writer {
+        cluster: core.cluster.clone(),
+        namespace: core.namespace.clone(),
+        epoch: core.epoch,
+        now: core.clock.now(),
+    };
+    build(work, writer)
+}
+
+fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
+    let missing = work.plan.captures.len() - work.committed.len().min(work.plan.captures.len());
+    if missing > 0 {
+        return Err(Fault::new(
+            Code::Internal,
+            format!("{missing} captures are not committed: there is no recovery point"),
+        ));
+    }
+    let names = work.plan.collections.iter();
+    let collections = names
+        .map(|name| collection(work, name))
+        .collect::<Result<_, _>>()?;
+    let nodes = work.plan.nodes.iter().map(|facts| NodeEntry {
+        node: facts.node.clone(),
+        qdrant_version: facts.version.clone(),
+        qdrant_commit: facts.commit.clone(),
+        peer_id: facts.peer_id.unwrap_or(0),
+    });
+    let total = |of: fn(&CommittedShard) -> u64| work.committed.values().map(of).sum();
+    let elapsed = writer.now.since(work.begun).as_millis();
+    Ok(Manifest {
+        format: MANIFEST_FORMAT,
+        id: work.point.clone(),
+        cluster: writer.cluster,
+        namespace: writer.namespace,
+        begun: work.begun,
+        committed: writer.now,
+        epoch: writer.epoch,
+        program: PROGRAM.to_owned(),
+        note: work.note.clone(),
+        nodes: nodes.collect(),
+        collections,
+        stats: PointStats {
+            logical_bytes: total(|shard| shard.shard.logical_bytes),
+            sent_bytes: total(|shard| shard.sent_bytes),
+            stored_bytes: total(|shard| shard.stored_bytes),
+            elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+        },
+        safety_for: work.safety_for.clone(),
+    })
+}
+
+/// One collection with all its shards. What the captures say of the collection as a whole must agree where
+/// it is to be relied on: the number of points is kept only if every capture saw the same.
+fn collection(work: &BackupWork, name: &CollectionName) -> Result<CollectionEntry, Fault> {
+    let steps = work.plan.captures.iter().enumerate();
+    let mut captured: Vec<&CommittedShard> = steps
+        .filter(|(_, step)| step.collection == *name)
+        .filter_map(|(index, _)| work.committed.get(&index))
+        .collect();
+    captured.sort_by_key(|shard| shard.shard.shard_id);
+    let newest = captured.iter().max_by_key(|shard| shard.shard.captured_at);
+    let newest = newest
+        .ok_or_else(|| Fault::new(Code::Internal, format!("nothing of {name} was captured")))?;
+    let params = |shard: &CommittedShard| shard.collection.info.pointer("/config/params").cloned();
+    if captured.iter().any(|shard| params(shard) != params(newest)) {
+        return Err(changed(format!(
+            "the parameters of collection {name} differ between its shards' captures"
+        )));
+    }
+    let mut entry = newest.collection.clone();
+    if captured
+        .iter()
+        .any(|shard| shard.collection.points != entry.points)
+    {
+        entry.points = None;
+    }
+    entry.shards = captured.iter().map(|shard| shard.shard.clone()).collect();
+    if entry.shards.len() != entry.shard_count as usize {
+        return Err(changed(format!(
+            "collection {name} has {} shards now, {} were captured",
+            entry.shard_count,
+            entry.shards.len()
+        )));
+    }
+    Ok(entry)
+}
+
+fn changed(what: String) -> Fault {
+    Fault {
+        retryable: true,
+        ..Fault::new(
+            Code::JobFailed,
+            format!("{what}: it was changed meanwhile, run the backup again"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Writer, build};
+    use crate::fixture::{NOW, backup_work, committed};
+    use crate::job::BackupWork;
+    use holdfast_types::{Epoch, ShardId};
+    use std::time::Duration;
+
+    fn writer() -> Writer {
+        Writer {
+            cluster: "demo".parse().unwrap(),
+            namespace: "demo".parse().unwrap(),
+            epoch: Epoch(4),
+            now: NOW.after(Duration::from_millis(1500)),
+        }
+    }
+
+    fn complete() -> BackupWork {
+        let mut work = backup_work();
+        work.committed.insert(0, committed("books", 0, 1));
+        work.committed.insert(1, committed("docs", 0, 2));
+        work.committed.insert(2, committed("docs", 1, 2));
+        work
+    }
+
+    #[test]
+    fn a_manifest_holds_every_capture() {
+        let manifest = build(&complete(), writer()).unwrap();
+        assert!(manifest.to_json().is_ok());
+        let shards: Vec<(&str, ShardId)> = manifest
+            .shards()
+            .map(|(collection, shard)| (collection.name.as_str(), shard.shard_id))
+            .collect();
+        assert_eq!(
+            shards,
+            [
+                ("books", ShardId(0)),
+                ("docs", ShardId(0)),
+                ("docs", ShardId(1))
+            ]
+        );
+        assert_eq!(manifest.stats.logical_bytes, 3000);
+        assert_eq!(manifest.stats.elapsed_ms, 1500);
+        assert_eq!(manifest.epoch, Epoch(4));
+    }
+
+    #[test]
+    fn nothing_incomplete_becomes_a_recovery_point() {
+        for missing in 0..3 {
+            let mut work = complete();
+            work.committed.remove(&missing);
+            assert!(build(&work, writer()).is_err(), "{missing}");
+        }
+        let mut work = complete();
+        work.committed.get_mut(&0).unwrap().collection.shard_count = 2;
+        assert!(
+            build(&work, writer())
+                .unwrap_err()
+                .message
+                .contains("changed meanwhile")
+        );
+    }
+
+    #[test]
+    fn captures_under_other_parameters_are_no_collection() {
+        let info =
+            |size: u32| serde_json::json!({"config": {"params": {"vectors": {"size": size}}}});
+        let mut work = complete();
+        work.committed.get_mut(&1).unwrap().collection.info = info(4);
+        work.committed.get_mut(&2).unwrap().collection.info = info(4);
+        assert!(build(&work, writer()).is_ok());
+        work.committed.get_mut(&2).unwrap().collection.info = info(8);
+        let fault = build(&work, writer()).unwrap_err();
+        assert!(fault.message.contains("collection docs differ"), "{fault}");
+        assert!(fault.retryable);
+    }
+
+    #[test]
+    fn a_count_is_kept_only_if_all_captures_agree() {
+        let mut work = complete();
+        work.committed.get_mut(&2).unwrap().collection.points = Some(11);
+        let manifest = build(&work, writer()).unwrap();
+        assert_eq!(manifest.collections[0].points, Some(10));
+        assert_eq!(manifest.collections[1].points, None);
+    }
+}

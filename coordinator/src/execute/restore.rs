@@ -1,0 +1,371 @@
+//! Restores collections, one after the other, after the safety capture of what they replace.
+//!
+//! The first failure ends the job; its message says in what state everything is and what to type next.
+
+use super::{backup, recorded};
+use crate::core::Core;
+use crate::dispatch::{Answer, Grant, RestoreGrant};
+use crate::fault::{Fault, blocked};
+use crate::job::feed::{JobFeed, ProgressKey};
+use crate::job::{RestoreWork, RestoredStep, Work, restore_id};
+use crate::plan;
+use holdfast_archive::{CollectionEntry, Manifest};
+use holdfast_decide::RestoreStep;
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use holdfast_types::{ByteCount, JobId, ShardId};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// A command that was given before a restart goes on, but none that replaces is given after one.
+const RESTARTED: &str = "the coordinator restarted after it began to capture what is replaced, which may have changed since: it has to be captured again";
+
+/// Carries out what is not done yet.
+pub(super) async fn run(
+    core: &Arc<Core>,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    cancel: &CancellationToken,
+) -> Result<v1::RestoreSummary, Fault> {
+    let work = restore_of(core, id).await?;
+    let manifest = core
+        .repository
+        .read_point(&work.plan.point)
+        .await
+        .map_err(|error| core.repository_failed(&error))?;
+    if manifest.namespace != core.namespace {
+        return Err(Fault::new(
+            Code::PlanBlocked,
+            "the recovery point belongs to another namespace",
+        ));
+    }
+    let manifest = Arc::new(manifest);
+    if !cancel.is_cancelled() {
+        let damaged = plan::damage(core, &manifest, &work.plan.steps[work.done.len()..]).await?;
+        if !damaged.is_empty() {
+            let fault = blocked(&damaged);
+            return Err(match work.done.len() {
+                0 => fault,
+                next => explain(fault, &work, next),
+            });
+        }
+    }
+    if work.safety.as_ref().is_some_and(|safety| !safety.done) {
+        if work.resumed && !cancel.is_cancelled() {
+            return Err(Fault::new(
+                Code::JobFailed,
+                format!(
+                    "{RESTARTED}; nothing was restored; to go on: {}",
+                    command_line(&work, &work.plan.steps)
+                ),
+            ));
+        }
+        feed.note(core.clock.now(), "capturing what will be replaced");
+        backup::run(core, id, feed, cancel).await.map_err(|fault| {
+            fault.within(
+                "nothing was restored, because what would be replaced could not be captured",
+            )
+        })?;
+    }
+    for index in work.done.len()..work.plan.steps.len() {
+        let step = &work.plan.steps[index];
+        let done = if cancel.is_cancelled() {
+            Err(Fault::new(Code::Cancelled, "cancelled"))
+        } else if work.resumed && step.replaces && index >= work.begun {
+            Err(Fault::new(Code::JobFailed, RESTARTED))
+        } else {
+            restore(core, id, feed, cancel, &work, index, &manifest).await
+        };
+        let done = match done.and_then(|done| compare(step, done)) {
+            Ok(done) => done,
+            Err(fault) => return Err(explain(fault, &work, index)),
+        };
+        feed.note(core.clock.now(), restored_note(step, &done));
+        core.book
+            .change(id, |job| {
+                if let Work::Restore(work) = &mut job.work {
+                    work.done.push(done);
+                }
+            })
+            .await?;
+    }
+    summary(core, id).await
+}
+
+async fn restore(
+    core: &Arc<Core>,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    cancel: &CancellationToken,
+    work: &RestoreWork,
+    index: usize,
+    manifest: &Arc<Manifest>,
+) -> Result<RestoredStep, Fault> {
+    let step = &work.plan.steps[index];
+    let command = restore_id(id, index).map_err(|e| Fault::from_error(Code::Internal, &e))?;
+    let collection = manifest.collection(&step.source).cloned().ok_or_else(|| {
+        Fault::new(
+            Code::CollectionNotFound,
+            format!(
+                "the recovery point does not hold collection {}",
+                step.source
+            ),
+        )
+    })?;
+    let body = command_body(work, step, &collection)?;
+    let grant = Grant::Restore(Arc::new(RestoreGrant {
+        manifest: Arc::clone(manifest),
+        collection,
+        chunks: OnceCell::new(),
+    }));
+    let key = ProgressKey {
+        node: work.node.clone(),
+        collection: step.target.clone(),
+        shard: ShardId(0),
+    };
+    core.check_epoch().await?;
+    core.book
+        .change(id, |job| {
+            if let Work::Restore(work) = &mut job.work {
+                work.begun = work.begun.max(index + 1);
+            }
+        })
+        .await?;
+    let ticket = core
+        .dispatcher
+        .issue(command, work.node.clone(), body, grant)?;
+    let answer = ticket
+        .wait(core.patience(), cancel, |progress| {
+            feed.progress(core.clock.now(), &key, progress);
+        })
+        .await?;
+    match answer {
+        Answer::Restored(done) => Ok(RestoredStep {
+            points: done.points,
+            uploaded_bytes: done.uploaded_bytes,
+            elapsed_ms: done.elapsed_ms,
+            aliases: done.aliases_created,
+            indexes: done.indexes_created,
+        }),
+        Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
+            Code::Internal,
+            "the agent answered a restore with something else",
+        )),
+    }
+}
+
+fn command_body(
+    work: &RestoreWork,
+    step: &RestoreStep,
+    collection: &CollectionEntry,
+) -> Result<v1::command::Command, Fault> {
+    // The plan says which aliases come back: the agent gets no others to choose from.
+    let told = CollectionEntry {
+        aliases: step.aliases.clone(),
+        ..collection.clone()
+    };
+    let json = serde_json::to_string(&told).map_err(|e| Fault::from_error(Code::Internal, &e))?;
+    Ok(v1::command::Command::RestoreCollection(
+        v1::RestoreCollection {
+            recovery_point: work.plan.point.to_string(),
+            source_collection: step.source.to_string(),
+            target_collection: step.target.to_string(),
+            overwrite: step.replaces,
+            with_aliases: !step.aliases.is_empty(),
+            collection_manifest_json: json,
+        },
+    ))
+}
+
+/// The proof that can be had without reading everything: the exact number of points.
+fn compare(step: &RestoreStep, done: RestoredStep) -> Result<RestoredStep, Fault> {
+    match step.points {
+        Some(expected) if expected != done.points => Err(Fault::new(
+            Code::ProofFailed,
+            format!(
+                "{} has {} points after the restore, {expected} were captured; it was left as it is, to be looked at",
+                step.target, done.points
+            ),
+        )),
+        Some(_) | None => Ok(done),
+    }
+}
+
+/// Adds in what state everything is and what to type next.
+fn explain(fault: Fault, work: &RestoreWork, failed: usize) -> Fault {
+    let steps = &work.plan.steps;
+    let step = &steps[failed];
+    let names = |steps: &[RestoreStep]| -> String {
+        let names: Vec<&str> = steps.iter().map(|step| step.target.as_str()).collect();
+        names.join(", ")
+    };
+    let mut parts = vec![format!("restore of {}: {}", step.target, fault.message)];
+    if failed > 0 {
+        parts.push(format!("restored before it: {}", names(&steps[..failed])));
+    }
+    if failed + 1 < steps.len() {
+        parts.push(format!("not touched: {}", names(&steps[failed + 1..])));
+    }
+    let replaced = steps[..=failed].iter().filter(|step| step.replaces);
+    if let (Some(safety), true) = (&work.safety, replaced.count() > 0) {
+        parts.push(format!(
+            "what was replaced is kept in recovery point {}: holdfast restore run {} --node {} --overwrite",
+            safety.point, safety.point, work.node
+        ));
+    }
+    parts.push(format!(
+        "to go on: {}",
+        command_line(work, &steps[failed..])
+    ));
+    Fault {
+        message: parts.join("; "),
+        ..fault
+    }
+}
+
+fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
+    let each = steps.iter().map(|step| {
+        let mut line = format!(
+            "holdfast restore run {} --node {} --collection {}",
+            work.plan.point, work.node, step.source
+        );
+        if step.source != step.target {
+            line.push_str(&format!(" --as {}", step.target));
+        }
+        if step.replaces {
+            line.push_str(" --overwrite");
+        }
+        line
+    });
+    each.collect::<Vec<String>>().join(" && ")
+}
+
+fn restored_note(step: &RestoreStep, done: &RestoredStep) -> String {
+    format!(
+        "restored {}: {} points, {} in {:.1} s",
+        step.target,
+        done.points,
+        ByteCount(done.uploaded_bytes),
+        std::time::Duration::from_millis(done.elapsed_ms).as_secs_f64(),
+    )
+}
+
+async fn summary(core: &Core, id: &JobId) -> Result<v1::RestoreSummary, Fault> {
+    let started = recorded(core, id).await?.started;
+    let work = restore_of(core, id).await?;
+    let restored =
+        work.plan
+            .steps
+            .iter()
+            .zip(&work.done)
+            .map(|(step, done)| v1::RestoredCollection {
+                source_collection: step.source.to_string(),
+                target_collection: step.target.to_string(),
+                points: done.points,
+                points_expected: step.points,
+                uploaded_bytes: done.uploaded_bytes,
+                elapsed_ms: done.elapsed_ms,
+                aliases: done.aliases.clone(),
+                indexes: done.indexes.clone(),
+            });
+    let elapsed = core.clock.now().since(started).as_millis();
+    Ok(v1::RestoreSummary {
+        recovery_point: work.plan.point.to_string(),
+        node: work.node.to_string(),
+        collections: restored.collect(),
+        elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+        safety_recovery_point: work
+            .safety
+            .as_ref()
+            .map(|safety| safety.point.to_string())
+            .unwrap_or_default(),
+    })
+}
+
+async fn restore_of(core: &Core, id: &JobId) -> Result<RestoreWork, Fault> {
+    match recorded(core, id).await?.work {
+        Work::Restore(work) => Ok(*work),
+        Work::Backup(_) => Err(Fault::new(Code::Internal, "the job is no restore")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{compare, explain};
+    use crate::fault::Fault;
+    use crate::fixture::backup_work;
+    use crate::job::{RestoreWork, RestoredStep};
+    use holdfast_decide::{RestorePlan, RestoreStep};
+    use holdfast_service::failure::Code;
+    use holdfast_types::Epoch;
+
+    fn step(source: &str, target: &str, replaces: bool) -> RestoreStep {
+        RestoreStep {
+            source: source.parse().unwrap(),
+            target: target.parse().unwrap(),
+            replaces,
+            shards: 1,
+            logical_bytes: 1,
+            aliases: vec![],
+            indexes: vec![],
+            points: Some(3),
+        }
+    }
+
+    fn work() -> RestoreWork {
+        RestoreWork {
+            plan: RestorePlan {
+                epoch: Epoch(1),
+                point: "20261121t101530z-00000001".parse().unwrap(),
+                node: None,
+                steps: vec![
+                    step("a", "a", false),
+                    step("b", "b2", true),
+                    step("c", "c", false),
+                ],
+                safety: None,
+                blockers: vec![],
+                warnings: vec![],
+            },
+            node: "n1".parse().unwrap(),
+            safety: Some(backup_work()),
+            begun: 0,
+            resumed: false,
+            done: vec![],
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_is_where_and_what_to_type() {
+        let fault = explain(Fault::new(Code::QdrantError, "no space"), &work(), 1);
+        assert_eq!(
+            fault.message.split("; ").collect::<Vec<_>>(),
+            [
+                "restore of b2: no space",
+                "restored before it: a",
+                "not touched: c",
+                "what was replaced is kept in recovery point 20261121t101530z-0a1b2c3d: holdfast restore run 20261121t101530z-0a1b2c3d --node n1 --overwrite",
+                "to go on: holdfast restore run 20261121t101530z-00000001 --node n1 --collection b --as b2 --overwrite && holdfast restore run 20261121t101530z-00000001 --node n1 --collection c",
+            ]
+        );
+        assert_eq!(fault.code, "qdrant-error");
+    }
+
+    #[test]
+    fn another_number_of_points_is_a_failed_proof() {
+        let done = |points| RestoredStep {
+            points,
+            uploaded_bytes: 0,
+            elapsed_ms: 0,
+            aliases: vec![],
+            indexes: vec![],
+        };
+        assert!(compare(&step("a", "a", false), done(3)).is_ok());
+        let fault = compare(&step("a", "a", false), done(2)).unwrap_err();
+        assert_eq!(fault.code, "proof-failed");
+        let mut unknown = step("a", "a", false);
+        unknown.points = None;
+        assert!(compare(&unknown, done(2)).is_ok());
+    }
+}

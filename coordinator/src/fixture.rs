@@ -1,0 +1,147 @@
+//! Small values for this crate's tests.
+
+use crate::job::{BackupWork, CommittedShard, JobRecord, Work};
+use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats, ShardEntry};
+use holdfast_decide::{BackupPlan, CaptureStep, Method, NodeFacts};
+use holdfast_types::{ChunkId, Epoch, ShardId, Timestamp};
+use std::collections::BTreeMap;
+
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_256_130_000_000);
+
+pub(crate) fn shard_entry(shard: u32) -> ShardEntry {
+    ShardEntry {
+        shard_id: ShardId(shard),
+        node: "n1".parse().unwrap(),
+        server_version: "1.18.3".parse().unwrap(),
+        method: "stored".into(),
+        captured_at: NOW,
+        next_operation: None,
+        clocks: None,
+        replica_state: None,
+        recipe: vec![ChunkId::from_bytes([7; 32])],
+        recipe_len: 10,
+        recipe_hash: "ab".repeat(32),
+        files: 1,
+        logical_bytes: 1000,
+    }
+}
+
+pub(crate) fn collection_entry(name: &str) -> CollectionEntry {
+    CollectionEntry {
+        name: name.parse().unwrap(),
+        info: serde_json::json!({"payload_schema": {"year": {"data_type": "integer"}}}),
+        aliases: vec!["live".parse().unwrap()],
+        cluster: None,
+        shard_count: 1,
+        points: Some(10),
+        shards: vec![],
+    }
+}
+
+pub(crate) fn manifest(id: &str, committed: i64) -> Manifest {
+    let mut collection = collection_entry("docs");
+    collection.shards = vec![shard_entry(0)];
+    Manifest {
+        format: 1,
+        id: id.parse().unwrap(),
+        cluster: "demo".parse().unwrap(),
+        namespace: "demo".parse().unwrap(),
+        begun: NOW,
+        committed: Timestamp::from_micros(committed),
+        epoch: Epoch(1),
+        program: "test".into(),
+        note: String::new(),
+        nodes: vec![NodeEntry {
+            node: "n1".parse().unwrap(),
+            qdrant_version: "1.18.3".parse().unwrap(),
+            qdrant_commit: None,
+            peer_id: 0,
+        }],
+        collections: vec![collection],
+        stats: PointStats::default(),
+        safety_for: None,
+    }
+}
+
+pub(crate) fn backup_work() -> BackupWork {
+    let step = |collection: &str, shard| CaptureStep {
+        collection: collection.parse().unwrap(),
+        shard: ShardId(shard),
+        node: "n1".parse().unwrap(),
+        method: Method::Stored,
+    };
+    BackupWork {
+        point: "20261121t101530z-0a1b2c3d".parse().unwrap(),
+        begun: NOW,
+        note: "why".into(),
+        safety_for: None,
+        plan: BackupPlan {
+            epoch: Epoch(1),
+            collections: ["books", "docs"].map(|name| name.parse().unwrap()).into(),
+            nodes: vec![NodeFacts {
+                node: "n1".parse().unwrap(),
+                version: "1.18.3".parse().unwrap(),
+                commit: None,
+                peer_id: None,
+            }],
+            captures: vec![step("books", 0), step("docs", 0), step("docs", 1)],
+            reasons: vec![],
+        },
+        committed: BTreeMap::new(),
+        done: false,
+    }
+}
+
+pub(crate) fn backup_record() -> JobRecord {
+    let work = backup_work();
+    let id = JobRecord::new_id("backup", &work.point).unwrap();
+    JobRecord::begun(id, NOW, Work::Backup(Box::new(work)))
+}
+
+pub(crate) fn committed(collection: &str, shard: u32, shards: u32) -> CommittedShard {
+    let mut entry = collection_entry(collection);
+    entry.shard_count = shards;
+    CommittedShard {
+        shard: shard_entry(shard),
+        collection: entry,
+        sent_bytes: 100,
+        stored_bytes: 10,
+    }
+}
+
+/// An empty repository in memory, of cluster `demo`.
+pub(crate) async fn repository() -> holdfast_repository::Repository {
+    let options = holdfast_repository::RepositoryOptions {
+        cluster: "demo".parse().unwrap(),
+        kek: holdfast_archive::Kek::from_hex(&"5a".repeat(32)).unwrap(),
+        created: NOW,
+        program: "test".into(),
+    };
+    let store = std::sync::Arc::new(holdfast_store::MemoryStore::new());
+    holdfast_repository::Repository::init(store, options)
+        .await
+        .unwrap()
+}
+
+/// Commits a recovery point with one empty shard.
+pub(crate) async fn commit_point(
+    repository: &holdfast_repository::Repository,
+) -> holdfast_types::RecoveryPointId {
+    let epoch = repository.claim_epoch().await.unwrap();
+    let writer = repository.begin(epoch).await.unwrap();
+    let recipe = holdfast_archive::ShardRecipe::new(vec![]).encode().unwrap();
+    let hash = holdfast_archive::ShardRecipe::hash(&recipe);
+    let recipe_len = recipe.len() as u64;
+    let key = repository.chunk_key(&repository.namespace());
+    let chunks = writer.put_recipe(key, recipe).await.unwrap();
+    writer.flush().await.unwrap();
+    let mut point = manifest("20261121t101530z-00000001", NOW.as_micros());
+    point.epoch = epoch;
+    let shard = &mut point.collections[0].shards[0];
+    shard.recipe = chunks;
+    shard.recipe_len = recipe_len;
+    shard.recipe_hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    (shard.files, shard.logical_bytes) = (0, 0);
+    repository.commit_point(&point).await.unwrap();
+    point.id
+}

@@ -1,0 +1,228 @@
+//! What is recorded of a job: enough to go on with it after a crash, and to tell how it ended.
+//!
+//! A record is changed by whole values only and written before anything acts on the change.
+
+use crate::fault::Fault;
+use holdfast_archive::{CollectionEntry, ShardEntry};
+use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
+use holdfast_types::{CaptureId, Epoch, JobId, NodeId, RecoveryPointId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub mod book;
+pub mod feed;
+
+/// One job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: JobId,
+    /// How it stands.
+    pub state: JobState,
+    /// When it was recorded.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Whether somebody asked to stop it. Once this is set nothing more of it is begun, also after a
+    /// restart.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// Why it failed or was cancelled.
+    pub failure: Option<Fault>,
+    /// What it does and how far it is.
+    pub work: Work,
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Not ended; goes on after a restart.
+    Running,
+    /// Did what was planned.
+    Succeeded,
+    /// Ended early.
+    Failed,
+    /// Ended on request.
+    Cancelled,
+}
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Captures shards and commits a recovery point.
+    Backup(Box<BackupWork>),
+    /// Brings collections back.
+    Restore(Box<RestoreWork>),
+}
+
+/// A backup and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackupWork {
+    /// The recovery point it makes.
+    pub point: RecoveryPointId,
+    /// When it began.
+    pub begun: Timestamp,
+    /// Kept with the recovery point.
+    pub note: String,
+    /// Set on a safety capture: the recovery point whose restore it precedes.
+    pub safety_for: Option<RecoveryPointId>,
+    /// What is captured.
+    pub plan: BackupPlan,
+    /// What is committed already, by index into the plan's captures.
+    pub committed: BTreeMap<usize, CommittedShard>,
+    /// Set once the recovery point exists.
+    pub done: bool,
+}
+
+/// A capture whose chunks and recipe are durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommittedShard {
+    /// Its entry in the manifest.
+    pub shard: ShardEntry,
+    /// Its collection at capture time, without shards.
+    pub collection: CollectionEntry,
+    /// Bytes that were sent for it.
+    pub sent_bytes: u64,
+    /// Bytes that it added to the repository.
+    pub stored_bytes: u64,
+}
+
+/// A restore and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreWork {
+    /// What is done.
+    pub plan: RestorePlan,
+    /// The node that receives it.
+    pub node: NodeId,
+    /// Captures what is replaced, before anything else.
+    pub safety: Option<BackupWork>,
+    /// Number of steps whose command was given, the finished ones included.
+    #[serde(default)]
+    pub begun: usize,
+    /// Whether the coordinator has restarted since the job began: then the safety capture may be older
+    /// than what a step would replace now.
+    #[serde(default)]
+    pub resumed: bool,
+    /// Finished steps, in the plan's order.
+    pub done: Vec<RestoredStep>,
+}
+
+/// A restored collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredStep {
+    /// Exact number of points afterwards.
+    pub points: u64,
+    /// Bytes uploaded to Qdrant.
+    pub uploaded_bytes: u64,
+    /// Milliseconds it took.
+    pub elapsed_ms: u64,
+    /// Aliases that were created.
+    pub aliases: Vec<String>,
+    /// Payload indexes that were created.
+    pub indexes: Vec<String>,
+}
+
+impl JobRecord {
+    /// The id of a new job: its kind and the instant and entropy of a recovery point id.
+    ///
+    /// # Errors
+    /// Never for the kinds of this program; the names' rule is checked all the same.
+    pub fn new_id(
+        kind: &str,
+        point: &RecoveryPointId,
+    ) -> Result<JobId, holdfast_types::ParseNameError> {
+        format!("{kind}-{point}").parse()
+    }
+
+    /// A job that begins.
+    #[must_use]
+    pub fn begun(id: JobId, started: Timestamp, work: Work) -> Self {
+        Self {
+            id,
+            state: JobState::Running,
+            started,
+            ended: None,
+            cancel_requested: false,
+            failure: None,
+            work,
+        }
+    }
+
+    /// "backup" or "restore".
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.work {
+            Work::Backup(_) => "backup",
+            Work::Restore(_) => "restore",
+        }
+    }
+
+    /// The recovery point it makes or reads.
+    #[must_use]
+    pub fn point(&self) -> &RecoveryPointId {
+        match &self.work {
+            Work::Backup(work) => &work.point,
+            Work::Restore(work) => &work.plan.point,
+        }
+    }
+
+    /// The backup in it: itself, or a restore's safety capture.
+    #[must_use]
+    pub fn backup(&self) -> Option<&BackupWork> {
+        match &self.work {
+            Work::Backup(work) => Some(work),
+            Work::Restore(work) => work.safety.as_ref(),
+        }
+    }
+
+    /// [`Self::backup`], to change it.
+    pub fn backup_mut(&mut self) -> Option<&mut BackupWork> {
+        match &mut self.work {
+            Work::Backup(work) => Some(work),
+            Work::Restore(work) => work.safety.as_mut(),
+        }
+    }
+
+    /// Moves the job under the term that goes on with it: what is not done yet is ordered by that one.
+    pub fn move_to(&mut self, epoch: Epoch) {
+        if let Work::Restore(work) = &mut self.work {
+            work.plan.epoch = epoch;
+            work.resumed = true;
+        }
+        if let Some(backup) = self.backup_mut() {
+            backup.plan.epoch = epoch;
+        }
+    }
+
+    /// The plan, one line a step.
+    #[must_use]
+    pub fn plan_lines(&self) -> Vec<String> {
+        let captures = self.backup().into_iter().flat_map(|b| &b.plan.captures);
+        let mut lines: Vec<String> = match &self.work {
+            Work::Backup(_) => captures.map(CaptureStep::to_string).collect(),
+            Work::Restore(_) => captures.map(|step| format!("first {step}")).collect(),
+        };
+        if let Work::Restore(work) = &self.work {
+            lines.extend(work.plan.steps.iter().map(RestoreStep::to_string));
+        }
+        lines
+    }
+}
+
+/// The id of the command for the capture at `index`; stable, so that a restart re-sends the same.
+///
+/// # Errors
+/// Never for a job's own id; the names' rule is checked all the same.
+pub fn capture_id(job: &JobId, index: usize) -> Result<CaptureId, holdfast_types::ParseNameError> {
+    format!("{job}-c{index}").parse()
+}
+
+/// The id of the command for the restore step at `index`.
+///
+/// # Errors
+/// As [`capture_id`].
+pub fn restore_id(job: &JobId, index: usize) -> Result<CaptureId, holdfast_types::ParseNameError> {
+    format!("{job}-r{index}").parse()
+}

@@ -1,0 +1,270 @@
+//! The jobs of this coordinator: their records, durable before anything acts on them, and the feeds
+//! that followers read.
+//!
+//! At most one job runs: a second one is refused here, whatever its planner saw.
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::fault::{Fault, storage_code};
+use crate::job::feed::JobFeed;
+use crate::job::{JobRecord, JobState, Work, capture_id, restore_id};
+use holdfast_decide::RunningJob;
+use holdfast_service::failure::Code;
+use holdfast_types::{CaptureId, JobId, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Records and feeds.
+#[derive(Debug)]
+pub struct JobBook {
+    catalog: Catalog,
+    kept: usize,
+    records: tokio::sync::Mutex<BTreeMap<JobId, JobRecord>>,
+    feeds: Mutex<HashMap<JobId, Arc<JobFeed>>>,
+}
+
+impl JobBook {
+    /// Reads what is recorded.
+    ///
+    /// # Errors
+    /// If the catalogue can't be read.
+    pub async fn load(catalog: Catalog, kept: usize) -> Result<Self, CatalogError> {
+        let records = catalog.jobs().await?.into_iter();
+        let book = Self {
+            catalog,
+            kept,
+            records: tokio::sync::Mutex::new(records.map(|job| (job.id.clone(), job)).collect()),
+            feeds: Mutex::default(),
+        };
+        book.forget_old().await?;
+        Ok(book)
+    }
+
+    /// Records a new job. Returns its feed.
+    ///
+    /// # Errors
+    /// `job-conflict` while another job runs; a failing catalogue.
+    pub async fn begin(&self, record: JobRecord) -> Result<Arc<JobFeed>, Fault> {
+        let mut records = self.records.lock().await;
+        if let Some(other) = records.values().find(|job| job.state == JobState::Running) {
+            return Err(Fault::new(
+                Code::JobConflict,
+                format!(
+                    "{} job {} is still running: wait until it has ended; `holdfast status` shows it",
+                    other.kind(),
+                    other.id
+                ),
+            ));
+        }
+        self.catalog
+            .put_job(record.clone())
+            .await
+            .map_err(|error| recording_failed(&error))?;
+        let feed = self.feed(&record.id);
+        records.insert(record.id.clone(), record);
+        Ok(feed)
+    }
+
+    /// Changes a job. The change is durable when this returns, and did not happen if it fails.
+    ///
+    /// # Errors
+    /// A failing catalogue; `internal` for a job that is not recorded.
+    pub async fn change(
+        &self,
+        id: &JobId,
+        change: impl FnOnce(&mut JobRecord) + Send,
+    ) -> Result<JobRecord, Fault> {
+        let mut records = self.records.lock().await;
+        let mut record = records
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Fault::new(Code::Internal, format!("job {id} is not recorded")))?;
+        change(&mut record);
+        self.catalog
+            .put_job(record.clone())
+            .await
+            .map_err(|error| recording_failed(&error))?;
+        records.insert(id.clone(), record.clone());
+        Ok(record)
+    }
+
+    /// Records how a job ended. What was only needed to go on with it is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub async fn end(
+        &self,
+        id: &JobId,
+        state: JobState,
+        now: Timestamp,
+        failure: Option<Fault>,
+    ) -> Result<JobRecord, Fault> {
+        let record = self
+            .change(id, |record| {
+                record.state = state;
+                record.ended = Some(now);
+                record.failure = failure;
+                if let Some(backup) = record.backup_mut() {
+                    backup.committed.clear();
+                }
+            })
+            .await?;
+        if let Err(error) = self.forget_old().await {
+            tracing::warn!(%error, "old jobs could not be removed from the catalogue");
+        }
+        Ok(record)
+    }
+
+    /// A job's record.
+    pub async fn get(&self, id: &JobId) -> Option<JobRecord> {
+        self.records.lock().await.get(id).cloned()
+    }
+
+    /// Every recorded job, newest first.
+    pub async fn list(&self) -> Vec<JobRecord> {
+        let mut jobs: Vec<JobRecord> = self.records.lock().await.values().cloned().collect();
+        jobs.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        jobs
+    }
+
+    /// The job that runs.
+    pub async fn running(&self) -> Option<RunningJob> {
+        let records = self.records.lock().await;
+        let job = records
+            .values()
+            .find(|job| job.state == JobState::Running)?;
+        Some(RunningJob {
+            id: job.id.clone(),
+            kind: job.kind(),
+        })
+    }
+
+    /// Whether a running job has the step of this command still before it.
+    pub async fn is_pending(&self, command: &CaptureId) -> bool {
+        let records = self.records.lock().await;
+        let mut running = records
+            .values()
+            .filter(|job| job.state == JobState::Running);
+        running.any(|job| {
+            let captures = job.backup().filter(|b| !b.done).is_some_and(|backup| {
+                (0..backup.plan.captures.len()).any(|index| {
+                    !backup.committed.contains_key(&index)
+                        && capture_id(&job.id, index).as_ref() == Ok(command)
+                })
+            });
+            let restores = match &job.work {
+                Work::Restore(work) => (work.done.len()..work.plan.steps.len())
+                    .any(|index| restore_id(&job.id, index).as_ref() == Ok(command)),
+                Work::Backup(_) => false,
+            };
+            captures || restores
+        })
+    }
+
+    /// The feed of a job, made if there is none yet.
+    #[must_use]
+    pub fn feed(&self, id: &JobId) -> Arc<JobFeed> {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(JobFeed::new(id.clone()));
+        Arc::clone(feeds.entry(id.clone()).or_insert_with(make))
+    }
+
+    /// Drops the oldest ended jobs beyond the number to keep.
+    async fn forget_old(&self) -> Result<(), CatalogError> {
+        let mut records = self.records.lock().await;
+        let mut ended: Vec<(Timestamp, JobId)> = records
+            .values()
+            .filter(|job| job.state != JobState::Running)
+            .map(|job| (job.started, job.id.clone()))
+            .collect();
+        ended.sort();
+        let excess = ended.len().saturating_sub(self.kept);
+        let old: Vec<JobId> = ended.into_iter().take(excess).map(|(_, id)| id).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.catalog.remove_jobs(old.clone()).await?;
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in &old {
+            records.remove(id);
+            feeds.remove(id);
+        }
+        Ok(())
+    }
+}
+
+fn recording_failed(error: &CatalogError) -> Fault {
+    let code = match error {
+        CatalogError::Io { source, .. } => storage_code(source.kind()).unwrap_or(Code::Internal),
+        CatalogError::Missing { .. }
+        | CatalogError::InUse { .. }
+        | CatalogError::Newer { .. }
+        | CatalogError::Foreign { .. }
+        | CatalogError::Damaged { .. } => Code::Internal,
+    };
+    Fault::from_error(code, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::JobBook;
+    use crate::catalog::Catalog;
+    use crate::fixture::backup_record;
+    use crate::job::{JobState, capture_id};
+    use holdfast_types::Timestamp;
+    use std::path::Path;
+
+    async fn book(path: &Path, kept: usize) -> JobBook {
+        let catalog = Catalog::open(path, "0123")
+            .or_else(|_| Catalog::create(path, "0123"))
+            .unwrap();
+        JobBook::load(catalog, kept).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_job_at_a_time_and_it_outlives_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.redb");
+        let record = backup_record();
+        {
+            let book = book(&path, 9).await;
+            book.begin(record.clone()).await.unwrap();
+            let mut second = record.clone();
+            second.id = "backup-2".parse().unwrap();
+            assert_eq!(book.begin(second).await.unwrap_err().code, "job-conflict");
+        }
+        let book = book(&path, 9).await;
+        assert_eq!(book.running().await.unwrap().id, record.id);
+        let command = capture_id(&record.id, 0).unwrap();
+        assert!(book.is_pending(&command).await);
+        book.end(&record.id, JobState::Failed, Timestamp::EPOCH, None)
+            .await
+            .unwrap();
+        assert!(!book.is_pending(&command).await);
+        assert_eq!(book.running().await, None);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_ended_jobs_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.redb");
+        let book = book(&path, 2).await;
+        for i in 0..4 {
+            let mut record = backup_record();
+            record.id = format!("backup-{i}").parse().unwrap();
+            record.started = Timestamp::from_micros(i);
+            book.begin(record.clone()).await.unwrap();
+            book.end(&record.id, JobState::Succeeded, Timestamp::EPOCH, None)
+                .await
+                .unwrap();
+        }
+        let ids: Vec<String> = book
+            .list()
+            .await
+            .iter()
+            .map(|job| job.id.to_string())
+            .collect();
+        assert_eq!(ids, ["backup-3", "backup-2"]);
+        drop(book);
+        assert_eq!(self::book(&path, 9).await.list().await.len(), 2);
+    }
+}

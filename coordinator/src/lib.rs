@@ -1,0 +1,31 @@
+//! The coordinator: takes captured data into the repository, plans and carries out backups and
+//! restores, and answers operators.
+//!
+//! Observe ([`observe`]), plan and check ([`plan`], over `holdfast-decide`), record ([`job`],
+//! [`catalog`]) and execute ([`execute`], [`dispatch`]) are separate; [`ingest`] and [`rpc`] are the
+//! doors. Losing it never hurts Qdrant: state outside the repository is a cache, or jobs that go on.
+//!
+//! | while … | a capture is delivered | a backup commits | a restore runs | kill −9 |
+//! |---|---|---|---|---|
+//! | a capture is delivered | shares packs | waits for it | never: one job at a time | delivered again, stored chunks are kept |
+//! | a backup commits | – | never | never | committed or not, never half |
+//! | a restore runs | only its own safety capture, before | – | never | commands go on under the same ids |
+
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod core;
+pub mod dispatch;
+pub mod execute;
+pub mod fault;
+pub mod ingest;
+pub mod job;
+pub mod observe;
+pub mod plan;
+pub mod repository;
+pub mod rpc;
+pub mod serve;
+pub mod start;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,347 @@
+//! What the agents told: the one place where observations are kept.
+//!
+//! Filled by the control service, read by planners as one consistent [`Observation`]. It decides
+//! nothing and remembers nothing across a restart: nobody is known until they say hello.
+
+use holdfast_decide::{
+    CollectionView, NodeView, Observation, RunningJob, ServerSeen, ServerView, ShardView,
+};
+use holdfast_proto::convert::{CollectionSeen, Greeting, NodeSeen, ReportedFailure};
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use holdfast_types::{ByteCount, Epoch, NodeId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Clocks further apart than this are reported.
+pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(300);
+
+/// Qdrant's name of a replica that serves everything.
+const ACTIVE: &str = "Active";
+
+/// Every node heard of since the start.
+#[derive(Debug, Default)]
+pub struct Registry {
+    nodes: Mutex<BTreeMap<NodeId, NodeRecord>>,
+    /// Woken by every report and every departure.
+    news: Notify,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct NodeRecord {
+    /// Whether its agent is connected.
+    pub connected: bool,
+    /// When its agent was last heard.
+    pub last_seen: Timestamp,
+    /// When it last reported on its server.
+    reported_at: Option<Timestamp>,
+    /// The agent's release.
+    pub program: String,
+    /// The newest request to look again that its last report answers.
+    answers: u64,
+    server: ServerView,
+    /// The last server that was told of, for when the agent is away.
+    last_server: Option<ServerSeen>,
+    /// The last inventory, as it came.
+    pub inventory: Option<v1::Inventory>,
+    /// Why the last report has no inventory.
+    pub error: Option<v1::Failure>,
+    /// Agent's clock minus ours, in microseconds.
+    pub clock_offset_us: i64,
+}
+
+impl Registry {
+    /// An agent said hello.
+    pub fn connected(&self, greeting: &Greeting, now: Timestamp) {
+        let mut nodes = self.lock();
+        let record = nodes
+            .entry(greeting.node.clone())
+            .or_insert_with(|| NodeRecord {
+                connected: true,
+                last_seen: now,
+                reported_at: None,
+                answers: 0,
+                program: String::new(),
+                server: ServerView::Unknown,
+                last_server: None,
+                inventory: None,
+                error: None,
+                clock_offset_us: 0,
+            });
+        record.connected = true;
+        record.last_seen = now;
+        record.reported_at = None;
+        record.answers = 0;
+        record.program.clone_from(&greeting.program);
+        record.clock_offset_us = offset(greeting.now, now);
+    }
+
+    /// An agent went away.
+    pub fn disconnected(&self, node: &NodeId) {
+        if let Some(record) = self.lock().get_mut(node) {
+            record.connected = false;
+        }
+        self.news.notify_waiters();
+    }
+
+    /// Waits until every connected node has reported in answer to `request`, or has gone.
+    pub async fn answered(&self, request: u64) {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            // Enrolled before the look, so that no report between look and wait is missed.
+            news.as_mut().enable();
+            let open = |record: &NodeRecord| record.connected && record.answers < request;
+            if !self.lock().values().any(open) {
+                return;
+            }
+            news.await;
+        }
+    }
+
+    /// An agent reported.
+    pub fn heard(&self, node: &NodeId, beat: v1::Heartbeat, now: Timestamp) {
+        let server = server_view(&beat);
+        let mut nodes = self.lock();
+        let Some(record) = nodes.get_mut(node) else {
+            return;
+        };
+        record.last_seen = now;
+        record.reported_at = Some(now);
+        record.clock_offset_us = offset(Timestamp::from_micros(beat.now_us), now);
+        if let ServerView::Seen(seen) = &server {
+            record.last_server = Some(seen.clone());
+        }
+        record.server = server;
+        if beat.inventory.is_some() {
+            record.inventory = beat.inventory;
+        }
+        record.error = beat.qdrant_error;
+        record.answers = beat.answers;
+        drop(nodes);
+        self.news.notify_waiters();
+    }
+
+    /// Everything known, for a planner.
+    #[must_use]
+    pub fn observation(&self, epoch: Epoch, running: Option<RunningJob>) -> Observation {
+        let view = |record: &NodeRecord| NodeView {
+            connected: record.connected,
+            reported_at: record.reported_at,
+            server: match (&record.last_server, record.connected) {
+                (Some(last), false) => ServerView::Seen(last.clone()),
+                (None | Some(_), _) => record.server.clone(),
+            },
+        };
+        let nodes = self.lock();
+        let nodes = nodes.iter().map(|(id, record)| (id.clone(), view(record)));
+        Observation {
+            epoch,
+            running,
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// Every node by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<(NodeId, NodeRecord)> {
+        let nodes = self.lock();
+        nodes
+            .iter()
+            .map(|(id, record)| (id.clone(), record.clone()))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, NodeRecord>> {
+        // No code that holds this lock can panic half-way through a change.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NodeRecord {
+    /// How far the agent's clock is off, if that is too far.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<Duration> {
+        let apart = Duration::from_micros(self.clock_offset_us.unsigned_abs());
+        (apart > MAX_CLOCK_OFFSET).then_some(apart)
+    }
+}
+
+fn offset(theirs: Timestamp, ours: Timestamp) -> i64 {
+    theirs.as_micros().saturating_sub(ours.as_micros())
+}
+
+fn server_view(beat: &v1::Heartbeat) -> ServerView {
+    if let Some(inventory) = &beat.inventory {
+        return match NodeSeen::try_from(inventory.clone()) {
+            Ok(seen) => ServerView::Seen(server_seen(seen)),
+            Err(error) => ServerView::Failing {
+                code: Code::QdrantError.to_string(),
+                message: format!("the agent's report can't be read: {error}"),
+            },
+        };
+    }
+    match beat.qdrant_error.clone().map(ReportedFailure::from) {
+        Some(failure) => ServerView::Failing {
+            code: failure.code,
+            message: failure.message,
+        },
+        None => ServerView::Unknown,
+    }
+}
+
+fn server_seen(seen: NodeSeen) -> ServerSeen {
+    let NodeSeen {
+        version,
+        commit,
+        peer_id,
+        collections,
+        storage_free_bytes,
+        snapshots_shared,
+    } = seen;
+    let view = |collection: CollectionSeen| {
+        let CollectionSeen {
+            name,
+            status,
+            aliases,
+            shard_count,
+            shards,
+            points_exact: _,
+        } = collection;
+        let shards = shards.into_iter().map(|shard| {
+            let view = ShardView {
+                active: shard.state == ACTIVE,
+                points_approx: shard.points_approx,
+            };
+            (shard.id, view)
+        });
+        let view = CollectionView {
+            status,
+            shard_count,
+            shards: shards.collect(),
+            aliases,
+        };
+        (name, view)
+    };
+    ServerSeen {
+        version,
+        commit,
+        peer_id,
+        storage_free: storage_free_bytes.map(ByteCount),
+        snapshots_shared,
+        collections: collections.into_iter().map(view).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Registry;
+    use holdfast_decide::ServerView;
+    use holdfast_proto::convert::Greeting;
+    use holdfast_proto::v1;
+    use holdfast_types::{Epoch, NodeId, Timestamp};
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_795_256_130_000_000);
+
+    fn n1() -> NodeId {
+        "n1".parse().unwrap()
+    }
+
+    fn registry(clock: Timestamp) -> Registry {
+        let registry = Registry::default();
+        let greeting = Greeting {
+            node: n1(),
+            cluster: "demo".parse().unwrap(),
+            program: "0.1.0".into(),
+            now: clock,
+            open_commands: vec![],
+        };
+        registry.connected(&greeting, NOW);
+        registry
+    }
+
+    fn beat(inventory: Option<v1::Inventory>, code: Option<&str>) -> v1::Heartbeat {
+        v1::Heartbeat {
+            now_us: NOW.as_micros(),
+            inventory,
+            qdrant_error: code.map(|code| v1::Failure {
+                code: code.into(),
+                message: "broken".into(),
+                retryable: true,
+            }),
+            answers: 0,
+        }
+    }
+
+    fn inventory(state: &str) -> v1::Inventory {
+        v1::Inventory {
+            qdrant_version: "1.18.3".into(),
+            collections: vec![v1::CollectionInfo {
+                name: "docs".into(),
+                status: "green".into(),
+                shard_count: 1,
+                local_shards: vec![v1::ShardInfo {
+                    shard_id: 0,
+                    state: state.into(),
+                    points_approx: 5,
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    fn server(registry: &Registry) -> ServerView {
+        let mut obs = registry.observation(Epoch(1), None);
+        obs.nodes.remove(&n1()).unwrap().server
+    }
+
+    #[test]
+    fn a_report_replaces_what_was_known() {
+        let registry = registry(NOW);
+        assert_eq!(server(&registry), ServerView::Unknown);
+        registry.heard(&n1(), beat(Some(inventory("Active")), None), NOW);
+        let ServerView::Seen(seen) = server(&registry) else {
+            panic!("no server");
+        };
+        let docs = seen.collections.values().next().unwrap();
+        assert!(docs.shards.values().next().unwrap().active);
+        registry.heard(&n1(), beat(Some(inventory("Dead")), None), NOW);
+        let ServerView::Seen(seen) = server(&registry) else {
+            panic!("no server");
+        };
+        let docs = seen.collections.values().next().unwrap();
+        assert!(!docs.shards.values().next().unwrap().active);
+        registry.heard(&n1(), beat(None, Some("qdrant-unreachable")), NOW);
+        assert!(
+            matches!(server(&registry), ServerView::Failing { code, .. } if code == "qdrant-unreachable")
+        );
+        // Away: what it last told of its collections is what there is.
+        registry.disconnected(&n1());
+        assert!(matches!(server(&registry), ServerView::Seen(_)));
+    }
+
+    #[test]
+    fn an_unreadable_report_is_a_failing_server() {
+        let registry = registry(NOW);
+        registry.heard(&n1(), beat(Some(v1::Inventory::default()), None), NOW);
+        assert!(matches!(server(&registry), ServerView::Failing { .. }));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_noticed_either_way() {
+        for (shift, off) in [(0, false), (299, false), (301, true), (-301, true)] {
+            let clock = Timestamp::from_micros(NOW.as_micros() + shift * 1_000_000);
+            let (_, record) = registry(clock).list().remove(0);
+            assert_eq!(record.clock_skew().is_some(), off, "{shift}");
+        }
+        let (_, record) = registry(NOW.after(Duration::from_secs(7200)))
+            .list()
+            .remove(0);
+        assert_eq!(record.clock_skew(), Some(Duration::from_secs(7200)));
+    }
+}

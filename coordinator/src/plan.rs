@@ -1,0 +1,193 @@
+//! From an order to a plan that its checker has approved. Nothing is recorded or done here.
+
+use crate::core::Core;
+use crate::fault::{Fault, blocked, chain};
+use holdfast_archive::{CollectionEntry, Manifest};
+use holdfast_decide::{
+    BackupPlan, BackupRequest, Blocker, CapturedCollection, Mapping, MethodWish, PointView,
+    RestorePlan, RestoreRequest, RestoreStep, Violation, check_backup, check_restore, plan_backup,
+    plan_restore,
+};
+use holdfast_proto::convert::{BackupOrder, Method, RestoreOrder};
+use holdfast_repository::RepositoryError;
+use holdfast_service::failure::Code;
+
+/// Plans a backup.
+///
+/// # Errors
+/// What speaks against it.
+pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Fault> {
+    let request = BackupRequest {
+        collections: order.collections.iter().cloned().collect(),
+        method: match order.method {
+            Method::Auto => MethodWish::Auto,
+            Method::Stored => MethodWish::Stored,
+            Method::Stream => MethodWish::Stream,
+        },
+    };
+    let (seen, now) = (core.observe().await, core.clock.now());
+    let plan = plan_backup(&seen, &request, now).map_err(|blockers| blocked(&blockers))?;
+    approved(&check_backup(&plan, &request, &seen, now))?;
+    Ok(plan)
+}
+
+/// Plans a restore to be shown: what speaks against it stands in the plan.
+///
+/// # Errors
+/// A repository that can't be read.
+pub async fn restore_preview(core: &Core, order: &RestoreOrder) -> Result<RestorePlan, Fault> {
+    let (point, manifest) = point_view(core, order).await?;
+    let (seen, now) = (core.observe().await, core.clock.now());
+    let mut plan = plan_restore(&seen, &point, &request_of(order), now);
+    if let Some(manifest) = manifest {
+        let damaged = damage(core, &manifest, &plan.steps).await?;
+        plan.blockers.extend(damaged);
+    }
+    Ok(plan)
+}
+
+/// What of the source of these steps is known to be damaged: their recipes are read, and every chunk that
+/// they name is looked up.
+///
+/// # Errors
+/// A repository that can't be read.
+pub(crate) async fn damage(
+    core: &Core,
+    manifest: &Manifest,
+    steps: &[RestoreStep],
+) -> Result<Vec<Blocker>, Fault> {
+    let mut blockers = Vec::new();
+    let sources = steps.iter().filter_map(|s| manifest.collection(&s.source));
+    for collection in sources {
+        let affected = core.repository.check_collection(collection).await;
+        let affected = affected.map_err(|error| core.repository_failed(&error))?;
+        blockers.extend(affected.iter().map(|shard| Blocker::PointDamaged {
+            point: manifest.id.clone(),
+            why: match &shard.recipe {
+                Some(error) => format!(
+                    "collection {}, shard {}: {}",
+                    shard.collection,
+                    shard.shard,
+                    chain(error)
+                ),
+                None => format!(
+                    "collection {}, shard {}: {} chunks are missing",
+                    shard.collection, shard.shard, shard.missing_chunks
+                ),
+            },
+        }));
+    }
+    Ok(blockers)
+}
+
+/// Plans a restore to be carried out.
+///
+/// # Errors
+/// What speaks against it.
+pub async fn restore(core: &Core, order: &RestoreOrder) -> Result<RestorePlan, Fault> {
+    let (point, _) = point_view(core, order).await?;
+    let request = request_of(order);
+    let (seen, now) = (core.observe().await, core.clock.now());
+    let plan = plan_restore(&seen, &point, &request, now);
+    if !plan.is_runnable() {
+        return Err(blocked(&plan.blockers));
+    }
+    approved(&check_restore(&plan, &request, &point, &seen, now))?;
+    Ok(plan)
+}
+
+fn request_of(order: &RestoreOrder) -> RestoreRequest {
+    let mappings = order.collections.iter().map(|mapping| Mapping {
+        source: mapping.source.clone(),
+        target: mapping.target.clone(),
+    });
+    RestoreRequest {
+        point: order.recovery_point.clone(),
+        collections: mappings.collect(),
+        node: order.node.clone(),
+        overwrite: order.overwrite,
+        with_aliases: order.with_aliases,
+    }
+}
+
+async fn point_view(
+    core: &Core,
+    order: &RestoreOrder,
+) -> Result<(PointView, Option<Manifest>), Fault> {
+    let view = match core.repository.read_point(&order.recovery_point).await {
+        Ok(manifest) if manifest.namespace != core.namespace => PointView::Foreign {
+            namespace: manifest.namespace.to_string(),
+        },
+        Ok(manifest) => return Ok((PointView::Found(contents(&manifest)), Some(manifest))),
+        Err(RepositoryError::PointNotFound { .. }) => PointView::Unknown,
+        Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. })) => {
+            PointView::Damaged { why: chain(&error) }
+        }
+        Err(error) => return Err(core.repository_failed(&error)),
+    };
+    Ok((view, None))
+}
+
+fn contents(manifest: &Manifest) -> Vec<CapturedCollection> {
+    manifest.collections.iter().map(captured).collect()
+}
+
+fn captured(entry: &CollectionEntry) -> CapturedCollection {
+    let shards = &entry.shards;
+    CapturedCollection {
+        name: entry.name.clone(),
+        versions: shards.iter().map(|s| s.server_version.clone()).collect(),
+        shards: entry.shard_count,
+        logical_bytes: shards.iter().map(|shard| shard.logical_bytes).sum(),
+        aliases: entry.aliases.clone(),
+        indexes: indexes(entry),
+        points: entry.points,
+    }
+}
+
+/// The payload fields that were indexed.
+fn indexes(entry: &CollectionEntry) -> Vec<String> {
+    let schema = entry.info.get("payload_schema");
+    let fields = schema.and_then(serde_json::Value::as_object);
+    fields.map_or_else(Vec::new, |fields| fields.keys().cloned().collect())
+}
+
+fn approved(violations: &[Violation]) -> Result<(), Fault> {
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    tracing::error!(
+        violations = texts.join("; "),
+        "a plan was refused by its checker"
+    );
+    Err(Fault::new(
+        Code::Internal,
+        format!(
+            "the plan was refused by its checker ({}); nothing was done: try again, and report this if it stays",
+            texts.join("; ")
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{approved, contents};
+    use crate::fixture::manifest;
+    use holdfast_decide::Violation;
+
+    #[test]
+    fn a_manifest_is_reduced_to_what_planners_need() {
+        let found = contents(&manifest("20261121t101530z-00000001", 1));
+        assert_eq!(found[0].indexes, ["year"]);
+        assert_eq!(found[0].logical_bytes, 1000);
+        assert_eq!(found[0].versions.len(), 1);
+        assert_eq!(found[0].points, Some(10));
+    }
+
+    #[test]
+    fn a_violation_stops_everything() {
+        assert!(approved(&[]).is_ok());
+        assert_eq!(approved(&[Violation::Empty]).unwrap_err().code, "internal");
+    }
+}

@@ -1,0 +1,9 @@
+//! The gRPC services: wire in, domain values inside, wire out. They hold no state of their own.
+
+pub mod admin;
+pub mod control;
+mod follow;
+pub mod ingest;
+mod peer;
+pub mod restore;
+pub mod wire;

@@ -1,0 +1,166 @@
+//! What operators and viewers ask.
+
+use super::follow::{Events, follow};
+use super::wire;
+use crate::catalog::{CatalogError, PointSummary};
+use crate::core::Core;
+use crate::execute;
+use crate::fault::{Fault, chain};
+use crate::plan;
+use holdfast_proto::convert::{BackupOrder, ConvertError, RestoreOrder};
+use holdfast_proto::v1;
+use holdfast_proto::v1::admin_server::Admin;
+use holdfast_repository::RepositoryError;
+use holdfast_service::failure::Code;
+use holdfast_types::{CollectionName, JobId, ParsePointIdError, RecoveryPointId};
+use std::error::Error;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+mod status;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct AdminService(Arc<Core>);
+
+impl AdminService {
+    /// The service of this coordinator.
+    #[must_use]
+    pub fn new(core: Arc<Core>) -> Self {
+        Self(core)
+    }
+
+    async fn points(&self) -> Result<Vec<PointSummary>, Fault> {
+        let points = self.0.catalog.points().await;
+        points.map_err(|error: CatalogError| Fault::from_error(Code::Internal, &error))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type CreateBackupStream = Events;
+    type RunRestoreStream = Events;
+
+    async fn status(
+        &self,
+        _request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let points = self.points().await?;
+        Ok(Response::new(status::status(&self.0, &points).await))
+    }
+
+    async fn list_nodes(
+        &self,
+        _request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let nodes = status::nodes(&self.0.nodes.list());
+        Ok(Response::new(v1::ListNodesResponse { nodes }))
+    }
+
+    async fn list_collections(
+        &self,
+        _request: Request<v1::ListCollectionsRequest>,
+    ) -> Result<Response<v1::ListCollectionsResponse>, Status> {
+        self.0.look().await;
+        let points = self.points().await?;
+        let collections = status::collections(&self.0.nodes.list(), &points);
+        Ok(Response::new(v1::ListCollectionsResponse { collections }))
+    }
+
+    async fn create_backup(
+        &self,
+        request: Request<v1::CreateBackupRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let order = BackupOrder::try_from(request.into_inner()).map_err(usage)?;
+        let feed = Box::pin(execute::start_backup(&self.0, &order)).await?;
+        Ok(Response::new(follow(&self.0, feed)))
+    }
+
+    async fn list_backups(
+        &self,
+        request: Request<v1::ListBackupsRequest>,
+    ) -> Result<Response<v1::ListBackupsResponse>, Status> {
+        let request = request.into_inner();
+        let collection: Option<CollectionName> = match request.collection.as_str() {
+            "" => None,
+            name => Some(name.parse().map_err(|error| bad_argument(&error))?),
+        };
+        let limit = match request.limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        let wanted = |point: &&PointSummary| {
+            let contains = |name| point.collections.contains(name);
+            collection.as_ref().is_none_or(contains)
+        };
+        let points = self.points().await?;
+        let backups = points.iter().filter(wanted).take(limit);
+        Ok(Response::new(v1::ListBackupsResponse {
+            backups: backups.map(wire::backup_summary).collect(),
+        }))
+    }
+
+    async fn show_backup(
+        &self,
+        request: Request<v1::ShowBackupRequest>,
+    ) -> Result<Response<v1::ShowBackupResponse>, Status> {
+        let id: RecoveryPointId = request
+            .into_inner()
+            .recovery_point
+            .parse()
+            .map_err(|error: ParsePointIdError| bad_argument(&error))?;
+        let manifest = self.0.repository.read_point(&id).await;
+        let manifest =
+            manifest.map_err(|error: RepositoryError| self.0.repository_failed(&error))?;
+        let json = manifest
+            .to_json()
+            .map_err(|error| Fault::from_error(Code::RepositoryDamaged, &error))?;
+        Ok(Response::new(v1::ShowBackupResponse {
+            summary: Some(wire::backup_summary(&PointSummary::of(&manifest))),
+            manifest_json: String::from_utf8_lossy(&json).into_owned(),
+        }))
+    }
+
+    async fn plan_restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<v1::RestorePlan>, Status> {
+        let order = RestoreOrder::try_from(request.into_inner()).map_err(usage)?;
+        let plan = plan::restore_preview(&self.0, &order).await?;
+        Ok(Response::new(wire::restore_plan(&plan)))
+    }
+
+    async fn run_restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let order = RestoreOrder::try_from(request.into_inner()).map_err(usage)?;
+        let feed = Box::pin(execute::start_restore(&self.0, &order)).await?;
+        Ok(Response::new(follow(&self.0, feed)))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let text = request.into_inner().job_id;
+        let id: JobId = text.parse().map_err(|error| bad_argument(&error))?;
+        match execute::cancel(&self.0, &id).await? {
+            Some(cancelled) => Ok(Response::new(v1::CancelJobResponse { cancelled })),
+            None => Err(Fault::new(
+                Code::Usage,
+                format!("job {id} is not known: `holdfast status` shows the jobs"),
+            )
+            .into()),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
+fn usage(error: ConvertError) -> Fault {
+    bad_argument(&error)
+}
+
+fn bad_argument(error: &dyn Error) -> Fault {
+    Fault::new(Code::Usage, chain(error))
+}

@@ -1,0 +1,250 @@
+//! The coordinator, its nodes and their collections at a glance.
+
+use super::wire;
+use crate::catalog::PointSummary;
+use crate::core::Core;
+use crate::job::{JobRecord, JobState};
+use crate::observe::NodeRecord;
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use holdfast_types::{NodeId, RecoveryPointId};
+use std::collections::BTreeMap;
+
+/// Jobs shown.
+const JOBS_SHOWN: usize = 20;
+
+pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusResponse {
+    let nodes = core.nodes.list();
+    let jobs = core.book.list().await;
+    let stats = core.repository.stats();
+    let connected = nodes.iter().filter(|(_, node)| node.connected).count();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    v1::StatusResponse {
+        program: Some(wire::program()),
+        cluster: core.cluster.to_string(),
+        epoch: core.epoch.0,
+        now_us: core.clock.now().as_micros(),
+        started_us: core.started.as_micros(),
+        repository: core.repository.place(),
+        recovery_points: points.len() as u64,
+        stored_bytes: stats.stored_bytes,
+        chunks: stats.chunks,
+        nodes_connected: count(connected),
+        nodes_known: count(nodes.len()),
+        newest_recovery_point: points.first().map(|p| p.id.to_string()).unwrap_or_default(),
+        warnings: warnings(&Situation {
+            nodes: &nodes,
+            jobs: &jobs,
+            damaged_points: &core.damaged_points,
+            damaged_packs: stats.damaged_packs,
+            damaged_objects: core.repository.report().damaged.len(),
+            points,
+        }),
+        jobs: jobs
+            .iter()
+            .take(JOBS_SHOWN)
+            .map(wire::job_summary)
+            .collect(),
+    }
+}
+
+/// What warnings are drawn from.
+struct Situation<'a> {
+    nodes: &'a [(NodeId, NodeRecord)],
+    jobs: &'a [JobRecord],
+    damaged_points: &'a [(RecoveryPointId, String)],
+    damaged_packs: u64,
+    damaged_objects: usize,
+    points: &'a [PointSummary],
+}
+
+/// Things that need a person, most urgent first.
+fn warnings(situation: &Situation<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (id, why) in situation.damaged_points {
+        warnings.push(format!(
+            "recovery point {id} can't be read ({why}): restore its object from a copy of the repository"
+        ));
+    }
+    if situation.damaged_packs > 0 {
+        warnings.push(format!(
+            "{} packs of the repository are missing or cut short: back up now, what is still there is stored anew",
+            situation.damaged_packs
+        ));
+    } else if situation.damaged_objects > 0 {
+        warnings.push(format!(
+            "{} damaged objects were found in the repository at the start: see the coordinator's log",
+            situation.damaged_objects
+        ));
+    }
+    for (node, record) in situation.nodes {
+        if !record.connected {
+            warnings.push(format!(
+                "node {node} is not connected: check its holdfast-agent"
+            ));
+        } else if let Some(error) = &record.error {
+            warnings.push(format!("node {node}: {}", error.message));
+        }
+        if let Some(apart) = record.clock_skew() {
+            warnings.push(format!(
+                "{}: the clocks of node {node} and of the coordinator are {} s apart: set both by NTP",
+                Code::ClockSkew,
+                apart.as_secs()
+            ));
+        }
+    }
+    if situation.nodes.is_empty() {
+        warnings.push("no agent has connected yet: start holdfast-agent beside Qdrant".to_owned());
+    }
+    let mut ended = situation
+        .jobs
+        .iter()
+        .filter(|job| job.state != JobState::Running);
+    let newest = ended.next().filter(|job| job.state == JobState::Failed);
+    if let Some((job, failure)) = newest.and_then(|job| Some((job, job.failure.as_ref()?))) {
+        warnings.push(format!(
+            "the last {} failed: {}",
+            job.kind(),
+            failure.message
+        ));
+    }
+    if situation.points.is_empty() {
+        warnings
+            .push("there is no recovery point yet: `holdfast backup create` makes one".to_owned());
+    }
+    warnings
+}
+
+pub(super) fn nodes(nodes: &[(NodeId, NodeRecord)]) -> Vec<v1::NodeStatus> {
+    let status = |(node, record): &(NodeId, NodeRecord)| v1::NodeStatus {
+        node: node.to_string(),
+        connected: record.connected,
+        last_seen_us: record.last_seen.as_micros(),
+        program: Some(v1::ProgramVersion {
+            version: record.program.clone(),
+        }),
+        inventory: record.inventory.clone(),
+        qdrant_error: record.error.clone(),
+        clock_offset_ms: record.clock_offset_us / 1000,
+    };
+    nodes.iter().map(status).collect()
+}
+
+/// The collections of connected nodes. A shard with several replicas counts its points once.
+pub(super) fn collections(
+    nodes: &[(NodeId, NodeRecord)],
+    points: &[PointSummary],
+) -> Vec<v1::CollectionStatus> {
+    let mut found: BTreeMap<&str, (v1::CollectionStatus, BTreeMap<u32, u64>)> = BTreeMap::new();
+    let connected = nodes.iter().filter(|(_, record)| record.connected);
+    for (node, record) in connected {
+        let inventory = record.inventory.iter().filter(|_| record.error.is_none());
+        for info in inventory.flat_map(|inventory| &inventory.collections) {
+            let (status, shards) = found.entry(&info.name).or_insert_with(|| {
+                let newest = points.iter().find(|point| {
+                    point
+                        .collections
+                        .iter()
+                        .any(|name| name.as_str() == info.name)
+                });
+                let status = v1::CollectionStatus {
+                    name: info.name.clone(),
+                    status: info.status.clone(),
+                    shard_count: info.shard_count,
+                    aliases: info.aliases.clone(),
+                    newest_recovery_point: newest.map(|p| p.id.to_string()).unwrap_or_default(),
+                    ..Default::default()
+                };
+                (status, BTreeMap::new())
+            });
+            status.nodes.push(node.to_string());
+            for shard in &info.local_shards {
+                let points = shards.entry(shard.shard_id).or_default();
+                *points = (*points).max(shard.points_approx);
+            }
+        }
+    }
+    let total = |(mut status, shards): (v1::CollectionStatus, BTreeMap<u32, u64>)| {
+        status.points_approx = shards.values().sum();
+        status
+    };
+    found.into_values().map(total).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Situation, collections, warnings};
+    use crate::catalog::PointSummary;
+    use crate::fixture::{NOW, manifest};
+    use crate::observe::{NodeRecord, Registry};
+    use holdfast_proto::convert::Greeting;
+    use holdfast_proto::v1;
+    use holdfast_types::{NodeId, Timestamp};
+    use std::time::Duration;
+
+    fn nodes(clock: Timestamp) -> Vec<(NodeId, NodeRecord)> {
+        let registry = Registry::default();
+        for name in ["n1", "n2"] {
+            let node: NodeId = name.parse().unwrap();
+            let greeting = Greeting {
+                node: node.clone(),
+                cluster: "demo".parse().unwrap(),
+                program: "0.1.0".into(),
+                now: clock,
+                open_commands: vec![],
+            };
+            registry.connected(&greeting, NOW);
+            let info = v1::CollectionInfo {
+                name: "docs".into(),
+                local_shards: vec![v1::ShardInfo {
+                    shard_id: 0,
+                    state: "Active".into(),
+                    points_approx: 5,
+                }],
+                ..Default::default()
+            };
+            let beat = v1::Heartbeat {
+                now_us: clock.as_micros(),
+                inventory: Some(v1::Inventory {
+                    collections: vec![info],
+                    ..Default::default()
+                }),
+                qdrant_error: None,
+                answers: 0,
+            };
+            registry.heard(&node, beat, NOW);
+        }
+        registry.list()
+    }
+
+    #[test]
+    fn replicas_count_once() {
+        let points = [PointSummary::of(&manifest("20261121t101530z-00000001", 1))];
+        let found = collections(&nodes(NOW), &points);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].points_approx, 5);
+        assert_eq!(found[0].nodes, ["n1", "n2"]);
+        assert_eq!(found[0].newest_recovery_point, "20261121t101530z-00000001");
+    }
+
+    #[test]
+    fn warnings_say_what_to_do() {
+        let nodes = nodes(NOW.after(Duration::from_secs(7200)));
+        let told = warnings(&Situation {
+            nodes: &nodes[..1],
+            jobs: &[],
+            damaged_points: &[],
+            damaged_packs: 1,
+            damaged_objects: 1,
+            points: &[],
+        });
+        assert_eq!(
+            told,
+            [
+                "1 packs of the repository are missing or cut short: back up now, what is still there is stored anew",
+                "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
+                "there is no recovery point yet: `holdfast backup create` makes one",
+            ]
+        );
+    }
+}

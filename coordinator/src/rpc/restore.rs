@@ -1,0 +1,234 @@
+//! The restore service: recipes and chunks for a node that was told to restore, and for nothing else.
+//!
+//! A command grants the recipes of its collection and the chunks that they name, in this cluster's
+//! namespace. Chunks are authenticated by the repository; that they hash to their ids is for the agent
+//! to check, who decodes them.
+
+use super::ingest::{check_epoch, unknown_command};
+use super::peer;
+use crate::core::Core;
+use crate::dispatch::{Grant, RestoreGrant};
+use crate::fault::{Fault, chain};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use holdfast_archive::ShardRecipe;
+use holdfast_proto::convert::{chunk_ids, command_id};
+use holdfast_proto::limits::MAX_FETCH_IDS;
+use holdfast_proto::v1;
+use holdfast_proto::v1::restore_server::Restore;
+use holdfast_service::failure::Code;
+use holdfast_types::{CaptureId, ChunkId, HASH_LEN, NodeId, ShardId};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Bytes of recipe in one message.
+const RECIPE_PIECE: usize = 1 << 20;
+
+/// Pieces and chunks that may wait to be sent: at most 8 MiB.
+const QUEUE: usize = 8;
+
+/// Chunks read at once for one stream.
+const READ_AHEAD: usize = 8;
+
+type Answers<T> = mpsc::Sender<Result<T, Status>>;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct RestoreService(Arc<Core>);
+
+impl RestoreService {
+    /// The service of this coordinator.
+    #[must_use]
+    pub fn new(core: Arc<Core>) -> Self {
+        Self(core)
+    }
+
+    async fn grant(&self, node: &NodeId, command: &CaptureId) -> Result<Arc<RestoreGrant>, Status> {
+        match self.0.dispatcher.grant(command, node) {
+            Some(Grant::Restore(grant)) if grant.manifest.namespace == self.0.namespace => {
+                Ok(grant)
+            }
+            Some(Grant::Restore(_) | Grant::Capture { .. }) => Err(Status::permission_denied(
+                "this command does not allow to read",
+            )),
+            None => Err(unknown_command(&self.0, command).await),
+        }
+    }
+
+    /// The chunks that a grant allows, from all recipes of its collection.
+    async fn allowed<'a>(&self, grant: &'a RestoreGrant) -> Result<&'a [ChunkId], Status> {
+        let collect = async || -> Result<Vec<ChunkId>, Fault> {
+            let mut ids = Vec::new();
+            for shard in &grant.collection.shards {
+                let recipe = self.0.repository.read_shard_recipe(shard).await;
+                let recipe = recipe.map_err(|error| self.0.repository_failed(&error))?;
+                ids.extend(recipe.chunks().map(|(id, _)| id));
+            }
+            ids.sort_unstable();
+            ids.dedup();
+            Ok(ids)
+        };
+        Ok(grant.chunks.get_or_try_init(collect).await?)
+    }
+}
+
+#[tonic::async_trait]
+impl Restore for RestoreService {
+    type FetchRecipeStream = ReceiverStream<Result<v1::RecipePiece, Status>>;
+    type FetchChunksStream = ReceiverStream<Result<v1::FetchedChunk, Status>>;
+
+    async fn fetch_recipe(
+        &self,
+        request: Request<v1::FetchRecipeRequest>,
+    ) -> Result<Response<Self::FetchRecipeStream>, Status> {
+        let core = &self.0;
+        let node = peer::node(&request)?;
+        let request = request.into_inner();
+        check_epoch(core, request.epoch)?;
+        let command = command_id(&request.command_id)
+            .map_err(|error| Status::invalid_argument(chain(&error)))?;
+        let grant = self.grant(&node, &command).await?;
+        let wanted = ShardId(request.shard_id);
+        let mut shards = grant.collection.shards.iter();
+        let shard = shards
+            .find(|shard| shard.shard_id == wanted)
+            .ok_or_else(|| Status::not_found(format!("there is no shard {wanted}")))?;
+        let encoded = core.repository.read_recipe(&shard.recipe).await;
+        let encoded = encoded.map_err(|error| core.repository_failed(&error))?;
+        if Some(ShardRecipe::hash(&encoded)) != shard.recipe_digest() {
+            return Err(Fault::new(
+                Code::RepositoryDamaged,
+                format!(
+                    "the recipe of shard {wanted} of {} in {} is not the one its manifest names: choose another recovery point",
+                    grant.collection.name, grant.manifest.id
+                ),
+            )
+            .into());
+        }
+        let (out, pieces) = mpsc::channel(QUEUE);
+        let key = Bytes::copy_from_slice(core.chunk_key.as_bytes());
+        drop(
+            core.shutdown
+                .clone()
+                .spawn(send_recipe(encoded.into(), key, out)),
+        );
+        Ok(Response::new(ReceiverStream::new(pieces)))
+    }
+
+    async fn fetch_chunks(
+        &self,
+        request: Request<Streaming<v1::FetchChunksRequest>>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        let node = peer::node(&request)?;
+        let (out, chunks) = mpsc::channel(QUEUE);
+        let service = self.clone();
+        drop(self.0.shutdown.clone().spawn(async move {
+            let stop = service.0.shutdown.token();
+            let sending = Box::pin(send_chunks(&service, &node, request.into_inner(), &out));
+            let failed = tokio::select! {
+                done = sending => done.err(),
+                () = stop.cancelled() => Some(Status::unavailable("the coordinator is stopping")),
+            };
+            if let Some(status) = failed {
+                // A receiver that went away needs no reason.
+                let _gone = out.send(Err(status)).await;
+            }
+        }));
+        Ok(Response::new(ReceiverStream::new(chunks)))
+    }
+}
+
+async fn send_recipe(recipe: Bytes, key: Bytes, out: Answers<v1::RecipePiece>) {
+    for from in (0..recipe.len()).step_by(RECIPE_PIECE) {
+        let piece = v1::RecipePiece {
+            recipe: recipe.slice(from..recipe.len().min(from + RECIPE_PIECE)),
+            chunk_id_key: if from == 0 { key.clone() } else { Bytes::new() },
+        };
+        if out.send(Ok(piece)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn send_chunks(
+    service: &RestoreService,
+    node: &NodeId,
+    mut requests: Streaming<v1::FetchChunksRequest>,
+    out: &Answers<v1::FetchedChunk>,
+) -> Result<(), Status> {
+    let Some(first) = requests.message().await? else {
+        return Ok(());
+    };
+    let command =
+        command_id(&first.command_id).map_err(|error| Status::invalid_argument(chain(&error)))?;
+    let grant = service.grant(node, &command).await?;
+    let allowed = service.allowed(&grant).await?;
+    let core = &service.0;
+    let (ids, wanted) = mpsc::channel(MAX_FETCH_IDS);
+    let asking = async move {
+        let mut next = Some(first);
+        while let Some(request) = next {
+            for id in granted(&request.chunk_ids, allowed)? {
+                if ids.send(id).await.is_err() {
+                    return Ok(());
+                }
+            }
+            next = requests.message().await?;
+        }
+        Ok::<_, Status>(())
+    };
+    let mut chunks = core
+        .repository
+        .read_chunk_stream(ReceiverStream::new(wanted), READ_AHEAD)
+        .boxed();
+    let answering = async {
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| core.repository_failed(&error))?;
+            let message = v1::FetchedChunk {
+                chunk_id: Bytes::copy_from_slice(chunk.id.as_bytes()),
+                codec: chunk.codec.number().into(),
+                plain_len: chunk.plain_len,
+                data: chunk.data,
+            };
+            if out.send(Ok(message)).await.is_err() {
+                return Err(Status::cancelled("the receiver went away"));
+            }
+        }
+        Ok::<_, Status>(())
+    };
+    tokio::try_join!(asking, answering).map(drop)
+}
+
+/// The ids of one request, all of which must be granted.
+fn granted(bytes: &[u8], allowed: &[ChunkId]) -> Result<Vec<ChunkId>, Status> {
+    let ids =
+        chunk_ids(bytes, MAX_FETCH_IDS).map_err(|error| Status::invalid_argument(chain(&error)))?;
+    debug_assert_eq!(ids.len() * HASH_LEN, bytes.len());
+    match ids.iter().find(|id| allowed.binary_search(id).is_err()) {
+        Some(other) => Err(Status::permission_denied(format!(
+            "chunk {other} is not part of what this command restores"
+        ))),
+        None => Ok(ids),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::granted;
+    use holdfast_types::ChunkId;
+
+    #[test]
+    fn only_the_commands_own_chunks_are_given() {
+        let [a, b, c] = [1, 2, 3].map(|i| ChunkId::from_bytes([i; 32]));
+        let bytes =
+            |ids: &[ChunkId]| -> Vec<u8> { ids.iter().flat_map(|id| *id.as_bytes()).collect() };
+        let allowed = [a, c];
+        assert_eq!(granted(&bytes(&[c, a, c]), &allowed).unwrap(), [c, a, c]);
+        let refused = granted(&bytes(&[a, b]), &allowed).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+        assert!(granted(&[1; 31], &allowed).is_err());
+        assert!(granted(&bytes(&[a; 1025]), &allowed).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! The gRPC server: our own TLS accept loop, the authorisation table in front of every service, limits
+//! for bulk streams.
+
+use crate::core::Core;
+use crate::fault::Fault;
+use crate::rpc::admin::AdminService;
+use crate::rpc::control::Control;
+use crate::rpc::ingest::IngestService;
+use crate::rpc::restore::RestoreService;
+use holdfast_certs::authz::AuthzLayer;
+use holdfast_certs::{ServerTls, incoming};
+use holdfast_proto::FILE_DESCRIPTOR_SET;
+use holdfast_proto::limits::{
+    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_MESSAGE_BYTES,
+    STREAM_WINDOW_BYTES,
+};
+use holdfast_proto::v1::admin_server::AdminServer;
+use holdfast_proto::v1::agent_control_server::AgentControlServer;
+use holdfast_proto::v1::ingest_server::IngestServer;
+use holdfast_proto::v1::restore_server::RestoreServer;
+use holdfast_service::failure::Code;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+
+/// Calls of one connection at once. An agent needs a handful.
+const CONCURRENT_STREAMS: u32 = 64;
+
+/// How long open calls may take to end when the process stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves until the core's shutdown is requested.
+///
+/// # Errors
+/// If the server can't go on.
+pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Result<(), Fault> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    health_reporter
+        .set_serving::<AdminServer<AdminService>>()
+        .await;
+    health_reporter
+        .set_serving::<AgentControlServer<Control>>()
+        .await;
+    let reflect = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let no_reflection = |error| Fault::from_error(Code::Internal, &error);
+    let reflection = reflect().build_v1().map_err(no_reflection)?;
+    let reflection_alpha = reflect().build_v1alpha().map_err(no_reflection)?;
+
+    macro_rules! bounded {
+        ($server:expr) => {
+            $server
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        };
+    }
+    let stop = core.shutdown.token();
+    let server = Server::builder()
+        .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
+        .max_concurrent_streams(Some(CONCURRENT_STREAMS))
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(AuthzLayer::new())
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(reflection_alpha)
+        .add_service(bounded!(AgentControlServer::new(Control::new(
+            core.clone()
+        ))))
+        .add_service(bounded!(IngestServer::new(IngestService::new(
+            core.clone()
+        ))))
+        .add_service(bounded!(RestoreServer::new(RestoreService::new(
+            core.clone()
+        ))))
+        .add_service(bounded!(AdminServer::new(AdminService::new(core.clone()))))
+        .serve_with_incoming_shutdown(incoming(listener, tls), stop.clone().cancelled_owned());
+    let end = async {
+        stop.cancelled().await;
+        core.dispatcher.close();
+        // A peer that never closes its side must not keep the process.
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = server => served.map_err(|error| Fault::from_error(Code::Internal, &error)),
+        () = end => Ok(()),
+    }
+}

@@ -1,0 +1,241 @@
+//! From a configuration to a running coordinator, and its orderly end.
+//!
+//! Whatever can be refused is refused before the epoch is claimed: a mistaken start must not fence off
+//! the coordinator that runs.
+
+use crate::catalog::rebuild::survey;
+use crate::catalog::{Catalog, CatalogError};
+use crate::config::CoordinatorConfig;
+use crate::core::{Core, CoreParts};
+use crate::fault::{Fault, chain, storage_code};
+use crate::job::book::JobBook;
+use crate::repository::{Creation, fault_of, open};
+use crate::{execute, serve};
+use holdfast_certs::{ServerTls, TlsPaths};
+use holdfast_repository::Repository;
+use holdfast_service::clock::{Clock, SystemClock};
+use holdfast_service::exit::ExitCode;
+use holdfast_service::failure::Code;
+use holdfast_service::health::{HealthServer, HealthState};
+use holdfast_service::shutdown::{Shutdown, StopReason};
+use holdfast_types::Timestamp;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// The name of the repository in the health report.
+const HEALTH_PART: &str = "coordinator";
+
+/// How often certificates are looked at.
+const TLS_WATCH: Duration = Duration::from_secs(5);
+
+/// How long tasks may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs until a signal, or until a newer coordinator takes over.
+///
+/// # Errors
+/// One clear failure for each reason not to start.
+pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
+    let shutdown = Shutdown::new();
+    shutdown
+        .listen_for_signals()
+        .map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    let tls = load_tls(&config)?;
+    let listener = bind(&config).await?;
+    let health = HealthState::new(&[HEALTH_PART]);
+    serve_health(&config, &health, &shutdown).await?;
+
+    let core = open_core(&config, shutdown.clone(), Arc::new(SystemClock)).await?;
+    tracing::info!(
+        cluster = %core.cluster,
+        epoch = core.epoch.0,
+        listen = %config.listen,
+        repository = core.repository.place(),
+        "the coordinator runs"
+    );
+    let stop = shutdown.token();
+    drop(shutdown.spawn(tls.clone().watch(TLS_WATCH, stop.cancelled_owned())));
+    execute::resume(&core).await;
+    health.ready(HEALTH_PART);
+    let served = serve::serve(Arc::clone(&core), listener, tls).await;
+    health.not_ready(HEALTH_PART, "stopping");
+    shutdown.stop();
+    if let Err(late) = shutdown.drain(DRAIN).await {
+        tracing::warn!(%late, "ending all the same");
+    }
+    served?;
+    if core.is_superseded() {
+        return Err(Fault::new(
+            Code::StaleEpoch,
+            "another coordinator has taken over this repository; this one has stopped",
+        ));
+    }
+    let reason = shutdown.reason().unwrap_or(StopReason::Requested);
+    tracing::info!("stopped; jobs that were running go on at the next start");
+    Ok(reason.exit_code())
+}
+
+/// Opens repository and catalogue, claims the epoch and reads the jobs.
+///
+/// # Errors
+/// One clear failure for each way they can be unusable.
+pub async fn open_core(
+    config: &CoordinatorConfig,
+    shutdown: Shutdown,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Core>, Fault> {
+    let repository = open_repository(config, clock.now()).await?;
+    for damage in &repository.report().damaged {
+        tracing::error!(
+            object = damage.object,
+            reason = chain(&damage.damage),
+            "damage in the repository"
+        );
+    }
+    let (points, damaged_points) = survey(&repository).await?;
+    let catalog = open_catalog(
+        &config.catalog_path(),
+        &repository,
+        points.len() + damaged_points.len(),
+    )?;
+    let unusable = |error: CatalogError| catalog_fault(&error);
+    let epoch = repository.claim_epoch().await.map_err(|e| fault_of(&e))?;
+    // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
+    // outgoing coordinator committed until the claim.
+    let (points, damaged_points) = survey(&repository).await?;
+    catalog.replace_points(points).await.map_err(unusable)?;
+    let book = JobBook::load(catalog.clone(), config.limits.kept_jobs)
+        .await
+        .map_err(unusable)?;
+    Ok(Core::new(CoreParts {
+        cluster: config.cluster.clone(),
+        namespace: config.namespace.clone(),
+        limits: config.limits,
+        epoch,
+        clock,
+        repository,
+        damaged_points,
+        catalog,
+        book,
+        shutdown,
+    }))
+}
+
+/// Opens the repository, or creates it if that is configured. A catalogue says that there was one: then
+/// an empty place means a missing volume or a wrong path, and a new repository would hide that.
+async fn open_repository(config: &CoordinatorConfig, now: Timestamp) -> Result<Repository, Fault> {
+    let known = config.catalog_path().exists();
+    let creation = if config.repository.init && !known {
+        Creation::IfNothing
+    } else if known {
+        Creation::Known
+    } else {
+        Creation::Never
+    };
+    open(config, creation, now).await
+}
+
+/// Opens the catalogue. Where none is, one is created only if there is nothing it could have listed:
+/// otherwise it was lost, and with it perhaps the record of a running job.
+fn open_catalog(path: &Path, repository: &Repository, points: usize) -> Result<Catalog, Fault> {
+    let id = &repository.description().id;
+    let opened = match Catalog::open(path, id) {
+        Err(CatalogError::Missing { .. }) if points == 0 => Catalog::create(path, id),
+        opened => opened,
+    };
+    opened.map_err(|error| catalog_fault(&error))
+}
+
+fn catalog_fault(error: &CatalogError) -> Fault {
+    const REBUILD: &str =
+        "make it anew from the repository with `holdfast-coordinator --config FILE rebuild`";
+    let (code, advice) = match error {
+        CatalogError::Missing { .. } => (
+            Code::RepositoryDamaged,
+            format!("the repository has recovery points, so it was lost: {REBUILD}"),
+        ),
+        CatalogError::Damaged { .. } => (Code::RepositoryDamaged, REBUILD.to_owned()),
+        CatalogError::Foreign { .. } => (
+            Code::RepositoryForeign,
+            format!("check state_dir and repository.path; if both are right, {REBUILD}"),
+        ),
+        CatalogError::Newer { .. } => (
+            Code::RepositoryNewer,
+            format!("upgrade this program, or {REBUILD}"),
+        ),
+        CatalogError::InUse { .. } => (
+            Code::RepositoryLocked,
+            "stop it first, or choose another state_dir".to_owned(),
+        ),
+        CatalogError::Io { source, .. } => match storage_code(source.kind()) {
+            Some(code) => (code, "free space, or mount it writable".to_owned()),
+            None => (
+                Code::Config,
+                "check state_dir and who may read and write it".to_owned(),
+            ),
+        },
+    };
+    Fault::new(code, format!("{}: {advice}", chain(error)))
+}
+
+fn load_tls(config: &CoordinatorConfig) -> Result<ServerTls, Fault> {
+    let paths = TlsPaths {
+        cert: config.tls.cert.clone(),
+        key: config.tls.key.clone(),
+        ca: config.tls.ca.clone(),
+    };
+    let tls =
+        ServerTls::load(paths).map_err(|error| Fault::from_error(Code::Certificate, &error))?;
+    let identity = tls.identity();
+    if identity.name() != config.name {
+        tracing::warn!(
+            certificate = identity.name(),
+            configured = config.name,
+            "the certificate names another coordinator"
+        );
+    }
+    Ok(tls)
+}
+
+async fn bind(config: &CoordinatorConfig) -> Result<TcpListener, Fault> {
+    TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| bind_fault("listen", &config.listen.to_string(), &error))
+}
+
+fn bind_fault(key: &str, addr: &str, error: &std::io::Error) -> Fault {
+    let kind = error.kind();
+    let advice = if kind == std::io::ErrorKind::AddrInUse {
+        "another process has this port: stop it, or choose another one"
+    } else if kind == std::io::ErrorKind::PermissionDenied {
+        "choose a port above 1023"
+    } else {
+        "choose an address of this machine"
+    };
+    Fault::new(
+        Code::Config,
+        format!("{key}: can't listen on {addr} ({error}): {advice}"),
+    )
+}
+
+async fn serve_health(
+    config: &CoordinatorConfig,
+    health: &HealthState,
+    shutdown: &Shutdown,
+) -> Result<(), Fault> {
+    let Some(addr) = config.health_listen else {
+        return Ok(());
+    };
+    let server = HealthServer::bind(addr, health.clone()).await;
+    let server =
+        server.map_err(|error| Fault::from_error(Code::Config, &error).within("health_listen"))?;
+    let stop = shutdown.token();
+    drop(shutdown.spawn(async move {
+        if let Err(error) = server.run(stop).await {
+            tracing::error!(reason = chain(&error), "the health endpoint ended");
+        }
+    }));
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The coordinator's services over real mutual TLS, with scripted agents instead of Qdrant.
+
+#[cfg(test)]
+mod agent;
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod refusal;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod restore;
+#[cfg(test)]
+mod world;

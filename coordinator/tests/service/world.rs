@@ -1,0 +1,231 @@
+//! Certificates, a configuration, and a coordinator in this process that can be stopped and started.
+
+use holdfast_certs::ca::{self, IssueRequest};
+use holdfast_certs::{ClientTls, ConnectOptions, Identity, Role, ServerTls, TlsPaths, connect};
+use holdfast_coordinator::config::{self, CoordinatorConfig};
+use holdfast_coordinator::{execute, serve, start};
+use holdfast_proto::limits::MAX_MESSAGE_BYTES;
+use holdfast_proto::v1;
+use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_service::clock::{Clock as _, SystemClock};
+use holdfast_service::config::Strictness;
+use holdfast_service::shutdown::Shutdown;
+use holdfast_types::ClusterName;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) config: CoordinatorConfig,
+}
+
+pub(crate) struct Running {
+    address: String,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+}
+
+pub(crate) fn cluster() -> ClusterName {
+    "demo".parse().unwrap()
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// A world whose configuration ends with `more`.
+    pub(crate) fn with(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let now = SystemClock.now();
+        ca::init(&root.join("ca"), &cluster(), DAY, now).unwrap();
+        for (role, name) in [
+            (Role::Coordinator, "c1"),
+            (Role::Agent, "n1"),
+            (Role::Agent, "n2"),
+            (Role::Operator, "op"),
+        ] {
+            let request = IssueRequest {
+                identity: Identity::new(cluster(), role, name).unwrap(),
+                dns_names: vec![],
+                ip_addresses: vec!["127.0.0.1".parse().unwrap()],
+                validity: DAY / 2,
+            };
+            ca::issue(&root.join("ca"), &request, &root.join(name), now).unwrap();
+        }
+        std::fs::write(root.join("key"), "5a".repeat(32)).unwrap();
+        let path = root.join("coordinator.toml");
+        std::fs::write(&path, config_text(root, more)).unwrap();
+        let (config, _) = config::load(&path, Strictness::Strict).unwrap();
+        Self { dir, config }
+    }
+
+    pub(crate) async fn start(&self) -> Running {
+        let shutdown = Shutdown::new();
+        let clock = Arc::new(SystemClock);
+        let core = start::open_core(&self.config, shutdown.clone(), clock)
+            .await
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", listener.local_addr().unwrap());
+        let tls = ServerTls::load(TlsPaths::in_dir(&self.dir.path().join("c1"))).unwrap();
+        execute::resume(&core).await;
+        let serving = tokio::spawn(async move { serve::serve(core, listener, tls).await.unwrap() });
+        Running {
+            address,
+            shutdown,
+            serving,
+        }
+    }
+
+    pub(crate) async fn channel(&self, running: &Running, name: &str) -> Channel {
+        let tls = ClientTls::load(TlsPaths::in_dir(&self.dir.path().join(name))).unwrap();
+        connect(&running.address, &tls, &ConnectOptions::default())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn operator(&self, running: &Running) -> Operator {
+        let channel = self.channel(running, "op").await;
+        Operator(AdminClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+}
+
+impl Running {
+    /// Ends the coordinator. Jobs that run are left as a crash would leave them.
+    pub(crate) async fn stop(self) {
+        self.shutdown.stop();
+        self.serving.await.unwrap();
+        self.shutdown.drain(Duration::from_secs(30)).await.unwrap();
+    }
+}
+
+fn config_text(root: &Path, more: &str) -> String {
+    let path = |name: &str| root.join(name).display().to_string();
+    format!(
+        "name = \"c1\"\ncluster = \"demo\"\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\
+         [tls]\ncert = \"{}\"\nkey = \"{}\"\nca = \"{}\"\n\
+         [repository]\npath = \"{}\"\nkey_file = \"{}\"\ninit = true\n{more}",
+        path("state"),
+        path("c1/cert.pem"),
+        path("c1/key.pem"),
+        path("c1/ca.pem"),
+        path("repo"),
+        path("key"),
+    )
+}
+
+/// What an operator does.
+pub(crate) struct Operator(pub(crate) AdminClient<Channel>);
+
+/// A job being followed.
+pub(crate) struct Job(tonic::Streaming<v1::JobEvent>);
+
+impl Operator {
+    /// Waits until the node is known with exactly these collections.
+    pub(crate) async fn sees(&mut self, node: &str, collections: &[&str]) {
+        loop {
+            let nodes = self.0.list_nodes(v1::ListNodesRequest {}).await.unwrap();
+            let found = nodes
+                .into_inner()
+                .nodes
+                .into_iter()
+                .find(|n| n.node == node);
+            let inventory = found.filter(|n| n.connected).and_then(|n| n.inventory);
+            let names = inventory.map(|inventory| {
+                let names = inventory.collections.into_iter().map(|c| c.name);
+                names.collect::<Vec<String>>()
+            });
+            if names.is_some_and(|names| names == collections) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn backup(&mut self) -> Job {
+        let request = v1::CreateBackupRequest {
+            collections: vec![],
+            method: v1::CaptureMethod::Auto.into(),
+            note: "a note".into(),
+        };
+        Job(self.0.create_backup(request).await.unwrap().into_inner())
+    }
+
+    pub(crate) async fn restore(&mut self, request: v1::RestoreRequest) -> Job {
+        Job(self.0.run_restore(request).await.unwrap().into_inner())
+    }
+
+    /// Ids of the listed recovery points, newest first.
+    pub(crate) async fn points(&mut self) -> Vec<String> {
+        let request = v1::ListBackupsRequest::default();
+        let listed = self.0.list_backups(request).await.unwrap().into_inner();
+        listed
+            .backups
+            .into_iter()
+            .map(|b| b.recovery_point)
+            .collect()
+    }
+
+    pub(crate) async fn status(&mut self) -> v1::StatusResponse {
+        let status = self.0.status(v1::StatusRequest {}).await;
+        status.unwrap().into_inner()
+    }
+
+    /// Waits until no job runs and returns the newest.
+    pub(crate) async fn settled(&mut self) -> v1::JobSummary {
+        loop {
+            let job = self.status().await.jobs.remove(0);
+            if job.state() != v1::JobState::Running {
+                return job;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Job {
+    /// The end of the job and the notes before it.
+    pub(crate) async fn end(mut self) -> (v1::JobEnded, Vec<String>) {
+        let mut notes = Vec::new();
+        while let Some(event) = self.0.message().await.unwrap() {
+            match event.event.unwrap() {
+                v1::job_event::Event::Note(note) => notes.push(note),
+                v1::job_event::Event::Ended(ended) => return (ended, notes),
+                v1::job_event::Event::Started(_) | v1::job_event::Event::Progress(_) => {}
+            }
+        }
+        panic!("the job's stream ended without its last event");
+    }
+
+    /// The job's id, from its first event.
+    pub(crate) async fn id(&mut self) -> String {
+        self.0.message().await.unwrap().unwrap().job_id
+    }
+}
+
+impl World {
+    /// Why the coordinator does not start.
+    pub(crate) async fn refused_start(&self) -> holdfast_coordinator::fault::Fault {
+        let opened = start::open_core(&self.config, Shutdown::new(), Arc::new(SystemClock)).await;
+        opened.unwrap_err()
+    }
+
+    /// What `holdfast-coordinator rebuild` does.
+    pub(crate) async fn rebuild(&self) {
+        use holdfast_coordinator::catalog::rebuild::rebuild;
+        use holdfast_coordinator::repository::{Creation, open};
+        let repository = open(&self.config, Creation::Never, SystemClock.now()).await;
+        rebuild(&self.config.catalog_path(), &repository.unwrap())
+            .await
+            .unwrap();
+    }
+}

@@ -1,0 +1,36 @@
+//! The on-disk format of Holdfast, sans IO: bytes in, bytes out.
+//!
+//! Captured files become chunks ([`chunker`]), chunks are encoded ([`codec`]) and sealed into packs
+//! ([`pack`]); an [`index`] says which pack holds which chunk, a [`recipe`] how files are rebuilt,
+//! and a [`manifest`] makes a recovery point of recipes. `docs/format/` specifies every byte.
+//!
+//! This crate reads no clock, draws no random numbers and does no IO: salts and instants are
+//! arguments.
+
+mod aead;
+pub mod chunk_key;
+pub mod chunker;
+pub mod codec;
+mod cursor;
+pub mod file_class;
+pub mod index;
+pub mod kek;
+pub mod keys;
+pub mod manifest;
+pub mod pack;
+pub mod recipe;
+pub mod repository_file;
+pub mod sealed;
+
+pub use chunk_key::ChunkKey;
+pub use chunker::{ChunkEvent, FileChunker, FileRecipeBody, MAX_CHUNK_BYTES, chunk_blob};
+pub use codec::{Codec, CodecError, Decoder, Encoder};
+pub use file_class::{FileClass, classify};
+pub use index::{IndexError, IndexObject, PackIndex};
+pub use kek::{Kek, KekError, WrappedKey};
+pub use keys::MasterKey;
+pub use manifest::{CollectionEntry, Manifest, ManifestError, NodeEntry, PointStats, ShardEntry};
+pub use pack::{FinishedPack, PackBuilder, PackEntry, PackError, PackHeader};
+pub use recipe::{Extent, FileRecipe, RecipeError, ShardRecipe};
+pub use repository_file::{RepositoryFile, RepositoryFileError};
+pub use sealed::{ObjectKind, Opened, SealedError};

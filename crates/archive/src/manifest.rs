@@ -1,0 +1,260 @@
+//! A recovery point: everything that is needed to bring collections back, beside the chunks.
+//!
+//! The JSON form is specified field by field in `docs/format/manifest.md`. Unknown fields are
+//! ignored, so that a newer program of the same format may add some. This module does not check
+//! that recipes or chunks exist: the repository does before it commits.
+
+use holdfast_types::{
+    AliasName, ChunkId, ClusterName, CollectionName, Epoch, Namespace, NodeId, RecoveryPointId,
+    ServerVersion, ShardId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// The manifest format that this program writes and the newest it reads.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// One committed recovery point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`] of the writer.
+    pub format: u32,
+    /// Identity; also the name of the object that holds this manifest.
+    pub id: RecoveryPointId,
+    /// The deployment that was captured.
+    pub cluster: ClusterName,
+    /// The boundary of deduplication in which the chunks' ids were computed.
+    pub namespace: Namespace,
+    /// When the capture began.
+    pub begun: Timestamp,
+    /// When the manifest was written.
+    pub committed: Timestamp,
+    /// Epoch of the coordinator that committed.
+    pub epoch: Epoch,
+    /// Program and version that wrote it, such as `holdfast-coordinator 0.1.0`.
+    pub program: String,
+    /// What the operator wrote about it; may be empty.
+    #[serde(default)]
+    pub note: String,
+    /// The nodes that were captured from.
+    pub nodes: Vec<NodeEntry>,
+    /// The collections it contains, by name.
+    pub collections: Vec<CollectionEntry>,
+    /// What it cost.
+    #[serde(default)]
+    pub stats: PointStats,
+    /// Set on a safety capture: the recovery point whose restore it preceded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_for: Option<RecoveryPointId>,
+}
+
+/// A node that was captured from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeEntry {
+    /// The agent's name for it.
+    pub node: NodeId,
+    /// Version of its Qdrant.
+    pub qdrant_version: ServerVersion,
+    /// Commit of its Qdrant, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qdrant_commit: Option<String>,
+    /// Its id within the Qdrant cluster; 0 where cluster mode is off.
+    #[serde(default)]
+    pub peer_id: u64,
+}
+
+/// A captured collection: what its shards' snapshots omit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectionEntry {
+    /// Its name.
+    pub name: CollectionName,
+    /// `result` of `GET /collections/{name}`: configuration, payload schema, status.
+    pub info: Value,
+    /// Aliases that pointed at it.
+    #[serde(default)]
+    pub aliases: Vec<AliasName>,
+    /// `result` of `GET /collections/{name}/cluster`, where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Value>,
+    /// Number of shards it has; all of them are in `shards`.
+    pub shard_count: u32,
+    /// Exact number of points, only where no write can have come between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<u64>,
+    /// Its shards, by id.
+    pub shards: Vec<ShardEntry>,
+}
+
+/// A captured shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardEntry {
+    /// Its number within the collection.
+    pub shard_id: ShardId,
+    /// The node whose replica was captured.
+    pub node: NodeId,
+    /// Version of that node's Qdrant at the capture.
+    pub server_version: ServerVersion,
+    /// How it was captured: `stored` or `stream` (later also `direct`, `partial`).
+    pub method: String,
+    /// When Qdrant was asked for the snapshot: everything acknowledged before is contained.
+    pub captured_at: Timestamp,
+    /// The operation number that comes next, N of the archive's `wal/closed-N`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_operation: Option<u64>,
+    /// Content of `newest_clocks.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Value>,
+    /// Content of `replica_state.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_state: Option<Value>,
+    /// The chunks that make up the encoded [`crate::ShardRecipe`], in order.
+    pub recipe: Vec<ChunkId>,
+    /// Length of the encoded recipe in bytes.
+    pub recipe_len: u64,
+    /// BLAKE3 of the encoded recipe, 64 hexadecimal digits.
+    pub recipe_hash: String,
+    /// Number of files.
+    pub files: u32,
+    /// Sum of the files' logical sizes in bytes.
+    pub logical_bytes: u64,
+}
+
+/// What a recovery point cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointStats {
+    /// Logical bytes of all captured files.
+    pub logical_bytes: u64,
+    /// Bytes that agents sent, encoded.
+    pub sent_bytes: u64,
+    /// Bytes that were added to the repository.
+    pub stored_bytes: u64,
+    /// From begin to commit, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Why bytes are not a usable manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not the JSON of a manifest.
+    #[error("manifest is not valid")]
+    Syntax(#[source] serde_json::Error),
+    /// Written by a newer program.
+    #[error("manifest format {0} is newer than this program knows ({MANIFEST_FORMAT})")]
+    NewerFormat(u32),
+    /// The fields contradict each other.
+    #[error("manifest is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl Manifest {
+    /// The JSON form.
+    ///
+    /// # Errors
+    /// [`ManifestError::Inconsistent`] for what [`from_json`](Self::from_json) would refuse.
+    pub fn to_json(&self) -> Result<Vec<u8>, ManifestError> {
+        self.check()?;
+        serde_json::to_vec(self).map_err(ManifestError::Syntax)
+    }
+
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// Anything but a consistent manifest of a known format.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(bytes).map_err(ManifestError::Syntax)?;
+        if format > MANIFEST_FORMAT {
+            return Err(ManifestError::NewerFormat(format));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(ManifestError::Syntax)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The captured collection of this name.
+    #[must_use]
+    pub fn collection(&self, name: &CollectionName) -> Option<&CollectionEntry> {
+        self.collections.iter().find(|entry| entry.name == *name)
+    }
+
+    /// Every captured shard with its collection.
+    pub fn shards(&self) -> impl Iterator<Item = (&CollectionEntry, &ShardEntry)> {
+        self.collections.iter().flat_map(|collection| {
+            collection
+                .shards
+                .iter()
+                .map(move |shard| (collection, shard))
+        })
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let bad = |text: String| Err(ManifestError::Inconsistent(text));
+        if self.format == 0 || self.format > MANIFEST_FORMAT {
+            return bad(format!("format {}", self.format));
+        }
+        let nodes: HashSet<_> = self.nodes.iter().map(|entry| &entry.node).collect();
+        if nodes.len() != self.nodes.len() {
+            return bad("a node is listed twice".to_owned());
+        }
+        let mut names = HashSet::new();
+        for collection in &self.collections {
+            let name = &collection.name;
+            if !names.insert(name) {
+                return bad(format!("collection {name} is listed twice"));
+            }
+            let ids: HashSet<_> = collection.shards.iter().map(|s| s.shard_id).collect();
+            if ids.len() != collection.shards.len() {
+                return bad(format!("collection {name} lists a shard twice"));
+            }
+            if collection.shards.len() != collection.shard_count as usize {
+                return bad(format!(
+                    "collection {name} has {} shards but lists {}",
+                    collection.shard_count,
+                    collection.shards.len()
+                ));
+            }
+            for shard in &collection.shards {
+                shard.check().or_else(|why| {
+                    bad(format!(
+                        "shard {} of collection {name}: {why}",
+                        shard.shard_id
+                    ))
+                })?;
+                if !nodes.contains(&shard.node) {
+                    return bad(format!(
+                        "shard {} of collection {name} names the unlisted node {}",
+                        shard.shard_id, shard.node
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ShardEntry {
+    /// The recipe's hash as bytes; `None` if the text is not one.
+    #[must_use]
+    pub fn recipe_digest(&self) -> Option<[u8; 32]> {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(&self.recipe_hash, &mut digest).ok()?;
+        Some(digest)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.recipe.is_empty() || self.recipe_len == 0 {
+            return Err("it has no recipe");
+        }
+        if self.recipe_digest().is_none() {
+            return Err("its recipe hash is not 64 hexadecimal digits");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

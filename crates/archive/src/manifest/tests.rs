@@ -1,0 +1,123 @@
+//! The manifest's JSON, and what is refused.
+
+use super::{Manifest, ManifestError};
+use serde_json::{Value, json};
+
+/// As written by version 0.1.0: it must be readable for ever.
+const FORMAT_1: &str = r#"{
+  "format": 1,
+  "id": "20261121t101530z-0a1b2c3d",
+  "cluster": "demo",
+  "namespace": "demo",
+  "begun": "2026-11-21T10:15:30.25Z",
+  "committed": "2026-11-21T10:15:33Z",
+  "epoch": 4,
+  "program": "holdfast-coordinator 0.1.0",
+  "note": "before the upgrade",
+  "nodes": [
+    {"node": "n1", "qdrant_version": "1.18.3", "qdrant_commit": "abc", "peer_id": 18446744073709551615}
+  ],
+  "collections": [{
+    "name": "docs",
+    "info": {"status": "green", "config": {"params": {"vectors": {"size": 4, "distance": "Dot"}}}},
+    "aliases": ["live"],
+    "shard_count": 1,
+    "points": 100,
+    "shards": [{
+      "shard_id": 0,
+      "node": "n1",
+      "server_version": "1.18.3",
+      "method": "stored",
+      "captured_at": "2026-11-21T10:15:31Z",
+      "next_operation": 23,
+      "clocks": {"clocks": []},
+      "replica_state": {"peers": {}},
+      "recipe": ["0101010101010101010101010101010101010101010101010101010101010101"],
+      "recipe_len": 900,
+      "recipe_hash": "0202020202020202020202020202020202020202020202020202020202020202",
+      "files": 12,
+      "logical_bytes": 33554432
+    }]
+  }],
+  "stats": {"logical_bytes": 33554432, "sent_bytes": 100, "stored_bytes": 90, "elapsed_ms": 2750},
+  "safety_for": "20261120t101530z-0a1b2c3d"
+}"#;
+
+fn with(change: impl FnOnce(&mut Value)) -> Result<Manifest, ManifestError> {
+    let mut value: Value = serde_json::from_str(FORMAT_1).unwrap();
+    change(&mut value);
+    Manifest::from_json(&serde_json::to_vec(&value).unwrap())
+}
+
+#[test]
+fn format_1_reads_and_round_trips() {
+    let manifest = Manifest::from_json(FORMAT_1.as_bytes()).unwrap();
+    assert_eq!(manifest.nodes[0].peer_id, u64::MAX);
+    assert_eq!(manifest.shards().count(), 1);
+    let name = "docs".parse().unwrap();
+    let collection = manifest.collection(&name).unwrap();
+    assert_eq!(collection.points, Some(100));
+    assert_eq!(collection.shards[0].recipe_digest(), Some([2; 32]));
+    let json = manifest.to_json().unwrap();
+    let written: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(written, serde_json::from_str::<Value>(FORMAT_1).unwrap());
+    assert_eq!(Manifest::from_json(&json).unwrap(), manifest);
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_optional_ones_may_lack() {
+    let manifest = with(|v| {
+        v["later"] = json!({"a": 1});
+        let shard = &mut v["collections"][0]["shards"][0];
+        for field in ["next_operation", "clocks", "replica_state"] {
+            shard.as_object_mut().unwrap().remove(field);
+        }
+        for field in ["note", "stats", "safety_for"] {
+            v.as_object_mut().unwrap().remove(field);
+        }
+    })
+    .unwrap();
+    assert_eq!(manifest.note, "");
+    assert_eq!(manifest.shards().next().unwrap().1.next_operation, None);
+}
+
+#[test]
+fn newer_formats_are_named_before_anything_else_is_read() {
+    let error = Manifest::from_json(br#"{"format":2,"everything":"new"}"#).unwrap_err();
+    assert!(matches!(error, ManifestError::NewerFormat(2)));
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let shard = |v: &Value| v["collections"][0]["shards"][0].clone();
+    let changes: [fn(&mut Value); 8] = [
+        |v| v["format"] = json!(0),
+        |v| v["collections"][0]["shard_count"] = json!(2),
+        |v| v["collections"][0]["shards"][0]["node"] = json!("n2"),
+        |v| v["collections"][0]["shards"][0]["recipe"] = json!([]),
+        |v| v["collections"][0]["shards"][0]["recipe_len"] = json!(0),
+        |v| v["collections"][0]["shards"][0]["recipe_hash"] = json!("ab"),
+        |v| v["nodes"] = json!([]),
+        |v| {
+            let twice = v["collections"][0].clone();
+            v["collections"] = json!([twice, twice]);
+        },
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let result = with(change);
+        assert!(
+            matches!(result, Err(ManifestError::Inconsistent(_))),
+            "change {i}: {result:?}"
+        );
+    }
+    let twice = with(|v| {
+        let one = shard(v);
+        v["collections"][0]["shards"] = json!([one, one]);
+        v["collections"][0]["shard_count"] = json!(2);
+    });
+    assert!(matches!(twice, Err(ManifestError::Inconsistent(_))));
+    assert!(matches!(
+        with(|v| v["cluster"] = json!("Not A Name")),
+        Err(ManifestError::Syntax(_))
+    ));
+}

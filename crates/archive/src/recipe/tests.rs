@@ -1,0 +1,173 @@
+//! The recipe's encoding is canonical and its decoder strict.
+
+use super::{Extent, FileRecipe, RecipeError, ShardRecipe};
+use crate::FileClass;
+use holdfast_types::ChunkId;
+use proptest::prelude::*;
+
+fn chunk(n: u8, len: u32) -> Extent {
+    let id = ChunkId::from_bytes([n; 32]);
+    Extent::Chunk { id, len }
+}
+
+fn file(path: &str, extents: &[Extent]) -> FileRecipe {
+    let len = |extent: &Extent| match *extent {
+        Extent::Zero { len } => len,
+        Extent::Chunk { len, .. } => u64::from(len),
+    };
+    FileRecipe {
+        path: path.to_owned(),
+        size: extents.iter().map(len).sum(),
+        class: FileClass::InPlace,
+        extents: extents.to_vec(),
+    }
+}
+
+fn sample() -> ShardRecipe {
+    ShardRecipe::new(vec![
+        file("wal/closed-7", &[]),
+        file(
+            "segments/a/x.dat",
+            &[chunk(1, 65536), Extent::Zero { len: 131_072 }, chunk(2, 5)],
+        ),
+    ])
+}
+
+#[test]
+fn golden_encoding() {
+    let encoded = sample().encode().unwrap();
+    let want = [
+        "48465243",
+        "0100",
+        "02000000",
+        "1000",
+        &hex::encode("segments/a/x.dat"),
+        "01",
+        "0500030000000000",
+        "03000000",
+        "0100000100",
+        &"01".repeat(32),
+        "000000020000000000",
+        "0105000000",
+        &"02".repeat(32),
+        "0c00",
+        &hex::encode("wal/closed-7"),
+        "01",
+        "0000000000000000",
+        "00000000",
+    ]
+    .concat();
+    assert_eq!(hex::encode(&encoded), want);
+    assert_eq!(ShardRecipe::decode(&encoded).unwrap(), sample());
+    assert_eq!(sample().logical_bytes(), 65536 + 131_072 + 5);
+    assert_eq!(sample().chunks().count(), 2);
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let encoded = sample().encode().unwrap();
+    for len in 0..encoded.len() {
+        assert!(ShardRecipe::decode(&encoded[..len]).is_err(), "{len}");
+    }
+    let longer = [encoded.as_slice(), &[0]].concat();
+    assert_eq!(
+        ShardRecipe::decode(&longer),
+        Err(RecipeError::TrailingBytes)
+    );
+}
+
+#[test]
+fn unsafe_paths_are_refused() {
+    let long = "a/".repeat(2100) + "a";
+    for path in [
+        "",
+        "/etc/passwd",
+        "..",
+        "a/../b",
+        "a//b",
+        "./a",
+        "a/.",
+        "a/",
+        "a\\b",
+        "a\nb",
+        "a\0b",
+        &long,
+    ] {
+        let recipe = ShardRecipe::new(vec![file(path, &[])]);
+        let error = recipe.encode().unwrap_err();
+        assert!(matches!(error, RecipeError::UnsafePath(_)), "{path:?}");
+    }
+    let mut encoded = ShardRecipe::new(vec![file("ab", &[])]).encode().unwrap();
+    let at = encoded.windows(2).position(|w| w == b"ab").unwrap();
+    for bytes in [b"..", b"a/", b"/a", b"\xff\xff"] {
+        encoded[at..at + 2].copy_from_slice(bytes);
+        assert!(ShardRecipe::decode(&encoded).is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn unsorted_or_repeated_files_are_refused() {
+    for (a, b) in [("b", "a"), ("a", "a")] {
+        let recipe = ShardRecipe {
+            files: vec![file(a, &[]), file(b, &[])],
+        };
+        assert!(matches!(recipe.encode(), Err(RecipeError::Unsorted(_))));
+    }
+}
+
+#[test]
+fn inconsistent_extents_are_refused() {
+    let zero = |len| Extent::Zero { len };
+    for extents in [
+        vec![zero(0)],
+        vec![zero(65536), zero(65536)],
+        vec![chunk(1, 5), zero(65536)],
+        vec![zero(5), chunk(1, 5)],
+        vec![chunk(1, 0)],
+        vec![chunk(1, (1 << 20) + 1)],
+    ] {
+        let error = ShardRecipe::new(vec![file("a", &extents)])
+            .encode()
+            .unwrap_err();
+        assert!(
+            matches!(error, RecipeError::BadExtents { .. }),
+            "{extents:?}"
+        );
+    }
+    let mut wrong = file("a", &[chunk(1, 5)]);
+    wrong.size = 6;
+    assert!(ShardRecipe::new(vec![wrong]).encode().is_err());
+}
+
+#[test]
+fn newer_foreign_and_forged_recipes() {
+    let mut encoded = sample().encode().unwrap();
+    encoded[4] = 2;
+    assert_eq!(
+        ShardRecipe::decode(&encoded),
+        Err(RecipeError::NewerFormat(2))
+    );
+    assert_eq!(
+        ShardRecipe::decode(b"PK\x03\x04"),
+        Err(RecipeError::NotARecipe)
+    );
+    let mut forged = b"HFRC\x01\x00\x01\x00\x00\x00\x01\x00a\x02".to_vec();
+    forged.extend([0; 8]);
+    forged.extend([0xff; 4]);
+    assert_eq!(ShardRecipe::decode(&forged), Err(RecipeError::Truncated));
+}
+
+proptest! {
+    /// What decodes at all encodes to the very same bytes.
+    #[test]
+    fn decoding_is_canonical(flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let mut encoded = sample().encode().unwrap();
+        for (at, byte) in flips {
+            let at = at.index(encoded.len());
+            encoded[at] = byte;
+        }
+        if let Ok(recipe) = ShardRecipe::decode(&encoded) {
+            prop_assert_eq!(recipe.encode().unwrap(), encoded);
+        }
+    }
+}

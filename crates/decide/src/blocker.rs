@@ -1,0 +1,258 @@
+//! Why a request can't be planned. The text is for a person and says what to do.
+
+use holdfast_types::{AliasName, CollectionName, JobId, NodeId, RecoveryPointId, ServerVersion};
+use std::fmt::Display;
+
+/// One reason. A request may have several; all are reported at once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Blocker {
+    /// Jobs run one at a time: capture and restore of a shard must never overlap.
+    #[error(
+        "{kind} job {job} is still running: wait until it has ended; `holdfast status` shows it"
+    )]
+    JobRunning {
+        /// The job that runs.
+        job: JobId,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// No agent is connected.
+    #[error(
+        "no agent is connected: start holdfast-agent beside Qdrant; `holdfast nodes` shows who is there"
+    )]
+    NoNode,
+    /// Several nodes could be meant.
+    #[error("several nodes are connected ({}): choose one with --node", list(.nodes))]
+    SeveralNodes {
+        /// The connected ones.
+        nodes: Vec<NodeId>,
+    },
+    /// A node nobody has heard of.
+    #[error("node {node} is not known; connected nodes: {}", list(.connected))]
+    NodeUnknown {
+        /// The one that was named.
+        node: NodeId,
+        /// Those that are there.
+        connected: Vec<NodeId>,
+    },
+    /// A node whose agent is away.
+    #[error(
+        "node {node} is not connected: check that its holdfast-agent runs and reaches the coordinator"
+    )]
+    NodeDisconnected {
+        /// Which.
+        node: NodeId,
+    },
+    /// A connected node whose agent has not reported lately.
+    #[error("node {node} has not reported yet: try again in a few seconds")]
+    NodeSilent {
+        /// Which.
+        node: NodeId,
+    },
+    /// The agent can't use its Qdrant.
+    #[error("Qdrant on node {node} can't be used: {message}")]
+    Server {
+        /// Which node.
+        node: NodeId,
+        /// The agent's failure code.
+        code: String,
+        /// The agent's sentence.
+        message: String,
+    },
+    /// A server older than any that is supported.
+    #[error(
+        "Qdrant on node {node} is {version}; {} is the oldest that is supported: upgrade it",
+        ServerVersion::oldest_supported()
+    )]
+    ServerTooOld {
+        /// Which node.
+        node: NodeId,
+        /// Its version.
+        version: ServerVersion,
+    },
+    /// No connected node has the collection.
+    #[error("collection {collection} does not exist; there are: {}", list(.known))]
+    CollectionUnknown {
+        /// The one that was named.
+        collection: CollectionName,
+        /// Those that exist.
+        known: Vec<CollectionName>,
+    },
+    /// There is no collection at all.
+    #[error("there is no collection to back up")]
+    NothingToCapture,
+    /// Nodes that don't form one Qdrant cluster hold collections of one name.
+    #[error("collection {collection} exists on {}, which are no Qdrant cluster: give each independent node its own Holdfast cluster name", list(.nodes))]
+    IndependentCopies {
+        /// Which collection.
+        collection: CollectionName,
+        /// The nodes that hold it.
+        nodes: Vec<NodeId>,
+    },
+    /// Not every shard has an active replica on a usable node.
+    #[error(
+        "only {found} of {expected} shards of collection {collection} have an active replica on a connected node: repair or connect the others first"
+    )]
+    ShardsMissing {
+        /// Which collection.
+        collection: CollectionName,
+        /// Shards with an active replica.
+        found: usize,
+        /// Shards it has.
+        expected: u32,
+    },
+    /// A stored capture was asked for where nothing is shared.
+    #[error(
+        "node {node} does not share its snapshots volume: use --method auto or stream, or set qdrant.snapshots_dir in the agent's configuration"
+    )]
+    MethodUnavailable {
+        /// Which node.
+        node: NodeId,
+    },
+    /// No such recovery point.
+    #[error("recovery point {point} does not exist: `holdfast backup list` shows those that do")]
+    PointUnknown {
+        /// Which.
+        point: RecoveryPointId,
+    },
+    /// A recovery point that can't be read.
+    #[error(
+        "recovery point {point} is damaged ({why}): choose another one of `holdfast backup list`"
+    )]
+    PointDamaged {
+        /// Which.
+        point: RecoveryPointId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A recovery point outside this cluster's namespace.
+    #[error("recovery point {point} belongs to namespace {namespace}, not to this cluster")]
+    PointForeign {
+        /// Which.
+        point: RecoveryPointId,
+        /// Whose it is.
+        namespace: String,
+    },
+    /// The recovery point does not hold the collection.
+    #[error("recovery point {point} does not hold collection {collection}; it holds: {}", list(.known))]
+    CollectionNotInPoint {
+        /// Which point.
+        point: RecoveryPointId,
+        /// Which collection.
+        collection: CollectionName,
+        /// What is there.
+        known: Vec<CollectionName>,
+    },
+    /// Two collections would get one name.
+    #[error("two collections would be restored as {target}: give each its own name with --as")]
+    TargetTwice {
+        /// The name.
+        target: CollectionName,
+    },
+    /// The target is there and overwriting was not allowed.
+    #[error(
+        "collection {target} already exists on node {node}: restore under another name with --as, or replace it with --overwrite (it is captured first)"
+    )]
+    TargetExists {
+        /// The name.
+        target: CollectionName,
+        /// Where.
+        node: NodeId,
+    },
+    /// The target's name is an alias of another collection.
+    #[error(
+        "{target} is an alias of collection {holder} on node {node}: choose another name with --as"
+    )]
+    TargetIsAlias {
+        /// The name.
+        target: CollectionName,
+        /// What the alias points at.
+        holder: CollectionName,
+        /// Where.
+        node: NodeId,
+    },
+    /// The data was captured from a server that this one can't follow.
+    #[error(
+        "collection {collection} was captured from Qdrant {captured}, node {node} runs {running}: use a server of the same minor version or the next one"
+    )]
+    VersionMismatch {
+        /// Which collection.
+        collection: CollectionName,
+        /// The version at capture.
+        captured: ServerVersion,
+        /// Which node.
+        node: NodeId,
+        /// Its version now.
+        running: ServerVersion,
+    },
+    /// Restoring into a Qdrant cluster of several nodes is not built yet.
+    #[error(
+        "node {node} is part of a Qdrant cluster of several nodes: this release restores into single nodes only"
+    )]
+    SeveralPeers {
+        /// Which node.
+        node: NodeId,
+    },
+}
+
+impl Blocker {
+    /// Whether the same request may succeed later without anyone changing anything.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::JobRunning { .. } | Self::NodeSilent { .. } | Self::NodeDisconnected { .. } => {
+                true
+            }
+            Self::Server { code, .. } => code == "qdrant-unreachable" || code == "qdrant-not-ready",
+            Self::NoNode
+            | Self::SeveralNodes { .. }
+            | Self::NodeUnknown { .. }
+            | Self::ServerTooOld { .. }
+            | Self::CollectionUnknown { .. }
+            | Self::NothingToCapture
+            | Self::IndependentCopies { .. }
+            | Self::ShardsMissing { .. }
+            | Self::MethodUnavailable { .. }
+            | Self::PointUnknown { .. }
+            | Self::PointDamaged { .. }
+            | Self::PointForeign { .. }
+            | Self::CollectionNotInPoint { .. }
+            | Self::TargetTwice { .. }
+            | Self::TargetExists { .. }
+            | Self::TargetIsAlias { .. }
+            | Self::VersionMismatch { .. }
+            | Self::SeveralPeers { .. } => false,
+        }
+    }
+}
+
+/// Where an alias that stays as it is points to.
+pub(crate) fn alias_stays(alias: &AliasName, holder: &CollectionName) -> String {
+    format!("alias {alias} points at collection {holder} and stays there")
+}
+
+/// Names for a message: the first ten, and how many more.
+fn list<T: Display>(items: &[T]) -> String {
+    const SHOWN: usize = 10;
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    let mut names: Vec<String> = items.iter().take(SHOWN).map(T::to_string).collect();
+    if items.len() > SHOWN {
+        names.push(format!("and {} more", items.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::list;
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(list::<u8>(&[]), "none");
+        assert_eq!(list(&[1, 2]), "1, 2");
+        let many: Vec<u32> = (1..=12).collect();
+        assert_eq!(list(&many), "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and 2 more");
+    }
+}

@@ -1,0 +1,105 @@
+//! Small worlds for this crate's tests.
+
+use crate::observation::{
+    CollectionView, NodeView, Observation, RunningJob, ServerSeen, ServerView, ShardView,
+};
+use crate::restore::CapturedCollection;
+use holdfast_types::{CollectionName, Epoch, NodeId, ShardId, Timestamp};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_256_130_000_000);
+
+pub(crate) fn name(text: &str) -> CollectionName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn names(texts: &[&str]) -> Vec<CollectionName> {
+    texts.iter().map(|text| name(text)).collect()
+}
+
+pub(crate) fn collection(
+    text: &str,
+    shard_count: u32,
+    active: &[u32],
+) -> (CollectionName, CollectionView) {
+    let shard = |id: &u32| {
+        let view = ShardView {
+            active: true,
+            points_approx: 10,
+        };
+        (ShardId(*id), view)
+    };
+    let view = CollectionView {
+        status: "green".into(),
+        shard_count,
+        shards: active.iter().map(shard).collect(),
+        aliases: vec![],
+    };
+    (name(text), view)
+}
+
+pub(crate) fn node<const N: usize>(
+    id: &str,
+    peer_id: Option<u64>,
+    collections: [(CollectionName, CollectionView); N],
+) -> (NodeId, NodeView) {
+    let server = ServerSeen {
+        version: "1.18.3".parse().unwrap(),
+        commit: None,
+        peer_id,
+        storage_free: None,
+        snapshots_shared: true,
+        collections: collections.into_iter().collect(),
+    };
+    let view = NodeView {
+        connected: true,
+        reported_at: Some(NOW),
+        server: ServerView::Seen(server),
+    };
+    (id.parse().unwrap(), view)
+}
+
+pub(crate) fn seen<const N: usize>(nodes: [(NodeId, NodeView); N]) -> Observation {
+    Observation {
+        epoch: Epoch(7),
+        running: None,
+        nodes: nodes.into_iter().collect(),
+    }
+}
+
+/// One stand-alone node `n1` with these collections, one shard each.
+pub(crate) fn single(collections: &[&str]) -> Observation {
+    let mut obs = seen([node("n1", None, [])]);
+    server(&mut obs, "n1").collections = collections
+        .iter()
+        .map(|name| collection(name, 1, &[0]))
+        .collect();
+    obs
+}
+
+pub(crate) fn server<'a>(obs: &'a mut Observation, id: &str) -> &'a mut ServerSeen {
+    let node = obs.nodes.get_mut(&id.parse::<NodeId>().unwrap()).unwrap();
+    match &mut node.server {
+        ServerView::Seen(server) => server,
+        ServerView::Unknown | ServerView::Failing { .. } => panic!("node {id} has no server"),
+    }
+}
+
+pub(crate) fn busy(mut obs: Observation) -> Observation {
+    obs.running = Some(RunningJob {
+        id: "job-1".parse().unwrap(),
+        kind: "backup",
+    });
+    obs
+}
+
+pub(crate) fn captured(text: &str) -> CapturedCollection {
+    CapturedCollection {
+        name: name(text),
+        versions: ["1.18.3".parse().unwrap()].into(),
+        shards: 1,
+        logical_bytes: 1000,
+        aliases: vec![format!("{text}-live").parse().unwrap()],
+        indexes: vec!["year".into()],
+        points: Some(10),
+    }
+}

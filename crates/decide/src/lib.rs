@@ -1,0 +1,33 @@
+//! Every decision of the coordinator as a pure function: observation and request in, plan or
+//! reasons out.
+//!
+//! A plan is data and leaves its executor no choice. The checkers ([`check_backup`],
+//! [`check_restore`]) read plans again and share no code with the planners. This crate does no IO,
+//! reads no clock and knows neither the wire nor the repository.
+
+mod backup;
+mod backup_check;
+mod blocker;
+mod observation;
+mod restore;
+mod restore_check;
+mod restore_target;
+mod violation;
+
+#[cfg(test)]
+mod fixture;
+
+pub use backup::{
+    BackupPlan, BackupRequest, CaptureStep, Method, MethodWish, NodeFacts, plan_backup,
+};
+pub use backup_check::check_backup;
+pub use blocker::Blocker;
+pub use observation::{
+    CollectionView, MAX_REPORT_AGE, NodeView, Observation, RunningJob, ServerSeen, ServerView,
+    ShardView,
+};
+pub use restore::{
+    CapturedCollection, Mapping, PointView, RestorePlan, RestoreRequest, RestoreStep, plan_restore,
+};
+pub use restore_check::check_restore;
+pub use violation::Violation;

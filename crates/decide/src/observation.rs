@@ -1,0 +1,112 @@
+//! What is known of the world when a decision is taken. Unknown is a value of its own here, never
+//! a default.
+
+use holdfast_types::{
+    AliasName, ByteCount, CollectionName, Epoch, JobId, NodeId, ServerVersion, ShardId, Timestamp,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A report older than this says nothing about the present. Agents report every few seconds.
+pub const MAX_REPORT_AGE: Duration = Duration::from_secs(60);
+
+/// All nodes, and what is going on already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The term under which plans are made.
+    pub epoch: Epoch,
+    /// The job that runs now, if there is one.
+    pub running: Option<RunningJob>,
+    /// Every node heard of since the coordinator started.
+    pub nodes: BTreeMap<NodeId, NodeView>,
+}
+
+/// A job that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningJob {
+    /// Its id.
+    pub id: JobId,
+    /// What it is, in one word: "backup" or "restore".
+    pub kind: &'static str,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Whether its agent is connected.
+    pub connected: bool,
+    /// When its agent last reported.
+    pub reported_at: Option<Timestamp>,
+    /// What that report said. Of a disconnected node: the last one that told of a server.
+    pub server: ServerView,
+}
+
+/// A Qdrant server, as reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerView {
+    /// Nothing was reported yet.
+    Unknown,
+    /// The agent could not use it.
+    Failing {
+        /// Failure code, such as "qdrant-unreachable".
+        code: String,
+        /// The agent's sentence.
+        message: String,
+    },
+    /// It answered.
+    Seen(ServerSeen),
+}
+
+/// A Qdrant server that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSeen {
+    /// Its version.
+    pub version: ServerVersion,
+    /// Its commit, if it tells.
+    pub commit: Option<String>,
+    /// Its peer id; `None` when cluster mode is off.
+    pub peer_id: Option<u64>,
+    /// Bytes free on its storage volume, if the agent sees that volume.
+    pub storage_free: Option<ByteCount>,
+    /// Whether stored snapshots can be read from a shared volume.
+    pub snapshots_shared: bool,
+    /// Its collections.
+    pub collections: BTreeMap<CollectionName, CollectionView>,
+}
+
+/// One collection on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionView {
+    /// Qdrant's word: green, yellow, grey or red.
+    pub status: String,
+    /// Shards of the collection in the whole Qdrant cluster.
+    pub shard_count: u32,
+    /// Replicas on this node.
+    pub shards: BTreeMap<ShardId, ShardView>,
+    /// Aliases that point at it.
+    pub aliases: Vec<AliasName>,
+}
+
+/// One replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardView {
+    /// Whether Qdrant calls it Active. Every other state is no source of a capture.
+    pub active: bool,
+    /// Qdrant's approximate number of points.
+    pub points_approx: u64,
+}
+
+impl NodeView {
+    /// The server if its agent is connected and told of it lately.
+    #[must_use]
+    pub fn usable(&self, now: Timestamp) -> Option<&ServerSeen> {
+        let fresh = self.connected
+            && self
+                .reported_at
+                .is_some_and(|at| now.since(at) <= MAX_REPORT_AGE);
+        match &self.server {
+            ServerView::Seen(server) if fresh => Some(server),
+            ServerView::Seen(_) | ServerView::Failing { .. } | ServerView::Unknown => None,
+        }
+    }
+}

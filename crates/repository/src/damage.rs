@@ -1,0 +1,121 @@
+//! What is wrong with an object of the repository.
+
+use holdfast_archive::repository_file::RepositoryFileError;
+use holdfast_archive::{
+    CodecError, IndexError, KekError, ManifestError, PackError, RecipeError, SealedError,
+};
+use std::fmt;
+use std::sync::Arc;
+
+/// The way in which an object is damaged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Damage {
+    /// It should be there and is not.
+    #[error("it is missing")]
+    Missing,
+    /// It is shorter or longer than it was when written.
+    #[error("it has {found} bytes, not {expected}")]
+    Size {
+        /// Bytes that were written.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// Its bytes do not hash to its name.
+    #[error("its bytes do not hash to its name")]
+    Hash,
+    /// It differs from its second copy, which is authentic.
+    #[error("it contradicts its copy")]
+    Contradiction,
+    /// The pack can't be read.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The sealed object can't be opened.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
+    /// The index makes no sense.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The manifest makes no sense.
+    #[error(transparent)]
+    Manifest(Arc<ManifestError>),
+    /// The manifest of another point stands under this name.
+    #[error("it names another recovery point")]
+    Misplaced,
+    /// The recipe makes no sense.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A chunk does not decode.
+    #[error(transparent)]
+    Chunk(#[from] CodecError),
+    /// The key file makes no sense.
+    #[error(transparent)]
+    Key(#[from] KekError),
+    /// The description of the repository makes no sense.
+    #[error(transparent)]
+    Description(Arc<RepositoryFileError>),
+}
+
+impl Damage {
+    /// The format number, if the object is not damaged but written by a newer program. A pack's
+    /// number is not authentic, and a newer pack would stand in a repository of a newer format.
+    pub(crate) fn newer_format(&self) -> Option<u32> {
+        match self {
+            Self::Sealed(SealedError::NewerFormat(format))
+            | Self::Index(IndexError::NewerFormat(format))
+            | Self::Recipe(RecipeError::NewerFormat(format)) => Some(u32::from(*format)),
+            Self::Key(KekError::NewerFormat(format)) => Some(*format),
+            Self::Manifest(error) => match **error {
+                ManifestError::NewerFormat(format) => Some(format),
+                ManifestError::Syntax(_) | ManifestError::Inconsistent(_) => None,
+            },
+            Self::Description(error) => match **error {
+                RepositoryFileError::NewerFormat(format) => Some(format),
+                RepositoryFileError::Foreign | RepositoryFileError::Damaged(_) => None,
+            },
+            Self::Missing
+            | Self::Size { .. }
+            | Self::Hash
+            | Self::Misplaced
+            | Self::Contradiction
+            | Self::Pack(_)
+            | Self::Sealed(_)
+            | Self::Index(_)
+            | Self::Recipe(_)
+            | Self::Chunk(_)
+            | Self::Key(_) => None,
+        }
+    }
+
+    /// A description or key that can't be written as JSON.
+    pub(crate) fn json(error: serde_json::Error) -> Self {
+        RepositoryFileError::Damaged(error).into()
+    }
+}
+
+impl From<ManifestError> for Damage {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(Arc::new(error))
+    }
+}
+
+impl From<RepositoryFileError> for Damage {
+    fn from(error: RepositoryFileError) -> Self {
+        Self::Description(Arc::new(error))
+    }
+}
+
+/// An object and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct DamagedObject {
+    /// Its key in the store, or what it is (`chunk …`).
+    pub object: String,
+    /// What is wrong.
+    pub damage: Damage,
+}
+
+impl fmt::Display for DamagedObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.damage)
+    }
+}

@@ -1,0 +1,54 @@
+//! Which writer is the newest. A writer claims the next epoch by a conditional put, and whoever
+//! holds an older one is refused when it flushes or commits (invariant I3).
+//!
+//! Between the check and the write that follows, a newer writer may appear. That is harmless: a
+//! late writer only ever adds objects that nothing replaces, and a point that it commits in that moment
+//! is whole.
+
+use crate::core_state::CoreState;
+use crate::{RepositoryError, layout, system};
+use bytes::Bytes;
+use holdfast_store::{PutMode, StoreError};
+use holdfast_types::Epoch;
+
+/// Claims that may be lost to others before giving up.
+const MAX_TRIES: usize = 64;
+
+/// Takes the epoch after the newest one.
+pub(crate) async fn claim(core: &CoreState) -> Result<Epoch, RepositoryError> {
+    for _ in 0..MAX_TRIES {
+        let epoch = newest(core).await?.next();
+        // Random, so that a retried put can tell our claim from another's.
+        let nonce = hex::encode(system::random::<16>()?);
+        let claim = format!("{{\"epoch\":{epoch},\"nonce\":\"{nonce}\"}}\n");
+        let key = layout::epoch(epoch);
+        let put = core.store.put(&key, Bytes::from(claim), PutMode::CreateNew);
+        match put.await {
+            Ok(()) => return Ok(epoch),
+            Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RepositoryError::Aborted {
+        reason: "other writers keep claiming epochs".to_owned(),
+    })
+}
+
+/// The newest epoch that was claimed, or that stands in an object.
+pub(crate) async fn newest(core: &CoreState) -> Result<Epoch, RepositoryError> {
+    let claims = core.store.list(&layout::epochs()).await?;
+    let newest = claims
+        .iter()
+        .filter_map(|claim| layout::parse_epoch(&claim.key))
+        .max();
+    Ok(newest.unwrap_or_default().max(core.epoch_seen))
+}
+
+/// Refuses an epoch that is older than the newest.
+pub(crate) async fn check(core: &CoreState, ours: Epoch) -> Result<(), RepositoryError> {
+    let newest = newest(core).await?;
+    if newest > ours {
+        return Err(RepositoryError::StaleEpoch { ours, newest });
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! A repository of recovery points in an object store: write sessions, committing, reading,
+//! verifying.
+//!
+//! Commit order: packs → index → manifest. The manifest's conditional put is the only commit; a
+//! crash at any point before leaves packs and indexes that nothing names, never half a recovery
+//! point. Everything is immutable once written, so readers need no locks.
+//!
+//! | while … | a capture puts | another flushes | a point is committed | chunks are read | verify |
+//! |---|---|---|---|---|---|
+//! | a capture puts | shares the open pack | waits for packs on their way | – | – | – |
+//! | a writer with a newer epoch appears | fails at flush | refused | refused | goes on | goes on |
+//! | damage is found | stores the chunk anew | – | refused if it concerns the point | another copy, else a named error | reported |
+//!
+//! This crate does not decide what to capture, keep or delete, and deletes nothing itself.
+
+mod catalog;
+mod chunk_table;
+mod core_state;
+mod create;
+mod damage;
+mod epochs;
+mod error;
+mod layout;
+mod load;
+mod packer;
+mod points;
+mod reader;
+mod report;
+mod repository;
+mod segment_cache;
+mod system;
+mod unlock;
+mod verify;
+mod write_session;
+
+pub use damage::{Damage, DamagedObject};
+pub use error::RepositoryError;
+pub use packer::Tuning;
+pub use points::MAX_RECIPE_BYTES;
+pub use reader::StoredChunk;
+pub use report::{OpenReport, PointListing, RepositoryStats};
+pub use repository::{Repository, RepositoryOptions};
+pub use verify::{AffectedPoint, AffectedShard, VerifyLevel, VerifyReport};
+pub use write_session::{PutOutcome, SessionStats, WriteSession};

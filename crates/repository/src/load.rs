@@ -1,0 +1,243 @@
+//! Building the catalogue at an open: from the indexes, and for packs that none of them names, from
+//! the packs' own footers.
+//!
+//! Indexes are listed before packs, so that a pack and its index that another process writes
+//! meanwhile are never taken for an index without its pack.
+
+use crate::catalog::{Catalog, PackState, state_of};
+use crate::core_state::{CoreState, list_packs};
+use crate::{Damage, DamagedObject, RepositoryError, layout, system};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_archive::pack::{HEADER_LEN, read_pack_footer};
+use holdfast_archive::{
+    IndexObject, MasterKey, ObjectKind, PackEntry, PackError, PackHeader, PackIndex, sealed,
+};
+use holdfast_store::{ObjectKey, ObjectStore, StoreError};
+use holdfast_types::{Epoch, PackId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Objects read at once.
+const READS_AHEAD: usize = 8;
+/// First guess at how much of a pack's end holds the footer, in bytes.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// The catalogue and what was found on the way.
+pub(crate) struct Loaded {
+    pub(crate) catalog: Catalog,
+    /// Newest epoch in any index.
+    pub(crate) epoch: Epoch,
+    /// Packs that no index names.
+    pub(crate) unindexed: Vec<PackIndex>,
+    pub(crate) damaged: Vec<DamagedObject>,
+}
+
+/// Reads every index, and every pack's footer that is in none.
+pub(crate) async fn load(
+    store: &Arc<dyn ObjectStore>,
+    master: &MasterKey,
+) -> Result<Loaded, RepositoryError> {
+    let mut loaded = Loaded {
+        catalog: Catalog::new(),
+        epoch: Epoch(0),
+        unindexed: Vec::new(),
+        damaged: Vec::new(),
+    };
+    let (indexes, damaged) = read_indexes(store, master).await?;
+    let listed = list_packs(store.as_ref()).await?;
+    loaded.damaged.extend(damaged);
+    for (epoch, index) in indexes {
+        loaded.epoch = loaded.epoch.max(epoch);
+        for pack in &index.packs {
+            let state = state_of(pack.size, listed.get(&pack.id).copied());
+            loaded.note_pack(pack, state);
+            loaded.catalog.load(pack, state);
+        }
+    }
+    loaded.adopt(store, master, &listed).await?;
+    loaded.catalog.loaded();
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn note_pack(&mut self, pack: &PackIndex, state: PackState) {
+        let damage = match state {
+            PackState::Sound => return,
+            PackState::Missing => Damage::Missing,
+            PackState::WrongSize { found } => Damage::Size {
+                expected: pack.size,
+                found,
+            },
+        };
+        if !self.catalog.contains_pack(&pack.id) {
+            self.damaged.push(DamagedObject {
+                object: layout::pack(&pack.id).to_string(),
+                damage,
+            });
+        }
+    }
+
+    /// Takes in the packs that no index names: a writer died between pack and index, or an index
+    /// was lost.
+    async fn adopt(
+        &mut self,
+        store: &Arc<dyn ObjectStore>,
+        master: &MasterKey,
+        listed: &HashMap<PackId, u64>,
+    ) -> Result<(), RepositoryError> {
+        let unknown: Vec<_> = listed
+            .iter()
+            .filter(|(id, _)| !self.catalog.contains_pack(id))
+            .map(|(id, size)| (*id, *size))
+            .collect();
+        let mut reads = stream::iter(unknown)
+            .map(|(id, size)| read_footer(store, master, id, size))
+            .buffer_unordered(READS_AHEAD);
+        while let Some((id, size, epoch_and_entries)) = reads.try_next().await? {
+            match epoch_and_entries {
+                Ok((epoch, entries)) => {
+                    self.epoch = self.epoch.max(epoch);
+                    let pack = PackIndex { id, size, entries };
+                    self.catalog.load(&pack, PackState::Sound);
+                    self.unindexed.push(pack);
+                }
+                Err(damage) => self.damaged.push(DamagedObject {
+                    object: layout::pack(&id).to_string(),
+                    damage,
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the packs into the catalogue that were written since it was loaded. Returns them.
+pub(crate) async fn adopt_new(core: &CoreState) -> Result<Vec<PackIndex>, RepositoryError> {
+    let listed = list_packs(core.store.as_ref()).await?;
+    let unknown: Vec<_> = {
+        let catalog = core.catalog();
+        let unknown = listed
+            .into_iter()
+            .filter(|(id, _)| !catalog.contains_pack(id));
+        unknown.collect()
+    };
+    let mut reads = stream::iter(unknown)
+        .map(|(id, size)| read_footer(&core.store, &core.master, id, size))
+        .buffer_unordered(READS_AHEAD);
+    let mut adopted = Vec::new();
+    while let Some((id, size, footer)) = reads.try_next().await? {
+        match footer {
+            Ok((_, entries)) => {
+                let pack = PackIndex { id, size, entries };
+                core.catalog_mut().add(&pack);
+                adopted.push(pack);
+            }
+            // Opening has reported it, or it is still being written.
+            Err(damage) => tracing::debug!(pack = %id, %damage, "a pack is not adopted"),
+        }
+    }
+    Ok(adopted)
+}
+
+type Indexes = Vec<(Epoch, IndexObject)>;
+
+async fn read_indexes(
+    store: &Arc<dyn ObjectStore>,
+    master: &MasterKey,
+) -> Result<(Indexes, Vec<DamagedObject>), RepositoryError> {
+    let listed = store.list(&layout::indexes()).await?;
+    let mut indexes = Vec::new();
+    let mut damaged = Vec::new();
+    let mut reads = stream::iter(listed)
+        .map(|found| read_index(store, master, found.key))
+        .buffer_unordered(READS_AHEAD);
+    while let Some((key, outcome)) = reads.try_next().await? {
+        match outcome {
+            Ok(index) => indexes.push(index),
+            Err(damage) => damaged.push(DamagedObject {
+                object: key.to_string(),
+                damage,
+            }),
+        }
+    }
+    Ok((indexes, damaged))
+}
+
+/// Reads one index object: its epoch and content, or how it is damaged.
+pub(crate) async fn read_index(
+    store: &Arc<dyn ObjectStore>,
+    master: &MasterKey,
+    key: ObjectKey,
+) -> Result<(ObjectKey, Result<(Epoch, IndexObject), Damage>), RepositoryError> {
+    let bytes = match store.get(&key).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Ok((key, Err(Damage::Missing))),
+        Err(error) => return Err(error.into()),
+    };
+    let master = master.clone();
+    let outcome = system::blocking(move || Ok(open_index(&bytes, &master))).await?;
+    if let Err(damage) = &outcome
+        && damage.newer_format().is_some()
+    {
+        // What only a newer program can read must not be passed over as damage.
+        return Err(RepositoryError::damaged(key, damage.clone()));
+    }
+    Ok((key, outcome))
+}
+
+fn open_index(bytes: &[u8], master: &MasterKey) -> Result<(Epoch, IndexObject), Damage> {
+    let opened = sealed::open(bytes, ObjectKind::Index, master)?;
+    Ok((opened.epoch, IndexObject::decode(&opened.payload)?))
+}
+
+type Footer = Result<(Epoch, Vec<PackEntry>), Damage>;
+
+async fn read_footer(
+    store: &Arc<dyn ObjectStore>,
+    master: &MasterKey,
+    id: PackId,
+    size: u64,
+) -> Result<(PackId, u64, Footer), RepositoryError> {
+    let key = layout::pack(&id);
+    let header_bytes = match range(store, &key, 0, (HEADER_LEN as u64).min(size)).await? {
+        Ok(bytes) => bytes,
+        Err(damage) => return Ok((id, size, Err(damage))),
+    };
+    let header = match PackHeader::parse(&header_bytes) {
+        Ok(header) => header,
+        Err(error) => return Ok((id, size, Err(error.into()))),
+    };
+    let mut len = TAIL_BYTES.min(size);
+    // The first read tells how much is needed, the second brings it.
+    for _ in 0..2 {
+        let tail = match range(store, &key, size - len, len).await? {
+            Ok(tail) => tail,
+            Err(damage) => return Ok((id, size, Err(damage))),
+        };
+        match read_pack_footer(&header, master, &tail, size) {
+            Ok(entries) => return Ok((id, size, Ok((header.epoch, entries)))),
+            Err(PackError::TailTooShort { needed }) => len = needed.min(size),
+            Err(error) => return Ok((id, size, Err(error.into()))),
+        }
+    }
+    let damage = Damage::Pack(PackError::Damaged("its footer's length makes no sense"));
+    Ok((id, size, Err(damage)))
+}
+
+async fn range(
+    store: &Arc<dyn ObjectStore>,
+    key: &ObjectKey,
+    offset: u64,
+    len: u64,
+) -> Result<Result<Bytes, Damage>, RepositoryError> {
+    match store.get_range(key, offset, len).await {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(StoreError::NotFound { .. }) => Ok(Err(Damage::Missing)),
+        Err(StoreError::OutOfRange { size, .. }) => Ok(Err(Damage::Size {
+            expected: offset + len,
+            found: size,
+        })),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,323 @@
+//! The repository as its users see it.
+
+use crate::core_state::CoreState;
+use crate::packer::{Packer, Tuning};
+use crate::reader::{Reader, StoredChunk};
+use crate::unlock::Unlocked;
+use crate::{
+    AffectedShard, OpenReport, PointListing, RepositoryError, RepositoryStats, VerifyLevel,
+    VerifyReport, WriteSession, create, epochs, load, points, unlock, verify,
+};
+use bytes::Bytes;
+use futures::{Stream, stream};
+use holdfast_archive::{
+    ChunkKey, CollectionEntry, Kek, Manifest, RepositoryFile, ShardEntry, ShardRecipe,
+};
+use holdfast_store::{LockAttempt, ObjectKey, ObjectStore, PutMode, StoreLock};
+use holdfast_types::{ChunkId, ClusterName, Epoch, Namespace, RecoveryPointId, Timestamp};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// What a new repository is made of.
+#[derive(Clone, Debug)]
+pub struct RepositoryOptions {
+    /// The deployment whose recovery points it will hold.
+    pub cluster: ClusterName,
+    /// What will unlock it.
+    pub kek: Kek,
+    /// Now.
+    pub created: Timestamp,
+    /// Program and version that make it, such as `holdfast-coordinator 0.1.0`.
+    pub program: String,
+}
+
+/// An open repository. Clone it freely: clones share everything.
+#[derive(Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<CoreState>,
+    packer: Arc<Packer>,
+    reader: Arc<Reader>,
+    description: RepositoryFile,
+    report: OpenReport,
+    writer: Mutex<Writer>,
+}
+
+/// What only a writer does or holds.
+struct Writer {
+    lock: Option<StoreLock>,
+    /// Damaged objects of which the right content is known.
+    repairs: Vec<(ObjectKey, Bytes)>,
+}
+
+impl Repository {
+    /// Makes a repository in an empty store, and opens it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::AlreadyExists`], [`RepositoryError::Foreign`], or a failure of the store.
+    pub async fn init(
+        store: Arc<dyn ObjectStore>,
+        options: RepositoryOptions,
+    ) -> Result<Self, RepositoryError> {
+        let kek = options.kek.clone();
+        create::create(store.as_ref(), options).await?;
+        Self::open(store, kek).await
+    }
+
+    /// Opens a repository. Writes nothing, so a read-only store will do.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotFound`], [`RepositoryError::Foreign`], [`RepositoryError::NewerFormat`],
+    /// [`RepositoryError::WrongKey`]; [`RepositoryError::Damaged`] only where nothing at all can be
+    /// read, other damage is in [`report`](Self::report).
+    pub async fn open(store: Arc<dyn ObjectStore>, kek: Kek) -> Result<Self, RepositoryError> {
+        Self::open_with(store, kek, Tuning::default()).await
+    }
+
+    /// [`open`](Self::open) with other sizes than the usual ones.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        store: Arc<dyn ObjectStore>,
+        kek: Kek,
+        tuning: Tuning,
+    ) -> Result<Self, RepositoryError> {
+        let Unlocked {
+            description,
+            master,
+            mut damaged,
+            repairs,
+        } = unlock::unlock(store.as_ref(), &kek).await?;
+        let loaded = load::load(&store, &master).await?;
+        damaged.extend(loaded.damaged);
+        let report = OpenReport {
+            damaged,
+            adopted_packs: loaded.unindexed.len(),
+            packs: loaded.catalog.packs().len(),
+            chunks: loaded.catalog.chunk_count(),
+        };
+        let core = CoreState::new(store, master, loaded.epoch, loaded.catalog);
+        let core = Arc::new(core);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                packer: Arc::new(Packer::new(core.clone(), tuning, loaded.unindexed)),
+                reader: Arc::new(Reader::new(core.clone())),
+                core,
+                description,
+                report,
+                writer: Mutex::new(Writer {
+                    lock: None,
+                    repairs,
+                }),
+            }),
+        })
+    }
+
+    /// What opening found: damage, and packs adopted after a crash.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.inner.report
+    }
+
+    /// The repository's identity, deployment and origin.
+    #[must_use]
+    pub fn description(&self) -> &RepositoryFile {
+        &self.inner.description
+    }
+
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.inner.core.store.describe()
+    }
+
+    /// The boundary of deduplication of the repository's own deployment.
+    #[must_use]
+    pub fn namespace(&self) -> Namespace {
+        let cluster = self.inner.description.cluster.as_str();
+        cluster
+            .parse()
+            .expect("cluster names and namespaces follow one rule")
+    }
+
+    /// The key of a namespace's chunk ids. It decrypts nothing.
+    #[must_use]
+    pub fn chunk_key(&self, namespace: &Namespace) -> ChunkKey {
+        self.inner.core.master.chunk_key(namespace)
+    }
+
+    /// Becomes the writer: takes the store's lock where it has one, writes damaged descriptions anew, and
+    /// claims the epoch after the newest. From then on older epochs are refused everywhere. Packs that
+    /// another writer has written since the opening are known afterwards; list the points again, too.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Locked`] while another process of this machine is the writer.
+    pub async fn claim_epoch(&self) -> Result<Epoch, RepositoryError> {
+        let core = &self.inner.core;
+        let mut writer = self.inner.writer.lock().await;
+        if writer.lock.is_none() {
+            let ours = format!("process {}", std::process::id());
+            writer.lock = match core.store.try_lock(&ours).await? {
+                LockAttempt::Held(lock) => Some(lock),
+                LockAttempt::Unsupported => None,
+                LockAttempt::Busy { holder } => {
+                    let place = self.place();
+                    return Err(RepositoryError::Locked { place, holder });
+                }
+            };
+        }
+        while let Some((key, bytes)) = writer.repairs.last() {
+            core.store
+                .put(key, bytes.clone(), PutMode::Overwrite)
+                .await?;
+            tracing::info!(object = %key, "a damaged object was written anew from its copy");
+            writer.repairs.pop();
+        }
+        let epoch = epochs::claim(core).await?;
+        // An older writer may have gone on between our opening and our claim.
+        let adopted = load::adopt_new(core).await?;
+        self.inner.packer.adopt(adopted);
+        Ok(epoch)
+    }
+
+    /// The newest epoch that anybody claimed.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn newest_epoch(&self) -> Result<Epoch, RepositoryError> {
+        epochs::newest(&self.inner.core).await
+    }
+
+    /// Begins to write for one capture.
+    ///
+    /// # Errors
+    /// [`RepositoryError::StaleEpoch`].
+    pub async fn begin(&self, epoch: Epoch) -> Result<WriteSession, RepositoryError> {
+        epochs::check(&self.inner.core, epoch).await?;
+        Ok(WriteSession::new(self.inner.packer.clone(), epoch))
+    }
+
+    /// Commits a recovery point: once it returns, the point is listed and restorable for good.
+    /// Flush the sessions that wrote its chunks before.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Incomplete`] if a chunk is not durable, [`RepositoryError::StaleEpoch`],
+    /// [`RepositoryError::PointExists`], [`RepositoryError::Invalid`]. On any error of the store itself
+    /// the point may or may not be there; reading it tells.
+    pub async fn commit_point(&self, manifest: &Manifest) -> Result<(), RepositoryError> {
+        let Inner {
+            core,
+            packer,
+            reader,
+            ..
+        } = &*self.inner;
+        points::commit(core, packer, reader, manifest).await
+    }
+
+    /// Every recovery point, by name. A damaged one is listed with its error.
+    ///
+    /// # Errors
+    /// A failure to list.
+    pub async fn list_points(&self) -> Result<Vec<PointListing>, RepositoryError> {
+        points::list(&self.inner.core).await
+    }
+
+    /// The manifest of a recovery point.
+    ///
+    /// # Errors
+    /// [`RepositoryError::PointNotFound`], [`RepositoryError::Damaged`].
+    pub async fn read_point(&self, id: &RecoveryPointId) -> Result<Manifest, RepositoryError> {
+        points::read(&self.inner.core, id).await
+    }
+
+    /// The encoded recipe that these chunks make up, not verified against anything but the chunks'
+    /// seals.
+    ///
+    /// # Errors
+    /// As [`read_chunk`](Self::read_chunk).
+    pub async fn read_recipe(&self, chunks: &[ChunkId]) -> Result<Vec<u8>, RepositoryError> {
+        points::read_recipe(&self.inner.reader, chunks).await
+    }
+
+    /// The recipe of a captured shard, verified against its manifest.
+    ///
+    /// # Errors
+    /// As [`read_chunk`](Self::read_chunk), or [`RepositoryError::Damaged`].
+    pub async fn read_shard_recipe(
+        &self,
+        shard: &ShardEntry,
+    ) -> Result<ShardRecipe, RepositoryError> {
+        points::read_shard_recipe(&self.inner.reader, shard).await
+    }
+
+    /// Whether a chunk is durable here, as far as is known without reading it.
+    #[must_use]
+    pub fn has_chunk(&self, id: &ChunkId) -> bool {
+        self.inner.core.catalog().has(id)
+    }
+
+    /// Reads one chunk, authenticated. Neighbouring reads are served from a cache of 64 MiB.
+    ///
+    /// # Errors
+    /// [`RepositoryError::ChunkMissing`], [`RepositoryError::Damaged`], a failure of the store.
+    pub async fn read_chunk(&self, id: &ChunkId) -> Result<StoredChunk, RepositoryError> {
+        self.inner.reader.read(id).await
+    }
+
+    /// Reads chunks in the order in which `ids` yields them, up to `ahead` of them at once. An error
+    /// concerns its chunk alone: the stream goes on.
+    pub fn read_chunk_stream(
+        &self,
+        ids: impl Stream<Item = ChunkId> + Send + 'static,
+        ahead: usize,
+    ) -> impl Stream<Item = Result<StoredChunk, RepositoryError>> + Send + 'static {
+        self.inner.reader.clone().read_many(ids, ahead)
+    }
+
+    /// [`read_chunk_stream`](Self::read_chunk_stream) of a list.
+    pub fn read_chunks(
+        &self,
+        ids: Vec<ChunkId>,
+        ahead: usize,
+    ) -> impl Stream<Item = Result<StoredChunk, RepositoryError>> + Send + 'static {
+        self.read_chunk_stream(stream::iter(ids), ahead)
+    }
+
+    /// Which shards of a collection can't be restored in full, by a fresh listing of the packs, their
+    /// recipes and what is known of their chunks. No other chunk is read. Empty if all is well.
+    ///
+    /// # Errors
+    /// Only what keeps it from checking.
+    pub async fn check_collection(
+        &self,
+        collection: &CollectionEntry,
+    ) -> Result<Vec<AffectedShard>, RepositoryError> {
+        let Inner { core, reader, .. } = &*self.inner;
+        verify::points::check_collection(core, reader, collection).await
+    }
+
+    /// The size of the repository, as known now.
+    #[must_use]
+    pub fn stats(&self) -> RepositoryStats {
+        self.inner.core.catalog().stats()
+    }
+
+    /// Checks everything that is stored, and which recovery points damage concerns. What it finds
+    /// damaged no longer counts as present, so the next capture stores it anew.
+    ///
+    /// # Errors
+    /// Only what keeps it from checking; damage is in the report.
+    pub async fn verify(&self, level: VerifyLevel) -> Result<VerifyReport, RepositoryError> {
+        verify::verify(
+            &self.inner.core,
+            &self.inner.reader,
+            &self.inner.description,
+            level,
+        )
+        .await
+    }
+}

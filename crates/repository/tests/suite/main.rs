@@ -1,0 +1,16 @@
+//! The repository against stores that crash, fill up, lose and damage objects.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test file: a failed expectation is a failed test"
+)]
+
+mod crash;
+mod damage;
+mod disk;
+mod epochs;
+mod opening;
+mod reading;
+mod support;
+mod verifying;
+mod writing;

@@ -1,0 +1,30 @@
+//! Where a repository's objects live: one trait, its disk and memory implementations, and the
+//! decorators that count, retry and break things.
+//!
+//! An object is immutable bytes under an [`ObjectKey`]. Stores know nothing of packs, keys or
+//! recovery points, and never retry, cache or limit by themselves: that is what decorators are for.
+//!
+//! What every implementation promises (`tests/conformance.rs` holds them to it):
+//! - an object appears whole or not at all, and is durable when `put` returns;
+//! - of any number of racing [`PutMode::CreateNew`] on one key, exactly one succeeds;
+//! - a read after a successful write sees it, and a listing after it names it.
+
+mod counting;
+mod disk;
+mod error;
+mod fault;
+mod key;
+mod lock;
+mod memory;
+mod object_store;
+mod retry;
+
+pub use counting::{CountingStore, StoreCounts};
+pub use disk::DiskStore;
+pub use error::StoreError;
+pub use fault::{FaultKind, FaultPlan, FaultStore, StopAt, StopEffect};
+pub use key::{KeyPrefix, ObjectKey, ParseKeyError};
+pub use lock::{LockAttempt, StoreLock};
+pub use memory::MemoryStore;
+pub use object_store::{ObjectMeta, ObjectStore, PutMode};
+pub use retry::{RetryPolicy, RetryStore};

@@ -1,0 +1,173 @@
+//! Objects in memory: for tests, and as the simplest reading of the trait.
+
+use crate::{
+    KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError, StoreLock,
+};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use holdfast_types::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A store that lives and dies with its process. Its clock counts writes instead of time.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    objects: Mutex<Objects>,
+    lock: Option<Arc<Mutex<Option<String>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Objects {
+    by_key: BTreeMap<ObjectKey, (Bytes, Timestamp)>,
+    writes: i64,
+}
+
+/// Empties the holder's place when the lock is dropped.
+struct Release(Arc<Mutex<Option<String>>>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl MemoryStore {
+    /// An empty store with a working writer lock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            objects: Mutex::default(),
+            lock: Some(Arc::default()),
+        }
+    }
+
+    /// An empty store without a writer lock, as a bucket is.
+    #[must_use]
+    pub fn without_locks() -> Self {
+        Self::default()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        // Every critical section leaves the map consistent, so a poisoned one is still good.
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_now(&self, key: &ObjectKey, data: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        let mut objects = self.objects();
+        if mode == PutMode::CreateNew && objects.by_key.contains_key(key) {
+            return Err(StoreError::AlreadyExists { key: key.clone() });
+        }
+        objects.writes += 1;
+        let written = Timestamp::from_micros(objects.writes);
+        objects.by_key.insert(key.clone(), (data, written));
+        Ok(())
+    }
+
+    fn get_now(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        match self.objects().by_key.get(key) {
+            Some((data, _)) => Ok(data.clone()),
+            None => Err(StoreError::NotFound { key: key.clone() }),
+        }
+    }
+
+    fn get_range_now(&self, key: &ObjectKey, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        let data = self.get_now(key)?;
+        let size = data.len() as u64;
+        let end = offset.checked_add(len).filter(|end| *end <= size);
+        let range =
+            end.and_then(|end| Some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?));
+        match range {
+            Some(range) => Ok(data.slice(range)),
+            None => Err(StoreError::OutOfRange {
+                key: key.clone(),
+                offset,
+                len,
+                size,
+            }),
+        }
+    }
+}
+
+fn meta(key: &ObjectKey, (data, modified): &(Bytes, Timestamp)) -> ObjectMeta {
+    ObjectMeta {
+        key: key.clone(),
+        size: data.len() as u64,
+        modified: *modified,
+    }
+}
+
+impl ObjectStore for MemoryStore {
+    fn put<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        data: Bytes,
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.put_now(key, data, mode) })
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move { self.get_now(key) })
+    }
+
+    fn get_range<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        offset: u64,
+        len: u64,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move { self.get_range_now(key, offset, len) })
+    }
+
+    fn head<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectMeta>, StoreError>> {
+        Box::pin(async move { Ok(self.objects().by_key.get(key).map(|found| meta(key, found))) })
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a KeyPrefix,
+    ) -> BoxFuture<'a, Result<Vec<ObjectMeta>, StoreError>> {
+        Box::pin(async move {
+            let objects = self.objects();
+            let inside = objects
+                .by_key
+                .iter()
+                .filter(|(key, _)| prefix.contains(key));
+            Ok(inside.map(|(key, found)| meta(key, found)).collect())
+        })
+    }
+
+    fn is_empty(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.objects().by_key.is_empty()) })
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.objects().by_key.remove(key);
+            Ok(())
+        })
+    }
+
+    fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
+        Box::pin(async move {
+            let Some(place) = &self.lock else {
+                return Ok(LockAttempt::Unsupported);
+            };
+            let mut current = place.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(match current.clone() {
+                Some(holder) => LockAttempt::Busy { holder },
+                None => {
+                    *current = Some(holder.to_owned());
+                    LockAttempt::Held(StoreLock::new(Release(place.clone())))
+                }
+            })
+        })
+    }
+
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+}

@@ -1,0 +1,131 @@
+//! The trait that every place for objects implements.
+
+use crate::{KeyPrefix, LockAttempt, ObjectKey, StoreError};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use holdfast_types::Timestamp;
+
+/// What a put does when the key is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Fail with [`StoreError::AlreadyExists`]; of racing puts exactly one succeeds.
+    CreateNew,
+    /// Replace the object atomically: a reader sees the old bytes or the new ones.
+    Overwrite,
+}
+
+/// What a listing says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its name.
+    pub key: ObjectKey,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// A place for objects. Shared as `Arc<dyn ObjectStore>`; every method may run concurrently with
+/// any other. Dropping a returned future may leave its effect done or undone, never half done.
+pub trait ObjectStore: Send + Sync + 'static {
+    /// Writes an object; durable when it returns.
+    fn put<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        data: Bytes,
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Reads a whole object. Errors with [`StoreError::NotFound`] if there is none.
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+
+    /// Reads exactly `len` bytes from `offset`, or fails with [`StoreError::OutOfRange`].
+    fn get_range<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        offset: u64,
+        len: u64,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+
+    /// Size and time of an object; `None` if there is none.
+    fn head<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectMeta>, StoreError>>;
+
+    /// Every object below `prefix`, sorted by key.
+    fn list<'a>(
+        &'a self,
+        prefix: &'a KeyPrefix,
+    ) -> BoxFuture<'a, Result<Vec<ObjectMeta>, StoreError>>;
+
+    /// Whether nothing at all is there, not even things that are no objects. Unlike a listing, it
+    /// is quick on a huge foreign directory.
+    fn is_empty(&self) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Removes an object; one that is not there counts as removed.
+    fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Tries to become the only writer, saying who we are. Never waits.
+    fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
+        let _ = holder;
+        Box::pin(async { Ok(LockAttempt::Unsupported) })
+    }
+
+    /// The store in words for messages: its path or address, without secrets.
+    fn describe(&self) -> String;
+}
+
+impl<S: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<S> {
+    fn put<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        data: Bytes,
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).put(key, data, mode)
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        (**self).get(key)
+    }
+
+    fn get_range<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        offset: u64,
+        len: u64,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        (**self).get_range(key, offset, len)
+    }
+
+    fn head<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectMeta>, StoreError>> {
+        (**self).head(key)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a KeyPrefix,
+    ) -> BoxFuture<'a, Result<Vec<ObjectMeta>, StoreError>> {
+        (**self).list(prefix)
+    }
+
+    fn is_empty(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        (**self).is_empty()
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).delete(key)
+    }
+
+    fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
+        (**self).try_lock(holder)
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}

@@ -1,0 +1,24 @@
+//! The vocabulary of Holdfast: identifiers, epochs, timestamps, byte counts.
+//!
+//! Every value that crosses a module boundary is one of these newtypes, parsed strictly once and
+//! trusted afterwards. This crate does no IO, reads no clock and draws no random numbers: callers
+//! pass instants and entropy in.
+
+mod bytes;
+mod epoch;
+mod hash;
+mod name;
+mod point_id;
+mod timestamp;
+mod version;
+
+pub use bytes::ByteCount;
+pub use epoch::Epoch;
+pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
+pub use name::{
+    AliasName, CaptureId, ClusterName, CollectionName, JobId, Namespace, NodeId, ParseNameError,
+    ShardId,
+};
+pub use point_id::{ParsePointIdError, RecoveryPointId};
+pub use timestamp::{ParseTimestampError, Timestamp};
+pub use version::{Compatibility, ParseServerVersionError, ServerVersion};

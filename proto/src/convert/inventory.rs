@@ -1,0 +1,111 @@
+//! A node as its agent sees it.
+
+use super::{ConvertError, parse, parse_all};
+use crate::v1;
+use holdfast_types::{AliasName, CollectionName, ServerVersion, ShardId};
+
+/// An `Inventory`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// The server's version.
+    pub version: ServerVersion,
+    /// The server's commit, if it tells.
+    pub commit: Option<String>,
+    /// `None` when cluster mode is off.
+    pub peer_id: Option<u64>,
+    /// Its collections, in the agent's order.
+    pub collections: Vec<CollectionSeen>,
+    /// Bytes free on the storage volume, if the agent sees it.
+    pub storage_free_bytes: Option<u64>,
+    /// Whether the agent can read the snapshots volume.
+    pub snapshots_shared: bool,
+}
+
+/// A `CollectionInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionSeen {
+    /// Its name.
+    pub name: CollectionName,
+    /// Qdrant's word for its state: green, yellow, grey or red.
+    pub status: String,
+    /// Aliases that point at it.
+    pub aliases: Vec<AliasName>,
+    /// Number of shards in the whole cluster.
+    pub shard_count: u32,
+    /// Replicas on this node.
+    pub shards: Vec<ShardSeen>,
+    /// Exact number of points, if counted.
+    pub points_exact: Option<u64>,
+}
+
+/// A `ShardInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardSeen {
+    /// Which shard.
+    pub id: ShardId,
+    /// Qdrant's name of the replica's state.
+    pub state: String,
+    /// Qdrant's approximate number of points.
+    pub points_approx: u64,
+}
+
+impl TryFrom<v1::Inventory> for NodeSeen {
+    type Error = ConvertError;
+    fn try_from(wire: v1::Inventory) -> Result<Self, ConvertError> {
+        Ok(Self {
+            version: parse("qdrant_version", &wire.qdrant_version)?,
+            commit: Some(wire.qdrant_commit).filter(|commit| !commit.is_empty()),
+            peer_id: Some(wire.peer_id).filter(|peer| *peer != 0),
+            collections: wire
+                .collections
+                .into_iter()
+                .map(CollectionSeen::try_from)
+                .collect::<Result<_, _>>()?,
+            storage_free_bytes: Some(wire.storage_free_bytes).filter(|free| *free != 0),
+            snapshots_shared: wire.snapshots_shared,
+        })
+    }
+}
+
+impl TryFrom<v1::CollectionInfo> for CollectionSeen {
+    type Error = ConvertError;
+    fn try_from(wire: v1::CollectionInfo) -> Result<Self, ConvertError> {
+        let shards = wire.local_shards.into_iter().map(|shard| ShardSeen {
+            id: ShardId(shard.shard_id),
+            state: shard.state,
+            points_approx: shard.points_approx,
+        });
+        Ok(Self {
+            name: parse("name", &wire.name)?,
+            status: wire.status,
+            aliases: parse_all("aliases", &wire.aliases)?,
+            shard_count: wire.shard_count,
+            shards: shards.collect(),
+            points_exact: wire.points_exact,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NodeSeen;
+    use crate::v1;
+
+    #[test]
+    fn zero_and_empty_mean_unknown() {
+        let wire = v1::Inventory {
+            qdrant_version: "1.18.3".into(),
+            ..Default::default()
+        };
+        let seen = NodeSeen::try_from(wire).unwrap();
+        assert_eq!(
+            (seen.commit, seen.peer_id, seen.storage_free_bytes),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_version_is_needed() {
+        assert!(NodeSeen::try_from(v1::Inventory::default()).is_err());
+    }
+}

@@ -1,0 +1,6 @@
+//! Cross-crate tests with real processes on loopback. One binary, one module for each subject.
+
+mod bad_input;
+mod crashes;
+mod end_to_end;
+mod roles;

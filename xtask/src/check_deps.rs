@@ -1,0 +1,247 @@
+//! Dependencies point one way. A new edge between crates is a deliberate event: it is added here first.
+
+use crate::run::cargo;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which workspace crates each crate may depend on (development dependencies apart).
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("holdfast-types", &[]),
+    ("holdfast-archive", &["holdfast-types"]),
+    ("holdfast-decide", &["holdfast-types"]),
+    ("holdfast-store", &["holdfast-types"]),
+    ("holdfast-service", &["holdfast-types"]),
+    ("holdfast-engine", &["holdfast-types"]),
+    ("holdfast-proto", &["holdfast-types"]),
+    ("holdfast-certs", &["holdfast-types"]),
+    ("holdfast-qdrant", &["holdfast-types", "holdfast-archive"]),
+    (
+        "holdfast-repository",
+        &["holdfast-types", "holdfast-archive", "holdfast-store"],
+    ),
+    (
+        "holdfast-agent",
+        &[
+            "holdfast-types",
+            "holdfast-archive",
+            "holdfast-certs",
+            "holdfast-proto",
+            "holdfast-qdrant",
+            "holdfast-service",
+        ],
+    ),
+    (
+        "holdfast-coordinator",
+        &[
+            "holdfast-types",
+            "holdfast-archive",
+            "holdfast-certs",
+            "holdfast-decide",
+            "holdfast-proto",
+            "holdfast-repository",
+            "holdfast-service",
+            "holdfast-store",
+        ],
+    ),
+    (
+        "holdfast",
+        &[
+            "holdfast-types",
+            "holdfast-agent",
+            "holdfast-certs",
+            "holdfast-coordinator",
+            "holdfast-proto",
+            "holdfast-service",
+        ],
+    ),
+    (
+        "holdfast-devnode",
+        &["holdfast-types", "holdfast-engine", "holdfast-service"],
+    ),
+    (
+        "holdfast-tests",
+        &[
+            "holdfast-types",
+            "holdfast-archive",
+            "holdfast-certs",
+            "holdfast-proto",
+            "holdfast-qdrant",
+            "holdfast-repository",
+            "holdfast-service",
+            "holdfast-store",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Crates that must never be reached from another one, by any path: (from, to, why).
+const UNREACHABLE: &[(&str, &str, &str)] = &[
+    (
+        "holdfast-agent",
+        "qdrant-edge",
+        "the agent stays a small binary",
+    ),
+    (
+        "holdfast-agent",
+        "aws-sdk-s3",
+        "the agent stays a small binary",
+    ),
+    (
+        "holdfast-coordinator",
+        "qdrant-edge",
+        "drills run in a child process",
+    ),
+    (
+        "holdfast-coordinator",
+        "aws-lc-rs",
+        "one TLS provider: ring",
+    ),
+    ("holdfast-agent", "aws-lc-rs", "one TLS provider: ring"),
+    ("holdfast", "aws-lc-rs", "one TLS provider: ring"),
+    ("holdfast-archive", "tokio", "the format does no IO"),
+    ("holdfast-decide", "tokio", "decisions do no IO"),
+    ("holdfast-types", "tokio", "the vocabulary does no IO"),
+];
+
+/// The only crate that may name the embedded engine.
+const ENGINE_OWNER: &str = "holdfast-engine";
+
+/// Normal and build dependencies by package name.
+type Graph = BTreeMap<String, BTreeSet<String>>;
+
+pub(crate) fn run() -> Result<()> {
+    let output = cargo(&["metadata", "--format-version", "1", "--locked"]).output()?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let graph = graph(&serde_json::from_slice(&output.stdout)?)?;
+    let faults = faults(&graph);
+    for fault in &faults {
+        eprintln!("check-deps: {fault}");
+    }
+    ensure!(
+        faults.is_empty(),
+        "{} forbidden dependency edge(s)",
+        faults.len()
+    );
+    println!(
+        "check-deps: {} workspace crates, every edge allowed",
+        ALLOWED.len()
+    );
+    Ok(())
+}
+
+fn faults(graph: &Graph) -> Vec<String> {
+    let mut faults = Vec::new();
+    let ours: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
+    for (name, deps) in graph {
+        if deps.contains("qdrant-edge") && name != ENGINE_OWNER {
+            faults.push(format!(
+                "{name} → qdrant-edge: only {ENGINE_OWNER} may link the embedded engine"
+            ));
+        }
+    }
+    for (name, allowed) in ALLOWED {
+        for dep in graph.get(*name).into_iter().flatten() {
+            if ours.contains(dep.as_str()) && !allowed.contains(&dep.as_str()) {
+                faults.push(format!("{name} → {dep}: not in the table of allowed edges"));
+            }
+        }
+    }
+    for (from, to, why) in UNREACHABLE {
+        if reaches(graph, from, to) {
+            faults.push(format!("{from} reaches {to}: {why}"));
+        }
+    }
+    faults
+}
+
+fn reaches(graph: &Graph, from: &str, to: &str) -> bool {
+    let mut open = vec![from];
+    let mut seen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if name == to {
+            return true;
+        }
+        if seen.insert(name) {
+            open.extend(graph.get(name).into_iter().flatten().map(String::as_str));
+        }
+    }
+    false
+}
+
+fn graph(metadata: &Value) -> Result<Graph> {
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .context("cargo metadata has no packages")?
+        .iter()
+        .filter_map(|p| Some((p["id"].as_str()?, p["name"].as_str()?)))
+        .collect();
+    let mut graph = Graph::new();
+    for node in metadata["resolve"]["nodes"]
+        .as_array()
+        .context("cargo metadata has no graph")?
+    {
+        let id = node["id"].as_str().context("a node without id")?;
+        let deps = graph
+            .entry(names.get(id).copied().unwrap_or(id).to_owned())
+            .or_default();
+        for dep in node["deps"].as_array().into_iter().flatten() {
+            let in_product = dep["dep_kinds"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|k| k["kind"] != "dev");
+            if let (true, Some(pkg)) = (in_product, dep["pkg"].as_str()) {
+                deps.insert(names.get(pkg).copied().unwrap_or(pkg).to_owned());
+            }
+        }
+    }
+    Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Graph, faults};
+
+    fn graph(edges: &[(&str, &str)]) -> Graph {
+        let mut graph = Graph::new();
+        for (from, to) in edges {
+            graph
+                .entry((*from).to_owned())
+                .or_default()
+                .insert((*to).to_owned());
+        }
+        graph
+    }
+
+    #[test]
+    fn an_edge_against_the_direction_is_a_fault() {
+        assert!(faults(&graph(&[("holdfast-archive", "holdfast-types")])).is_empty());
+        assert_eq!(
+            faults(&graph(&[("holdfast-types", "holdfast-archive")])).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_large_dependency_is_found_behind_another() {
+        let found = faults(&graph(&[("holdfast-agent", "x"), ("x", "aws-sdk-s3")]));
+        assert_eq!(
+            found,
+            ["holdfast-agent reaches aws-sdk-s3: the agent stays a small binary"]
+        );
+    }
+
+    #[test]
+    fn only_the_engine_crate_links_the_engine() {
+        assert_eq!(
+            faults(&graph(&[("holdfast-devnode", "qdrant-edge")])).len(),
+            1
+        );
+        assert!(faults(&graph(&[("holdfast-engine", "qdrant-edge")])).is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask`: the checks, tests and benchmarks of this workspace.
+//!
+//! It runs cargo and reads files; it never changes the source tree.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal"
+)]
+
+mod bench;
+mod check_deps;
+mod check_sizes;
+mod run;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Checks, tests and benchmarks of the Holdfast workspace"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that must be green: dependency direction, file sizes, format, lints, all tests
+    Test(test::Options),
+    /// Dependencies between crates point one way, and what must stay small links nothing large
+    CheckDeps,
+    /// No source file outgrows its room
+    CheckSizes,
+    /// Throughput and cost of capture and restore, end to end, as ratios to Qdrant's own figures
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::CheckDeps => check_deps::run(),
+        Command::CheckSizes => check_sizes::run(),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Running cargo from the workspace's root.
+
+use anyhow::{Context as _, Result, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The workspace's root: the folder above this crate's.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A cargo command in the workspace's root.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(args).current_dir(root());
+    command
+}
+
+/// Runs a command to its end, showing what it prints.
+pub(crate) fn checked(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("can't start {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
