@@ -108,7 +108,9 @@ impl Coordinator {
         &mut self,
         request: v1::RestoreRequest,
     ) -> Outcome<v1::RestorePlan> {
-        let answer = self.admin.plan_restore(unary(request)).await;
+        let mut request = Request::new(request);
+        request.set_timeout(holdfast_proto::limits::PLAN_DEADLINE);
+        let answer = self.admin.plan_restore(request).await;
         answer
             .map(tonic::Response::into_inner)
             .map_err(|s| from_status(Action::Read, &s))
@@ -150,22 +152,12 @@ impl Coordinator {
             let complete = collections
                 .iter()
                 .all(|name| backup.collections.contains(name));
-            if complete && !self.is_safety_capture(&backup.recovery_point).await? {
+            if complete && backup.safety_for.is_empty() {
                 return Ok(backup.recovery_point);
             }
         }
         let any = !self.backups(1, "").await?.backups.is_empty();
         Err(none_yet(collections, any))
-    }
-
-    /// Whether the point was taken only because a restore was about to replace something.
-    async fn is_safety_capture(&mut self, recovery_point: &str) -> Outcome<bool> {
-        let shown = self.backup(recovery_point.to_owned()).await?;
-        let manifest: serde_json::Value =
-            serde_json::from_str(&shown.manifest_json).map_err(|error| {
-                Failure::new(Code::Internal, "the manifest can't be read").caused_by(&error)
-            })?;
-        Ok(!manifest["safety_for"].is_null())
     }
 }
 

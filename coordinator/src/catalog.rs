@@ -46,6 +46,9 @@ pub struct PointSummary {
     pub note: String,
     /// Exact number of points, if it is known of every collection.
     pub points: Option<u64>,
+    /// The recovery point that was about to be restored, if this is the capture of what that replaced.
+    #[serde(default)]
+    pub safety_for: Option<RecoveryPointId>,
 }
 
 /// Why a catalogue can't be used.
@@ -121,15 +124,24 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Creates an empty catalogue where no file is. Blocking.
+    /// Creates an empty catalogue where no file is. Blocking. It appears under its name complete: one that a crash left
+    /// half made would be taken for a damaged one at the next start.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub fn create(path: &Path, repository: &str) -> Result<Self, CatalogError> {
+        let failed = |source| io(path, source);
         if let Some(parent) = path.parent() {
-            fs_err::create_dir_all(parent).map_err(|source| io(parent, source))?;
+            fs_err::create_dir_all(parent).map_err(failed)?;
         }
-        let db = Database::create(path).map_err(|error| database_error(path, error))?;
+        let unfinished = path.with_extension("unfinished");
+        match fs_err::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let db = Database::create(&unfinished).map_err(|error| database_error(path, error))?;
         let catalog = Self {
             db: Arc::new(RwLock::new(Some(db))),
             path: path.into(),
@@ -142,6 +154,11 @@ impl Catalog {
             txn.open_table(JOBS)?;
             Ok(())
         })?;
+        fs_err::rename(&unfinished, path).map_err(failed)?;
+        if let Some(parent) = path.parent() {
+            let dir = fs_err::File::open(parent).map_err(failed)?;
+            dir.sync_all().map_err(failed)?;
+        }
         Ok(catalog)
     }
 
@@ -370,6 +387,7 @@ impl PointSummary {
             stats: manifest.stats,
             note: manifest.note.clone(),
             points: counts.sum::<Option<u64>>(),
+            safety_for: manifest.safety_for.clone(),
         }
     }
 }

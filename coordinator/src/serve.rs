@@ -11,8 +11,8 @@ use holdfast_certs::authz::AuthzLayer;
 use holdfast_certs::{ServerTls, incoming};
 use holdfast_proto::FILE_DESCRIPTOR_SET;
 use holdfast_proto::limits::{
-    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_MESSAGE_BYTES,
-    STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_ADMIN_MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
 };
 use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
@@ -53,9 +53,12 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
 
     macro_rules! bounded {
         ($server:expr) => {
+            bounded!($server, MAX_MESSAGE_BYTES)
+        };
+        ($server:expr, $answer:expr) => {
             $server
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size($answer)
         };
     }
     let stop = core.shutdown.token();
@@ -78,7 +81,10 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
         .add_service(bounded!(RestoreServer::new(RestoreService::new(
             core.clone()
         ))))
-        .add_service(bounded!(AdminServer::new(AdminService::new(core.clone()))))
+        .add_service(bounded!(
+            AdminServer::new(AdminService::new(core.clone())),
+            MAX_ADMIN_MESSAGE_BYTES
+        ))
         .serve_with_incoming_shutdown(incoming(listener, tls), stop.clone().cancelled_owned());
     let end = async {
         stop.cancelled().await;

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// 4 MiB would do, but an explicit limit can't change under us.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
+/// Largest answer of the admin service: a list of all recovery points, or one manifest as JSON, which carries the whole
+/// description of every collection.
+pub const MAX_ADMIN_MESSAGE_BYTES: usize = 256 << 20;
+
 /// Bytes of chunk data that an agent may have unacknowledged: enough to fill 1 Gbit/s at 100 ms.
 pub const PUT_WINDOW_BYTES: u64 = 16 << 20;
 
@@ -35,3 +39,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Deadline of a unary call that does no bulk work.
 pub const UNARY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Deadline of planning a restore, which reads the recipe of every shard and lists the packs.
+pub const PLAN_DEADLINE: Duration = Duration::from_secs(900);

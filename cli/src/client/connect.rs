@@ -30,7 +30,7 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
         .await
         .map_err(|error| explain(&error, Action::Read))?;
     let admin = AdminClient::new(channel)
-        .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     Ok(Coordinator {
         admin,

@@ -18,62 +18,86 @@ pub(crate) fn from_status(action: Action, status: &Status) -> Failure {
         return from_failure(action, &failure);
     }
     let code = code_of(status.code());
-    let message = match status.message() {
-        "" => format!("the coordinator answered {:?}", status.code()),
-        text => text.to_owned(),
+    let message = match (status.code(), status.message()) {
+        (tonic::Code::Cancelled | tonic::Code::DeadlineExceeded, _) => {
+            "the coordinator did not answer in time".to_owned()
+        }
+        (other, "") => format!("the coordinator answered {other:?}"),
+        (_, text) => text.to_owned(),
     };
-    advise(action, code, Failure::new(code, message))
+    refused(action, code, Failure::new(code, message))
 }
 
 /// Says why a job ended without success.
 pub(crate) fn from_job_failure(action: Action, failure: Option<&v1::Failure>) -> Failure {
     match failure {
-        Some(failure) => from_failure(action, failure),
+        // Whatever its code: a job that ran may have done a part of its work.
+        Some(failure) => {
+            let (code, told) = in_its_words(failure);
+            advise(code, told).risking(action.risk())
+        }
         None => advise(
-            action,
             Code::JobFailed,
             Failure::new(Code::JobFailed, "the job failed without saying why"),
-        ),
+        )
+        .risking(action.risk()),
     }
 }
 
-/// A failure in the coordinator's words. An unknown code (of a newer coordinator) is kept as it is.
+/// A refusal in the coordinator's words.
 pub(crate) fn from_failure(action: Action, failure: &v1::Failure) -> Failure {
+    let (code, told) = in_its_words(failure);
+    refused(action, code, told)
+}
+
+/// An unknown code (of a newer coordinator) is kept as it is.
+fn in_its_words(failure: &v1::Failure) -> (Code, Failure) {
     let code = failure.code.parse().unwrap_or(Code::JobFailed);
     let mut told = Failure::new(code, failure.message.clone());
     told.0.code.clone_from(&failure.code);
     if failure.retryable && advice::todo(code).is_none() {
         told = told.todo("try again: it may succeed without any change");
     }
-    advise(action, code, told)
+    (code, told)
 }
 
-fn advise(action: Action, code: Code, mut failure: Failure) -> Failure {
-    if failure.0.todo.is_none() {
-        failure.0.todo = advice::todo(code).map(str::to_owned);
-    }
+/// A call that was answered with an error, so that no job began.
+fn refused(action: Action, code: Code, failure: Failure) -> Failure {
     let risk = if advice::refuses_before_anything_is_done(code) && action != Action::Read {
         "nothing: it was refused before anything was done"
     } else {
         action.risk()
     };
-    failure.risking(risk)
+    advise(code, failure).risking(risk)
+}
+
+fn advise(code: Code, mut failure: Failure) -> Failure {
+    if failure.0.todo.is_none() {
+        failure.0.todo = advice::todo(code).map(str::to_owned);
+    }
+    failure
 }
 
 fn code_of(code: tonic::Code) -> Code {
     match code {
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => Code::CoordinatorUnreachable,
+        // A local deadline surfaces as Cancelled; jobs that were cancelled say so in their details.
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
+            Code::CoordinatorUnreachable
+        }
         tonic::Code::PermissionDenied => Code::PermissionDenied,
         tonic::Code::Unauthenticated => Code::Certificate,
         tonic::Code::NotFound => Code::PointNotFound,
         tonic::Code::AlreadyExists => Code::TargetExists,
-        tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Code::Usage,
-        tonic::Code::Cancelled => Code::Cancelled,
+        tonic::Code::InvalidArgument => Code::Usage,
         tonic::Code::Unimplemented => Code::VersionMismatch,
         tonic::Code::FailedPrecondition => Code::PlanBlocked,
         tonic::Code::Aborted => Code::JobConflict,
         tonic::Code::ResourceExhausted => Code::DiskFull,
         tonic::Code::DataLoss => Code::RepositoryDamaged,
-        tonic::Code::Ok | tonic::Code::Unknown | tonic::Code::Internal => Code::Internal,
+        // OutOfRange is what an answer above the message limit becomes.
+        tonic::Code::Ok
+        | tonic::Code::Unknown
+        | tonic::Code::Internal
+        | tonic::Code::OutOfRange => Code::Internal,
     }
 }

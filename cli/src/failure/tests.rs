@@ -1,6 +1,6 @@
 //! Snapshots of how failures are shown.
 
-use super::{Action, Failure, from_failure, from_status};
+use super::{Action, Failure, from_failure, from_job_failure, from_status};
 use holdfast_proto::v1;
 use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;
@@ -51,6 +51,32 @@ error: collection products exists on n1
   at risk  nothing: it was refused before anything was done
   to do    restore under another name (--as NAME), or replace it with --overwrite (it is captured first)
 ");
+}
+
+/// A node that goes away in the middle of a restore has the code of one that never was there.
+#[test]
+fn a_job_that_began_is_never_said_to_have_been_refused() {
+    for code in Code::ALL {
+        let wire = v1::Failure {
+            code: code.as_str().into(),
+            message: "gone".into(),
+            retryable: false,
+        };
+        let told = from_job_failure(Action::Restore, Some(&wire)).render();
+        assert!(!told.contains("refused before"), "{told}");
+        assert!(told.contains("check the target"), "{told}");
+    }
+}
+
+#[test]
+fn no_answer_and_too_large_an_answer_are_no_fault_of_the_user() {
+    for code in [tonic::Code::Cancelled, tonic::Code::DeadlineExceeded] {
+        let failure = from_status(Action::Read, &tonic::Status::new(code, "Timeout expired"));
+        assert_eq!(failure.exit(), ExitCode::Coordinator);
+        assert!(failure.render().contains("did not answer in time"));
+    }
+    let large = tonic::Status::out_of_range("decoded message length too large");
+    assert_eq!(from_status(Action::Read, &large).exit(), ExitCode::Internal);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) struct BackupView {
     pub(crate) points: Option<u64>,
     pub(crate) note: Option<String>,
     pub(crate) elapsed_ms: u64,
+    /// The recovery point that was about to be restored, if this is the capture of what that replaced.
+    pub(crate) safety_for: Option<String>,
 }
 
 /// `backup list`.
@@ -62,6 +64,7 @@ impl From<&v1::BackupSummary> for BackupView {
             points: wire.points,
             note: some(&wire.note),
             elapsed_ms: wire.elapsed_ms,
+            safety_for: some(&wire.safety_for),
         }
     }
 }

@@ -76,6 +76,9 @@ impl From<&v1::Inventory> for QdrantView {
     }
 }
 
+/// A clock further off than this shows in the table.
+const SHOWN_OFFSET_MS: u64 = 5000;
+
 impl NodeView {
     fn row(&self) -> Vec<String> {
         let qdrant = match (&self.qdrant, &self.qdrant_error) {
@@ -86,14 +89,17 @@ impl NodeView {
         let of_qdrant = |show: &dyn Fn(&QdrantView) -> String| {
             self.qdrant.as_ref().map_or_else(String::new, show)
         };
-        let state = if self.connected {
-            "connected"
+        let mut state = if self.connected {
+            "connected".to_owned()
         } else {
-            "NOT CONNECTED"
+            "NOT CONNECTED".to_owned()
         };
+        if self.clock_offset_ms.unsigned_abs() >= SHOWN_OFFSET_MS {
+            state.push_str(&format!(", clock {:+} s", self.clock_offset_ms / 1000));
+        }
         vec![
             self.node.clone(),
-            state.to_owned(),
+            state,
             self.last_seen
                 .map_or_else(|| "never".to_owned(), short_time),
             self.agent_version.clone().unwrap_or_default(),

@@ -31,6 +31,7 @@ fn summary() -> v1::BackupSummary {
         note: "nightly".into(),
         points: Some(300_000),
         elapsed_ms: 4500,
+        safety_for: String::new(),
     }
 }
 
@@ -74,6 +75,7 @@ fn nodes() -> v1::ListNodesResponse {
         }],
         storage_free_bytes: 10 << 30,
         snapshots_shared: true,
+        peers: 0,
     };
     let node = v1::NodeStatus {
         node: "n1".into(),
@@ -355,7 +357,8 @@ fn backups() {
     "stored_bytes": 4194304,
     "points": 300000,
     "note": "nightly",
-    "elapsed_ms": 4500
+    "elapsed_ms": 4500,
+    "safety_for": null
   }
 }
 "#);
@@ -374,7 +377,7 @@ Note            nightly
     let view = BackupsView {
         backups: vec![backup],
     };
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null}]}"#);
     insta::assert_snapshot!(view.text(), @r"
 RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
 20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  nightly

@@ -28,6 +28,11 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
         note: point.note.clone(),
         points: point.points,
         elapsed_ms: point.stats.elapsed_ms,
+        safety_for: point
+            .safety_for
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 
