@@ -131,6 +131,7 @@ impl Registry {
         let view = |record: &NodeRecord| NodeView {
             connected: record.connected,
             reported_at: record.reported_at,
+            clock_skew: record.clock_skew(),
             server: match (&record.last_server, record.connected) {
                 (Some(last), false) => ServerView::Seen(last.clone()),
                 (None | Some(_), _) => record.server.clone(),
@@ -198,6 +199,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         version,
         commit,
         peer_id,
+        peers,
         collections,
         storage_free_bytes,
         snapshots_shared,
@@ -230,6 +232,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         version,
         commit,
         peer_id,
+        peers,
         storage_free: storage_free_bytes.map(ByteCount),
         snapshots_shared,
         collections: collections.into_iter().map(view).collect(),

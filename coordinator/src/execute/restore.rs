@@ -236,6 +236,13 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
         if step.replaces {
             line.push_str(" --overwrite");
         }
+        // Said only where it is not what the command line does by itself.
+        let renamed = step.source != step.target;
+        match work.plan.with_aliases {
+            true if renamed => line.push_str(" --with-aliases"),
+            false if !renamed => line.push_str(" --without-aliases"),
+            true | false => {}
+        }
         line
     });
     each.collect::<Vec<String>>().join(" && ")
@@ -319,6 +326,7 @@ mod tests {
                 epoch: Epoch(1),
                 point: "20261121t101530z-00000001".parse().unwrap(),
                 node: None,
+                with_aliases: false,
                 steps: vec![
                     step("a", "a", false),
                     step("b", "b2", true),
@@ -346,7 +354,7 @@ mod tests {
                 "restored before it: a",
                 "not touched: c",
                 "what was replaced is kept in recovery point 20261121t101530z-0a1b2c3d: holdfast restore run 20261121t101530z-0a1b2c3d --node n1 --overwrite",
-                "to go on: holdfast restore run 20261121t101530z-00000001 --node n1 --collection b --as b2 --overwrite && holdfast restore run 20261121t101530z-00000001 --node n1 --collection c",
+                "to go on: holdfast restore run 20261121t101530z-00000001 --node n1 --collection b --as b2 --overwrite && holdfast restore run 20261121t101530z-00000001 --node n1 --collection c --without-aliases",
             ]
         );
         assert_eq!(fault.code, "qdrant-error");

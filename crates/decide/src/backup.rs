@@ -167,6 +167,11 @@ pub(crate) fn plan_captures(
     }
     if blockers.is_empty() {
         plan.nodes = facts(&plan.captures, &usable);
+        let skews = plan
+            .nodes
+            .iter()
+            .filter_map(|node| seen.skew_warning(&node.node));
+        plan.reasons.extend(skews);
         Ok(plan)
     } else {
         Err(blockers)
@@ -295,6 +300,15 @@ fn node_trouble(
 }
 
 impl Observation {
+    /// What a person should know of a node whose clock is off.
+    pub(crate) fn skew_warning(&self, id: &NodeId) -> Option<String> {
+        let apart = self.nodes.get(id)?.clock_skew?;
+        Some(format!(
+            "the clocks of node {id} and of the coordinator are {} s apart, so the times recorded for it are wrong: set both by NTP",
+            apart.as_secs()
+        ))
+    }
+
     /// Why a known node can't be used; `None` if it can.
     pub(crate) fn node_blocker(&self, id: &NodeId, now: Timestamp) -> Option<Blocker> {
         let node = self.nodes.get(id)?;

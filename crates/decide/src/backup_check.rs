@@ -252,6 +252,7 @@ mod tests {
                     version: version.parse().unwrap(),
                     commit: None,
                     peer_id,
+                    peers: u32::from(peer_id.is_some()),
                     storage_free: None,
                     snapshots_shared,
                     collections,
@@ -266,6 +267,7 @@ mod tests {
                 reported_at: Some(holdfast_types::Timestamp::from_micros(
                     NOW.as_micros() - age * 1_000_000,
                 )),
+                clock_skew: None,
                 server: server.clone(),
             })
         });

@@ -46,6 +46,7 @@ pub(crate) fn node<const N: usize>(
         version: "1.18.3".parse().unwrap(),
         commit: None,
         peer_id,
+        peers: u32::from(peer_id.is_some()),
         storage_free: None,
         snapshots_shared: true,
         collections: collections.into_iter().collect(),
@@ -53,6 +54,7 @@ pub(crate) fn node<const N: usize>(
     let view = NodeView {
         connected: true,
         reported_at: Some(NOW),
+        clock_skew: None,
         server: ServerView::Seen(server),
     };
     (id.parse().unwrap(), view)

@@ -37,6 +37,8 @@ pub struct NodeView {
     pub connected: bool,
     /// When its agent last reported.
     pub reported_at: Option<Timestamp>,
+    /// How far its clock is from the coordinator's, where that is too far for its times to be believed.
+    pub clock_skew: Option<Duration>,
     /// What that report said. Of a disconnected node: the last one that told of a server.
     pub server: ServerView,
 }
@@ -66,6 +68,8 @@ pub struct ServerSeen {
     pub commit: Option<String>,
     /// Its peer id; `None` when cluster mode is off.
     pub peer_id: Option<u64>,
+    /// Nodes of its Qdrant cluster, itself included, known to Holdfast or not; 0 when cluster mode is off.
+    pub peers: u32,
     /// Bytes free on its storage volume, if the agent sees that volume.
     pub storage_free: Option<ByteCount>,
     /// Whether stored snapshots can be read from a shared volume.

@@ -85,6 +85,9 @@ pub struct RestorePlan {
     pub point: RecoveryPointId,
     /// Where to; `None` if that is undecided, which is a blocker.
     pub node: Option<NodeId>,
+    /// Whether aliases were asked for.
+    #[serde(default = "yes")]
+    pub with_aliases: bool,
     /// One after the other, in this order.
     pub steps: Vec<RestoreStep>,
     /// Captured before the first step: what will be replaced.
@@ -94,6 +97,11 @@ pub struct RestorePlan {
     pub blockers: Vec<Blocker>,
     /// What a person should know before saying yes.
     pub warnings: Vec<String>,
+}
+
+/// Plans that an earlier release recorded don't say; re-creating aliases is the default.
+fn yes() -> bool {
+    true
 }
 
 /// Restore one collection.
@@ -129,6 +137,7 @@ pub fn plan_restore(
         epoch: seen.epoch,
         point: request.point.clone(),
         node: None,
+        with_aliases: request.with_aliases,
         steps: Vec::new(),
         safety: None,
         blockers: Vec::new(),
@@ -149,6 +158,7 @@ pub fn plan_restore(
                 target.add_step(&mut plan, request, captured, name);
             }
             target.warn_of_space(&mut plan);
+            plan.warnings.extend(seen.skew_warning(target.node));
             target.plan_safety(&mut plan, seen, now);
         }
         Err(blocker) => {
@@ -276,6 +286,7 @@ mod tests {
     use super::{Mapping, PointView, RestorePlan, RestoreRequest, plan_restore};
     use crate::fixture::{NOW, busy, captured, collection, name, node, seen, server, single};
     use crate::observation::{Observation, ServerView};
+    use std::time::Duration;
 
     fn point() -> PointView {
         PointView::Found(vec![captured("books"), captured("docs")])
@@ -375,7 +386,7 @@ mod tests {
         order.with_aliases = false;
         assert_eq!(
             planned(&obs, &order)[2],
-            "warning: alias docs-live of collection docs is not in the plan and will be gone"
+            "warning: alias docs-live stays with collection docs, as it is now"
         );
     }
 
@@ -434,6 +445,23 @@ mod tests {
         ]);
         order.node = Some("n1".parse().unwrap());
         assert!(blocked(&peers, &order).starts_with("node n1 is part of a Qdrant cluster"));
+        // A peer counts although no agent stands beside it.
+        let mut alone = seen([node("n1", Some(1), [])]);
+        assert_eq!(plan_restore(&alone, &point(), &order, NOW).blockers, []);
+        server(&mut alone, "n1").peers = 3;
+        assert!(blocked(&alone, &order).starts_with("node n1 is part of a Qdrant cluster"));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_and_blocks_nothing() {
+        let mut obs = single(&[]);
+        obs.nodes.values_mut().next().unwrap().clock_skew = Some(Duration::from_secs(7200));
+        let plan = plan_restore(&obs, &point(), &request(), NOW);
+        assert!(plan.is_runnable());
+        assert!(
+            plan.warnings[0]
+                .starts_with("the clocks of node n1 and of the coordinator are 7200 s apart")
+        );
     }
 
     #[test]

@@ -65,7 +65,9 @@ impl<'a> Target<'a> {
                     crate::ServerView::Unknown | crate::ServerView::Failing { .. } => false,
                 }
         };
-        if self.server.peer_id.is_some() && seen.nodes.iter().any(other_peer) {
+        // Qdrant spreads a new collection over all its peers, also those without an agent.
+        let several = self.server.peers > 1 || seen.nodes.iter().any(other_peer);
+        if self.server.peer_id.is_some() && several {
             blockers.push(Blocker::SeveralPeers {
                 node: self.node.clone(),
             });
@@ -111,10 +113,10 @@ impl<'a> Target<'a> {
                 }
             }
         }
-        for lost in exists.into_iter().flat_map(|view| &view.aliases) {
-            if !aliases.contains(lost) {
+        for kept in exists.into_iter().flat_map(|view| &view.aliases) {
+            if !aliases.contains(kept) {
                 plan.warnings.push(format!(
-                    "alias {lost} of collection {target} is not in the plan and will be gone"
+                    "alias {kept} stays with collection {target}, as it is now"
                 ));
             }
         }

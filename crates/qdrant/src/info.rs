@@ -154,6 +154,16 @@ pub struct ClusterState {
     pub raw: Value,
 }
 
+impl ClusterState {
+    /// Nodes of the cluster, this one included; 0 when cluster mode is off.
+    #[must_use]
+    pub fn peers(&self) -> u32 {
+        let listed = self.raw.get("peers").and_then(Value::as_object);
+        let listed = listed.map_or(0, |peers| u32::try_from(peers.len()).unwrap_or(u32::MAX));
+        if self.enabled { listed.max(1) } else { 0 }
+    }
+}
+
 /// A stored snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SnapshotDescription {

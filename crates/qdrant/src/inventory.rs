@@ -13,6 +13,8 @@ pub struct NodeInventory {
     pub commit: Option<String>,
     /// The node's id in the cluster; 0 when cluster mode is off.
     pub peer_id: u64,
+    /// Nodes of its Qdrant cluster, itself included; 0 when cluster mode is off.
+    pub peers: u32,
     /// Its collections, by name.
     pub collections: Vec<CollectionInventory>,
 }
@@ -39,7 +41,7 @@ pub struct CollectionInventory {
 /// Asks a node for everything it holds. A collection that is dropped meanwhile is left out.
 pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantError> {
     let server = client.root().await?;
-    let peer_id = client.cluster().await?.peer_id;
+    let cluster = client.cluster().await?;
     let aliases = client.aliases().await?;
     let mut names = client.collections().await?;
     names.sort();
@@ -59,7 +61,8 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
     Ok(NodeInventory {
         version: server.version,
         commit: server.commit,
-        peer_id,
+        peer_id: cluster.peer_id,
+        peers: cluster.peers(),
         collections,
     })
 }

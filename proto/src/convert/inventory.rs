@@ -13,6 +13,8 @@ pub struct NodeSeen {
     pub commit: Option<String>,
     /// `None` when cluster mode is off.
     pub peer_id: Option<u64>,
+    /// Nodes of its Qdrant cluster, itself included; 0 when cluster mode is off or an older agent does not tell.
+    pub peers: u32,
     /// Its collections, in the agent's order.
     pub collections: Vec<CollectionSeen>,
     /// Bytes free on the storage volume, if the agent sees it.
@@ -56,6 +58,7 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             version: parse("qdrant_version", &wire.qdrant_version)?,
             commit: Some(wire.qdrant_commit).filter(|commit| !commit.is_empty()),
             peer_id: Some(wire.peer_id).filter(|peer| *peer != 0),
+            peers: wire.peers,
             collections: wire
                 .collections
                 .into_iter()
