@@ -58,6 +58,7 @@ pub(crate) async fn run(context: Context, args: DemoArgs) -> Outcome<()> {
         // Without this nobody could find or end what goes on running: it is said with --quiet too.
         Progress::stderr(false).say(&look_around(&kept));
     } else {
+        topology.discard();
         topology.stop().await;
     }
     result

@@ -3,7 +3,7 @@
 use crate::catalog::rebuild::rebuild;
 use crate::config::{self, CoordinatorConfig, CoordinatorConfigError, DEFAULT_CONFIG};
 use crate::fault::Fault;
-use crate::repository::{Creation, open};
+use crate::repository::{Creation, check_key, open};
 use crate::start;
 use clap::{Parser, Subcommand};
 use holdfast_service::clock::{Clock as _, SystemClock};
@@ -142,6 +142,7 @@ fn check(path: &Path) -> Result<ExitCode, Fault> {
     let (config, _) =
         config::load(path, Strictness::Strict).map_err(|error| config_fault(&error))?;
     config.check_files().map_err(|error| config_fault(&error))?;
+    check_key(&config)?;
     say(&format!("{}: the configuration is valid", path.display()))
 }
 

@@ -125,6 +125,17 @@ pub enum CoordinatorConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// A directory that must be written to can't be.
+    #[error("{key}: {} can't be made or written to", path.display())]
+    Directory {
+        /// The key.
+        key: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The log filter can't be parsed.
     #[error("log.filter is not valid")]
     Log(#[source] LoggingError),
@@ -149,7 +160,8 @@ impl CoordinatorConfig {
         self.state_dir.join(CATALOG_FILE)
     }
 
-    /// Checks that every file named by the configuration can be read, for `config check`.
+    /// Checks that every file named by the configuration can be read, and every directory written or made, for
+    /// `config check`. What the key is worth is for `repository::check_key`.
     ///
     /// # Errors
     /// The first that can't.
@@ -171,8 +183,33 @@ impl CoordinatorConfig {
                 source,
             })?;
         }
+        let dirs = [
+            ("state_dir", &self.state_dir),
+            ("repository.path", &self.repository.path),
+        ];
+        for (key, path) in dirs {
+            is_writable(path).map_err(|source| CoordinatorConfigError::Directory {
+                key,
+                path: path.clone(),
+                source,
+            })?;
+        }
         Ok(())
     }
+}
+
+/// Whether files can be made in a directory, or it itself in the nearest one above that exists.
+fn is_writable(dir: &Path) -> std::io::Result<()> {
+    use rustix::fs::{Access, access};
+    let exists = |dir: &&Path| dir.exists();
+    let Some(nearest) = dir.ancestors().find(exists) else {
+        // A relative path of one part: made where the program starts.
+        return Ok(access(".", Access::WRITE_OK | Access::EXEC_OK)?);
+    };
+    if !nearest.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(nearest, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError> {

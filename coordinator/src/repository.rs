@@ -117,6 +117,15 @@ fn open_store(
     Ok(Arc::new(RetryStore::new(disk, RetryPolicy::default())))
 }
 
+/// Checks that the configured key can be read and is one, for `config check`. Whether it opens the repository shows
+/// when that is opened.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_key(config: &CoordinatorConfig) -> Result<(), Fault> {
+    read_kek(&config.repository.key).map(drop)
+}
+
 fn read_kek(source: &KeySource) -> Result<Kek, Fault> {
     let (name, text) = match source {
         KeySource::KeyFile(path) | KeySource::PassphraseFile(path) => {

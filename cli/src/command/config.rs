@@ -38,6 +38,8 @@ fn check(args: &ConfigCheckArgs) -> Outcome<ConfigCheckView> {
                 config
                     .check_files()
                     .map_err(|error| refused(&args.file).caused_by(&error))?;
+                holdfast_coordinator::repository::check_key(&config)
+                    .map_err(|error| refused(&args.file).caused_by(&error))?;
             }
             "coordinator"
         }
@@ -129,6 +131,39 @@ mod tests {
         let failure = check_text(holdfast_agent::config::DEFAULT_CONFIG, None, false);
         let text = failure.expect_err("no such files").render();
         assert!(text.contains("/etc/holdfast/tls/cert.pem"), "{text}");
+    }
+
+    #[test]
+    fn a_coordinators_key_and_directories_are_looked_at() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs_err::write(&path, text).expect("written");
+            path.display().to_string()
+        };
+        let text = |key: &str, state: &str| {
+            let mut text = holdfast_coordinator::config::DEFAULT_CONFIG.to_owned();
+            let pem = file("x.pem", "");
+            for name in ["cert.pem", "key.pem", "ca.pem"] {
+                text = text.replace(&format!("/etc/holdfast/tls/{name}"), &pem);
+            }
+            let repository = dir.path().join("new/repository").display().to_string();
+            text.replace("/etc/holdfast/repository.key", key)
+                .replace("/var/lib/holdfast-repository", &repository)
+                .replace("/var/lib/holdfast-coordinator", state)
+        };
+        let (good, bad) = (file("good", &"ab".repeat(32)), file("bad", "too short"));
+        let state = dir.path().join("state").display().to_string();
+        let under_a_file = format!("{good}/state");
+        check_text(&text(&good, &state), None, false).expect("valid");
+        let failure = check_text(&text(&bad, &state), None, false).expect_err("no key");
+        assert!(failure.render().contains(&bad), "{}", failure.render());
+        let failure = check_text(&text(&good, &under_a_file), None, false).expect_err("no folder");
+        assert!(
+            failure.render().contains("state_dir"),
+            "{}",
+            failure.render()
+        );
     }
 
     #[test]

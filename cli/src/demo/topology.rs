@@ -75,6 +75,11 @@ impl Topology {
         self.qdrant.clone()
     }
 
+    /// The directory is removed in the end, even if it was to be kept.
+    pub(super) fn discard(&mut self) {
+        self.dir.discard();
+    }
+
     /// The demo's directory.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()

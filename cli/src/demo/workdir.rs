@@ -52,6 +52,11 @@ impl WorkDir {
         Ok(Self { path, ours, keep })
     }
 
+    /// Whatever was asked for: it will be removed.
+    pub(super) fn discard(&mut self) {
+        self.keep = false;
+    }
+
     /// Where it is, absolute.
     pub(super) fn path(&self) -> &Path {
         &self.path
