@@ -232,7 +232,7 @@ pub(crate) fn alias_stays(alias: &AliasName, holder: &CollectionName) -> String 
 }
 
 /// Names for a message: the first ten, and how many more.
-fn list<T: Display>(items: &[T]) -> String {
+pub(crate) fn list<T: Display>(items: &[T]) -> String {
     const SHOWN: usize = 10;
     if items.is_empty() {
         return "none".to_owned();

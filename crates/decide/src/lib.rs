@@ -2,8 +2,8 @@
 //! reasons out.
 //!
 //! A plan is data and leaves its executor no choice. The checkers ([`check_backup`],
-//! [`check_restore`]) read plans again and share no code with the planners. This crate does no IO,
-//! reads no clock and knows neither the wire nor the repository.
+//! [`check_restore`], [`check_retention`]) read plans again and share no code with the planners.
+//! This crate does no IO, reads no clock and knows neither the wire nor the repository.
 
 mod backup;
 mod backup_check;
@@ -12,6 +12,7 @@ mod observation;
 mod restore;
 mod restore_check;
 mod restore_target;
+mod retention;
 mod violation;
 
 #[cfg(test)]
@@ -30,4 +31,9 @@ pub use restore::{
     CapturedCollection, Mapping, PointView, RestorePlan, RestoreRequest, RestoreStep, plan_restore,
 };
 pub use restore_check::check_restore;
+pub use retention::{
+    Claim, Decision, Hold, HoldId, NamePattern, ParseLabelError, Period, PointFacts, PolicyError,
+    Proof, Reason, RetentionPolicy, RetentionViolation, Rule, Tag, Verdict, check_retention,
+    lock_until, plan_retention,
+};
 pub use violation::Violation;

@@ -1,0 +1,92 @@
+//! Whether a rule keeps a point that would go, by counting what is newer.
+
+use super::{History, Known, RetentionViolation, failed, speaks_of};
+use crate::retention::point::PointFacts;
+use crate::retention::policy::{RetentionPolicy, Rule};
+use holdfast_types::{CollectionName, Timestamp};
+use jiff::tz::TimeZone;
+use std::collections::HashSet;
+
+/// A calendar period: numbers that are equal for instants of one period.
+pub(super) type Slot = [i64; 5];
+
+pub(super) fn check(
+    point: &PointFacts,
+    collection: &CollectionName,
+    history: &History<'_>,
+    policy: &RetentionPolicy,
+) -> Vec<RetentionViolation> {
+    let mut wrong = Vec::new();
+    let mut spoken_of = false;
+    let own = history.0.iter().find(|known| known.point.id == point.id);
+    for (at, rule) in policy.rules.iter().enumerate() {
+        if !speaks_of(rule, point, collection) {
+            continue;
+        }
+        spoken_of = true;
+        // a failed point takes no place from one that has not failed
+        let rival = |other: &&Known<'_>| {
+            speaks_of(rule, other.point, collection) && (failed(point) || !failed(other.point))
+        };
+        let newer: Vec<&Known<'_>> = history.newer(point, collection).filter(rival).collect();
+        if own.is_some_and(|own| keeps(rule, own, &newer)) {
+            wrong.push(RetentionViolation::RuleKeeps {
+                id: point.id.clone(),
+                collection: collection.clone(),
+                rule: at + 1,
+            });
+        }
+    }
+    if !spoken_of {
+        wrong.push(RetentionViolation::Uncovered {
+            id: point.id.clone(),
+            collection: collection.clone(),
+        });
+    }
+    wrong
+}
+
+/// Whether the rule keeps `own` although `newer` exist.
+fn keeps(rule: &Rule, own: &Known<'_>, newer: &[&Known<'_>]) -> bool {
+    if newer.len() < rule.keep_last as usize {
+        return true;
+    }
+    let age = |other: &&Known<'_>| {
+        let (newer, older) = (other.point.committed, own.point.committed);
+        u128::from(newer.as_micros().abs_diff(older.as_micros()))
+    };
+    let age = newer.iter().map(age).max().unwrap_or(0);
+    let within = rule.keep_within.as_micros();
+    if within > 0 && age <= within {
+        return true;
+    }
+    let counts = [
+        rule.hourly,
+        rule.daily,
+        rule.weekly,
+        rule.monthly,
+        rule.yearly,
+    ];
+    counts.into_iter().enumerate().any(|(kind, count)| {
+        let occupied: HashSet<&Slot> = newer.iter().map(|other| &other.slots[kind]).collect();
+        !occupied.contains(&own.slots[kind]) && occupied.len() < count as usize
+    })
+}
+
+/// Hour, day, week, month and year of an instant; `None` if it is outside the calendar.
+pub(super) fn slots(at: Timestamp, tz: &TimeZone) -> Option<[Slot; 5]> {
+    let at = jiff::Timestamp::from_microsecond(at.as_micros()).ok()?;
+    let at = at.to_zoned(tz.clone());
+    let (year, month, day) = (at.year().into(), at.month().into(), at.day().into());
+    let (hour, offset) = (at.hour().into(), at.offset().seconds().into());
+    // any Monday will do
+    let monday = jiff::civil::date(1970, 1, 5);
+    let days = at.date().duration_since(monday).as_hours() / 24;
+    Some([
+        [year, month, day, hour, offset],
+        [year, month, day, 0, 0],
+        [days.div_euclid(7), 0, 0, 0, 0],
+        [year, month, 0, 0, 0],
+        [year, 0, 0, 0, 0],
+    ])
+}

@@ -1,0 +1,78 @@
+//! Three ready policies: one rule for everything each.
+
+use super::policy::{RetentionPolicy, Rule, whole_hours};
+
+impl RetentionPolicy {
+    /// For machines that can be rebuilt: the last 3 points and the newest of 3 days; 1 proven
+    /// point; safety captures for 24 hours.
+    #[must_use]
+    pub fn development() -> Self {
+        let rule = Rule {
+            keep_last: 3,
+            daily: 3,
+            ..Rule::default()
+        };
+        Self::of(rule, 1, 24)
+    }
+
+    /// For rehearsals: the last 5 points, all of the last 24 hours, the newest of 7 days and of 4
+    /// weeks; 2 proven points; safety captures for 3 days.
+    #[must_use]
+    pub fn staging() -> Self {
+        let rule = Rule {
+            keep_last: 5,
+            keep_within: whole_hours(24),
+            daily: 7,
+            weekly: 4,
+            ..Rule::default()
+        };
+        Self::of(rule, 2, 3 * 24)
+    }
+
+    /// For what people rely on: the last 5 points, all of the last 48 hours, the newest of 72
+    /// hours, 14 days, 8 weeks, 12 months and 5 years; 3 proven points; safety captures for 14
+    /// days.
+    #[must_use]
+    pub fn production() -> Self {
+        let rule = Rule {
+            keep_last: 5,
+            keep_within: whole_hours(48),
+            hourly: 72,
+            daily: 14,
+            weekly: 8,
+            monthly: 12,
+            yearly: 5,
+            ..Rule::default()
+        };
+        Self::of(rule, 3, 14 * 24)
+    }
+
+    fn of(rule: Rule, min_proven: u32, safety_hours: u32) -> Self {
+        Self {
+            rules: vec![rule],
+            min_proven,
+            keep_safety: whole_hours(safety_hours),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RetentionPolicy;
+
+    #[test]
+    fn presets_are_valid_and_say_what_they_keep() {
+        for policy in [
+            RetentionPolicy::development(),
+            RetentionPolicy::staging(),
+            RetentionPolicy::production(),
+        ] {
+            assert_eq!(policy.validate(), Ok(()));
+            assert_eq!(policy.rules.len(), 1);
+        }
+        let hours = |policy: RetentionPolicy| policy.keep_safety.as_secs() / 3600;
+        assert_eq!(hours(RetentionPolicy::development()), 24);
+        assert_eq!(hours(RetentionPolicy::staging()), 72);
+        assert_eq!(hours(RetentionPolicy::production()), 336);
+    }
+}
