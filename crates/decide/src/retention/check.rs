@@ -94,9 +94,9 @@ impl<'a> History<'a> {
         collection: &CollectionName,
     ) -> impl Iterator<Item = &Known<'a>> {
         self.0.iter().filter(move |Known { point: other, .. }| {
-            other.collections.contains(collection)
-                && (other.committed > point.committed
-                    || other.committed == point.committed && other.id > point.id)
+            (other.committed > point.committed
+                || other.committed == point.committed && other.id > point.id)
+                && other.collections.contains(collection)
         })
     }
 }

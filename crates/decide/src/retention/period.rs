@@ -130,6 +130,9 @@ mod tests {
         let hour = |at| keys(at, lord_howe())[0].clone();
         assert_eq!(hour("2026-04-04T14:45:00Z"), "2026-04-05 01:00+11:00");
         assert_eq!(hour("2026-04-04T15:15:00Z"), "2026-04-05 01:00+10:30");
+        let hour = |at| keys(at, st_johns())[0].clone();
+        assert_eq!(hour("2010-11-07T02:30:30Z"), "2010-11-07 00:00-02:30");
+        assert_eq!(hour("2010-11-07T02:31:30Z"), "2010-11-06 23:00-03:30");
         // the date goes back by one for an hour
         let day = |at| keys(at, st_johns())[1].clone();
         assert_eq!(day("2010-11-07T02:30:30Z"), "2010-11-07");

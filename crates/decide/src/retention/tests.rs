@@ -2,7 +2,9 @@
 
 mod floor;
 mod guards;
+mod model;
 mod presets;
+mod property;
 mod spoilt;
 
 use super::fixture::{

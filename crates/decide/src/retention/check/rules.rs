@@ -67,10 +67,20 @@ fn keeps(rule: &Rule, own: &Known<'_>, newer: &[&Known<'_>]) -> bool {
         rule.monthly,
         rule.yearly,
     ];
-    counts.into_iter().enumerate().any(|(kind, count)| {
-        let occupied: HashSet<&Slot> = newer.iter().map(|other| &other.slots[kind]).collect();
-        !occupied.contains(&own.slots[kind]) && occupied.len() < count as usize
-    })
+    let mut kinds = counts.into_iter().enumerate();
+    kinds.any(|(kind, count)| has_room(count as usize, &own.slots[kind], newer, kind))
+}
+
+/// Whether a rule of `count` periods still reaches the period `own`, and nothing newer stands in it.
+fn has_room(count: usize, own: &Slot, newer: &[&Known<'_>], kind: usize) -> bool {
+    let mut occupied = HashSet::new();
+    for other in newer {
+        if occupied.len() >= count {
+            return false;
+        }
+        occupied.insert(&other.slots[kind]);
+    }
+    occupied.len() < count && !occupied.contains(own)
 }
 
 /// Hour, day, week, month and year of an instant; `None` if it is outside the calendar.

@@ -1,0 +1,171 @@
+//! Retention a second time, as plainly as possible, to compare the planner with.
+//!
+//! Periods are intervals that begin at an instant here, not keys; the winners of a rule are read off
+//! a map of intervals, not counted along the way.
+
+use crate::retention::{PointFacts, Proof, RetentionPolicy, Rule};
+use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan, Zoned};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ids of what stays.
+pub(super) fn survivors(
+    points: &[PointFacts],
+    policy: &RetentionPolicy,
+    tz: &TimeZone,
+    now: Timestamp,
+) -> BTreeSet<RecoveryPointId> {
+    let mut stay = BTreeSet::new();
+    let mut past: Vec<PointFacts> = vec![];
+    for point in points {
+        let held = point.holds.iter().any(|hold| match hold.expires {
+            None => true,
+            Some(end) => now < end,
+        });
+        let locked = point.locked_until > Some(now);
+        let safe = point.safety && now.since(point.committed) < policy.keep_safety;
+        let future = point.committed > now;
+        if point.pin.is_some()
+            || held
+            || locked
+            || safe
+            || future
+            || point.in_use
+            || point.collections.is_empty()
+        {
+            stay.insert(point.id.clone());
+        }
+        if !future {
+            past.push(point.clone());
+        }
+    }
+    past.sort_by(|a, b| (a.committed, &a.id).cmp(&(b.committed, &b.id)));
+    let names: BTreeSet<CollectionName> = past
+        .iter()
+        .flat_map(|point| point.collections.clone())
+        .collect();
+    for name in names {
+        let mut of_collection = past.clone();
+        of_collection.retain(|point| point.collections.contains(&name));
+        stay.extend(needed(&of_collection, policy.min_proven));
+        let mut covered = BTreeSet::new();
+        for rule in &policy.rules {
+            let mut series = of_collection.clone();
+            series.retain(|point| covers(rule, point, &name));
+            covered.extend(ids(&series));
+            let good = without_failed(&series);
+            let all_winners = winners(rule, &series, tz);
+            stay.extend(winners(rule, &good, tz));
+            let bad = series.iter().filter(|point| !good.contains(point));
+            let bad = bad.map(|point| point.id.clone());
+            stay.extend(bad.filter(|id| all_winners.contains(id)));
+        }
+        stay.extend(ids(&of_collection).difference(&covered).cloned());
+    }
+    stay
+}
+
+fn ids(points: &[PointFacts]) -> BTreeSet<RecoveryPointId> {
+    points.iter().map(|point| point.id.clone()).collect()
+}
+
+fn without_failed(points: &[PointFacts]) -> Vec<PointFacts> {
+    let mut good = points.to_vec();
+    good.retain(|point| point.proof == Proof::Proven || point.proof == Proof::Unproven);
+    good
+}
+
+fn covers(rule: &Rule, point: &PointFacts, name: &CollectionName) -> bool {
+    let text = name.as_str();
+    // the patterns of this test are a star, or a letter and perhaps a star
+    let fits = |pattern: &&str| *pattern == "*" || pattern.trim_end_matches('*') == text;
+    let any = |patterns: &[crate::retention::NamePattern]| {
+        patterns.iter().any(|pattern| fits(&pattern.as_str()))
+    };
+    (rule.collections.is_empty() || any(&rule.collections))
+        && !any(&rule.except)
+        && rule.tags.difference(&point.tags).next().is_none()
+}
+
+/// What the floor needs of a collection's points, the oldest first.
+fn needed(points: &[PointFacts], min_proven: u32) -> BTreeSet<RecoveryPointId> {
+    let newest = |points: Vec<PointFacts>, count: usize| {
+        let from = points.len().saturating_sub(count);
+        ids(&points[from..])
+    };
+    let like = |proof: Proof| {
+        let mut like = points.to_vec();
+        like.retain(|point| point.proof == proof);
+        like
+    };
+    let proven = newest(like(Proof::Proven), min_proven as usize);
+    let missing = min_proven as usize - proven.len();
+    let mut needed = newest(like(Proof::Unproven), missing);
+    needed.extend(proven);
+    needed.extend(newest(points.to_vec(), 1));
+    needed.extend(newest(without_failed(points), 1));
+    needed
+}
+
+/// How many periods are kept, and where the period of an instant begins.
+type Kind = (u32, fn(&Zoned) -> Zoned);
+
+/// What a rule keeps of a series, the oldest first.
+fn winners(rule: &Rule, series: &[PointFacts], tz: &TimeZone) -> BTreeSet<RecoveryPointId> {
+    let mut winners = BTreeSet::new();
+    let newest_first: Vec<_> = series.iter().rev().collect();
+    winners.extend(
+        newest_first
+            .iter()
+            .take(rule.keep_last as usize)
+            .map(|point| point.id.clone()),
+    );
+    for point in series {
+        let age = newest_first[0].committed.distance(point.committed);
+        if rule.keep_within > std::time::Duration::ZERO && age <= rule.keep_within {
+            winners.insert(point.id.clone());
+        }
+    }
+    let kinds: [Kind; 5] = [
+        (rule.hourly, hour_begin),
+        (rule.daily, |at| at.start_of_day().unwrap()),
+        (rule.weekly, week_begin),
+        (rule.monthly, |at| {
+            at.first_of_month().unwrap().start_of_day().unwrap()
+        }),
+        (rule.yearly, |at| {
+            at.first_of_year().unwrap().start_of_day().unwrap()
+        }),
+    ];
+    for (nth, (count, begin)) in kinds.into_iter().enumerate() {
+        let begin_is_hour = nth == 0;
+        let mut newest_of = BTreeMap::new();
+        for point in series {
+            let at = jiff::Timestamp::from_microsecond(point.committed.as_micros()).unwrap();
+            let at = at.to_zoned(tz.clone());
+            let begin = begin(&at).timestamp();
+            // where clocks go back at one past the hour, two hours begin at one instant
+            let turn = if begin_is_hour {
+                -at.offset().seconds()
+            } else {
+                0
+            };
+            newest_of.insert((begin, turn), point.id.clone());
+        }
+        winners.extend(newest_of.into_values().rev().take(count as usize));
+    }
+    winners
+}
+
+fn hour_begin(at: &Zoned) -> Zoned {
+    let into = i64::from(at.minute()) * 60 + i64::from(at.second());
+    let into = SignedDuration::new(into, at.subsec_nanosecond());
+    at.checked_sub(into).unwrap()
+}
+
+fn week_begin(at: &Zoned) -> Zoned {
+    let days = at.weekday().to_monday_zero_offset();
+    let monday = at.date().checked_sub(days.days()).unwrap();
+    monday.to_zoned(at.time_zone().clone()).unwrap()
+}
