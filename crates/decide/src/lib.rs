@@ -32,8 +32,8 @@ pub use restore::{
 };
 pub use restore_check::check_restore;
 pub use retention::{
-    Claim, Decision, Hold, HoldId, NamePattern, ParseLabelError, Period, PointFacts, PolicyError,
-    Proof, Reason, RetentionPolicy, RetentionViolation, Rule, Tag, Verdict, check_retention,
-    lock_until, plan_retention,
+    Claim, Decision, Hold, HoldId, NamePattern, NotYet, ParseLabelError, Period, PointFacts,
+    PointState, PolicyError, Proof, Reason, Refused, RetentionPolicy, RetentionViolation, Rule,
+    Tag, Tombstone, Verdict, check_retention, lock_until, may_sweep, plan_retention,
 };
 pub use violation::Violation;

@@ -23,7 +23,7 @@
 //!
 //! Removing what is removed changes nothing for the rest: the same decision on the survivors
 //! removes nothing more, and the order of the input is of no account. What a verdict permits still
-//! passes [`check_retention`] and a grace.
+//! passes [`check_retention`], a tombstone and its grace ([`PointState`]).
 //!
 //! This module does not look up time zones, does not know chunks (garbage collection does), and
 //! does not place or release holds. A clock that runs ahead can end holds, locks and safety periods
@@ -39,6 +39,7 @@ mod point;
 mod policy;
 mod preset;
 mod reason;
+mod tombstone;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -51,6 +52,7 @@ pub use period::Period;
 pub use point::{Hold, PointFacts, Proof, lock_until};
 pub use policy::{PolicyError, RetentionPolicy, Rule};
 pub use reason::{Claim, Reason};
+pub use tombstone::{NotYet, PointState, Refused, Tombstone, may_sweep};
 
 use claims::{floor_claims, rule_claims};
 use guard::guards;
