@@ -211,3 +211,21 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
     }
     reached[text.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::like;
+    use crate::fixture::name;
+    use crate::retention::NamePattern;
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    proptest! {
+        /// The planner's and the checker's idea of a pattern are the same.
+        #[test]
+        fn patterns_are_read_alike(pattern in "[ab*]{1,7}", text in "[ab]{1,9}") {
+            let fits = like(pattern.as_bytes(), text.as_bytes());
+            let pattern: NamePattern = pattern.parse().unwrap();
+            prop_assert_eq!(pattern.matches(&name(&text)), fits);
+        }
+    }
+}
