@@ -66,13 +66,12 @@ impl DiskStore {
         })
     }
 
-    /// Opens the store in a directory that is made, with its parents, if it is missing.
+    /// Opens the store in a directory that is made, with its parents, if it is missing. Every level
+    /// that was made survives a power cut.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
-        fs_err::create_dir_all(&root).map_err(|error| StoreError::from_io(&root, error))?;
-        if let Some(parent) = root.parent().filter(|p| !p.as_os_str().is_empty()) {
-            durable_dirs::sync(parent).map_err(|error| StoreError::from_io(parent, error))?;
-        }
+        durable_dirs::create_with_parents(&root, durable_dirs::sync)
+            .map_err(|error| StoreError::from_io(&root, error))?;
         Self::open(root)
     }
 
