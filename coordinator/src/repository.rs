@@ -228,7 +228,9 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
             "let the user that runs the coordinator read and write it",
         ),
         StoreError::NoSuchStore { .. } => (Code::RepositoryForeign, "check repository.path"),
-        StoreError::NotFound { .. } | StoreError::OutOfRange { .. } => (
+        StoreError::NotFound { .. }
+        | StoreError::OutOfRange { .. }
+        | StoreError::TooLarge { .. } => (
             Code::RepositoryDamaged,
             "restore the object from a copy of the repository",
         ),

@@ -4,6 +4,7 @@ use holdfast_archive::repository_file::RepositoryFileError;
 use holdfast_archive::{
     CodecError, IndexError, KekError, ManifestError, PackError, RecipeError, SealedError,
 };
+use holdfast_store::StoreError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,12 @@ pub enum Damage {
     Size {
         /// Bytes that were written.
         expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// It is larger than anything that Holdfast writes, and was not read.
+    #[error("it has {found} bytes, more than any object of Holdfast")]
+    TooLarge {
         /// Bytes that are there.
         found: u64,
     },
@@ -75,6 +82,7 @@ impl Damage {
             },
             Self::Missing
             | Self::Size { .. }
+            | Self::TooLarge { .. }
             | Self::Hash
             | Self::Misplaced
             | Self::Contradiction
@@ -84,6 +92,23 @@ impl Damage {
             | Self::Recipe(_)
             | Self::Chunk(_)
             | Self::Key(_) => None,
+        }
+    }
+
+    /// What a failed read of a whole object says of the object; an error if it says something of the
+    /// store instead.
+    pub(crate) fn of_read(error: StoreError) -> Result<Self, StoreError> {
+        match error {
+            StoreError::NotFound { .. } => Ok(Self::Missing),
+            StoreError::TooLarge { size, .. } => Ok(Self::TooLarge { found: size }),
+            other @ (StoreError::AlreadyExists { .. }
+            | StoreError::OutOfRange { .. }
+            | StoreError::NoSuchStore { .. }
+            | StoreError::NoSpace { .. }
+            | StoreError::ReadOnly { .. }
+            | StoreError::Permission { .. }
+            | StoreError::Io { .. }
+            | StoreError::Unavailable { .. }) => Err(other),
         }
     }
 

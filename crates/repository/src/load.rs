@@ -13,7 +13,7 @@ use holdfast_archive::pack::{HEADER_LEN, read_pack_footer};
 use holdfast_archive::{
     IndexObject, MasterKey, ObjectKind, PackEntry, PackError, PackHeader, PackIndex, sealed,
 };
-use holdfast_store::{ObjectKey, ObjectStore, StoreError};
+use holdfast_store::{MAX_OBJECT_BYTES, ObjectKey, ObjectStore, StoreError};
 use holdfast_types::{Epoch, PackId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -172,8 +172,7 @@ pub(crate) async fn read_index(
 ) -> Result<(ObjectKey, Result<(Epoch, IndexObject), Damage>), RepositoryError> {
     let bytes = match store.get(&key).await {
         Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => return Ok((key, Err(Damage::Missing))),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Ok((key, Err(Damage::of_read(error)?))),
     };
     let master = master.clone();
     let outcome = system::blocking(move || Ok(open_index(&bytes, &master))).await?;
@@ -190,6 +189,13 @@ fn open_index(bytes: &[u8], master: &MasterKey) -> Result<(Epoch, IndexObject), 
     let opened = sealed::open(bytes, ObjectKind::Index, master)?;
     Ok((opened.epoch, IndexObject::decode(&opened.payload)?))
 }
+
+// The store reads whatever may be sealed: the payload, what zstd adds to one that it can't compress
+// (1/256 and a little), header, length, tag and checksum.
+const _: () = {
+    let payload = sealed::MAX_PAYLOAD_BYTES as u64;
+    assert!(payload + payload / 256 + 4096 <= MAX_OBJECT_BYTES);
+};
 
 type Footer = Result<(Epoch, Vec<PackEntry>), Damage>;
 
@@ -233,11 +239,10 @@ async fn range(
 ) -> Result<Result<Bytes, Damage>, RepositoryError> {
     match store.get_range(key, offset, len).await {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(StoreError::NotFound { .. }) => Ok(Err(Damage::Missing)),
         Err(StoreError::OutOfRange { size, .. }) => Ok(Err(Damage::Size {
             expected: offset + len,
             found: size,
         })),
-        Err(error) => Err(error.into()),
+        Err(error) => Ok(Err(Damage::of_read(error)?)),
     }
 }

@@ -141,7 +141,7 @@ pub(crate) async fn read(
         Err(StoreError::NotFound { .. }) => {
             return Err(RepositoryError::PointNotFound { id: id.clone() });
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(RepositoryError::damaged(&key, Damage::of_read(error)?)),
     };
     let opening = core.clone();
     let opened = system::blocking(move || Ok(open_manifest(&bytes, &opening))).await?;

@@ -206,17 +206,12 @@ fn open(
 
 /// A failed read of a pack: damage if the pack is not as it was written.
 fn pack_error(pack: &Pack, error: StoreError) -> RepositoryError {
-    let key = layout::pack(&pack.id);
-    match error {
-        StoreError::NotFound { .. } => RepositoryError::damaged(key, Damage::Missing),
-        StoreError::OutOfRange { size, .. } => wrong_size(pack, size),
-        other @ (StoreError::AlreadyExists { .. }
-        | StoreError::NoSuchStore { .. }
-        | StoreError::NoSpace { .. }
-        | StoreError::ReadOnly { .. }
-        | StoreError::Permission { .. }
-        | StoreError::Io { .. }
-        | StoreError::Unavailable { .. }) => other.into(),
+    if let StoreError::OutOfRange { size, .. } = error {
+        return wrong_size(pack, size);
+    }
+    match Damage::of_read(error) {
+        Ok(damage) => RepositoryError::damaged(layout::pack(&pack.id), damage),
+        Err(other) => other.into(),
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use holdfast_archive::{
     Kek, KekError, MasterKey, ObjectKind, RepositoryFile, RepositoryFileError, WrappedKey, sealed,
 };
-use holdfast_store::{ObjectKey, ObjectStore, StoreError};
+use holdfast_store::{ObjectKey, ObjectStore};
 
 /// What opens everything else.
 pub(crate) struct Unlocked {
@@ -240,7 +240,6 @@ async fn copied_ids(store: &dyn ObjectStore) -> Result<Vec<String>, RepositoryEr
 async fn read(store: &dyn ObjectStore, key: &ObjectKey) -> Result<Copy<Bytes>, RepositoryError> {
     match store.get(key).await {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(StoreError::NotFound { .. }) => Ok(Err(Damage::Missing)),
-        Err(error) => Err(error.into()),
+        Err(error) => Ok(Err(Damage::of_read(error)?)),
     }
 }

@@ -14,7 +14,6 @@ use crate::reader::Reader;
 use crate::{Damage, DamagedObject, RepositoryError, layout, load};
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::RepositoryFile;
-use holdfast_store::StoreError;
 use holdfast_types::{CollectionName, RecoveryPointId, ShardId};
 use std::sync::Arc;
 
@@ -110,30 +109,31 @@ async fn check_description(
 ) -> Result<(), RepositoryError> {
     let id = &description.id;
     let copies = [layout::master_key(id), layout::master_key_copy(id)];
+    let [plain_key, sealed_key] = [layout::description(), layout::description_copy(id)];
     let [main, copy] = copies.clone();
     let (main, copy) = (core.store.get(&main).await, core.store.get(&copy).await);
     let differ = matches!((&main, &copy), (Ok(main), Ok(copy)) if main != copy);
     if differ {
         report.damage(&copies[1], Damage::Contradiction);
     }
-    let plain = core.store.get(&layout::description()).await;
+    let plain = core.store.get(&plain_key).await;
     if let Ok(bytes) = &plain {
         let sound = RepositoryFile::from_json(bytes).is_ok_and(|file| file == *description);
         if !sound {
-            report.damage(layout::description(), Damage::Contradiction);
+            report.damage(&plain_key, Damage::Contradiction);
         }
     }
-    let sealed = core.store.get(&layout::description_copy(id)).await;
+    let sealed = core.store.get(&sealed_key).await;
     if let Ok(bytes) = &sealed
         && let Err(error) = holdfast_archive::sealed::verify_checksum(bytes)
     {
-        report.damage(layout::description_copy(id), error.into());
+        report.damage(&sealed_key, error.into());
     }
-    for read in [main, copy, plain, sealed] {
+    let keys = copies.into_iter().chain([plain_key, sealed_key]);
+    for (key, read) in keys.zip([main, copy, plain, sealed]) {
         match read {
             Ok(_) => {}
-            Err(StoreError::NotFound { key }) => report.damage(key, Damage::Missing),
-            Err(error) => return Err(error.into()),
+            Err(error) => report.damage(key, Damage::of_read(error)?),
         }
     }
     Ok(())

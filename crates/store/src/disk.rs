@@ -14,7 +14,8 @@ mod scratch;
 mod walk;
 
 use crate::{
-    KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError, StoreLock,
+    KeyPrefix, LockAttempt, MAX_OBJECT_BYTES, ObjectKey, ObjectMeta, ObjectStore, PutMode,
+    StoreError, StoreLock,
 };
 use bytes::Bytes;
 use durable_dirs::DurableDirs;
@@ -120,6 +121,7 @@ impl Inner {
     }
 
     fn put(&self, key: &ObjectKey, data: &[u8], mode: PutMode) -> Result<(), StoreError> {
+        StoreError::check_size(key, data.len() as u64)?;
         let target = self.path(key);
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -159,6 +161,19 @@ impl Inner {
         }
     }
 
+    fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        let fail = |error| self.read_error(key, error);
+        let file = fs_err::File::open(self.path(key)).map_err(fail)?;
+        let size = file.metadata().map_err(fail)?.len();
+        StoreError::check_size(key, size)?;
+        let mut data = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        // Somebody may append while we read: that does not lift the limit.
+        let limit = MAX_OBJECT_BYTES + 1;
+        file.take(limit).read_to_end(&mut data).map_err(fail)?;
+        StoreError::check_size(key, data.len() as u64)?;
+        Ok(data.into())
+    }
+
     fn get_range(&self, key: &ObjectKey, offset: u64, len: u64) -> Result<Bytes, StoreError> {
         let fail = |error| self.read_error(key, error);
         let file = fs_err::File::open(self.path(key)).map_err(fail)?;
@@ -170,10 +185,11 @@ impl Inner {
             size,
         };
         let end = offset.checked_add(len).ok_or_else(out_of_range)?;
-        let len = usize::try_from(len).map_err(|_| out_of_range())?;
         if end > size {
             return Err(out_of_range());
         }
+        StoreError::check_size(key, len)?;
+        let len = usize::try_from(len).map_err(|_| out_of_range())?;
         let mut data = vec![0; len];
         file.file().read_exact_at(&mut data, offset).map_err(fail)?;
         Ok(data.into())
@@ -269,11 +285,7 @@ impl ObjectStore for DiskStore {
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         let key = key.clone();
-        Box::pin(self.blocking(move |inner| {
-            fs_err::read(inner.path(&key))
-                .map(Bytes::from)
-                .map_err(|error| inner.read_error(&key, error))
-        }))
+        Box::pin(self.blocking(move |inner| inner.get(&key)))
     }
 
     fn get_range<'a>(
@@ -324,7 +336,9 @@ impl ObjectStore for DiskStore {
 #[cfg(test)]
 mod tests {
     use super::{DiskStore, link};
-    use crate::{KeyPrefix, LockAttempt, ObjectKey, ObjectStore, PutMode, StoreError};
+    use crate::{
+        KeyPrefix, LockAttempt, MAX_OBJECT_BYTES, ObjectKey, ObjectStore, PutMode, StoreError,
+    };
     use bytes::Bytes;
 
     fn key(text: &str) -> ObjectKey {
@@ -359,6 +373,28 @@ mod tests {
         store.list(&KeyPrefix::root()).await.unwrap();
         store.head(&key("a")).await.unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_larger_than_any_object_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(dir.path()).unwrap();
+        // A sparse file: it takes no space, and would take all memory.
+        let file = std::fs::File::create(dir.path().join("huge")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let too_large = |error: StoreError| {
+            let StoreError::TooLarge { key, size } = error else {
+                panic!("{error}");
+            };
+            (key.to_string(), size)
+        };
+        let error = store.get(&key("huge")).await.unwrap_err();
+        assert_eq!(too_large(error), ("huge".to_owned(), 1 << 40));
+        let len = MAX_OBJECT_BYTES + 1;
+        let error = store.get_range(&key("huge"), 0, len).await.unwrap_err();
+        assert_eq!(too_large(error), ("huge".to_owned(), len));
+        let part = store.get_range(&key("huge"), 1 << 39, 10).await.unwrap();
+        assert_eq!(part.len(), 10);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What can go wrong with a store, split by what a caller would do about it.
 
-use crate::ObjectKey;
+use crate::{MAX_OBJECT_BYTES, ObjectKey};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,17 @@ pub enum StoreError {
         /// Number of bytes asked for.
         len: u64,
         /// Bytes that the object has.
+        size: u64,
+    },
+    /// Nothing that Holdfast writes is that large: the object is damaged or somebody else's. Restore
+    /// it from a copy, or remove it if it does not belong there.
+    #[error(
+        "object {key} has {size} bytes, and no object of Holdfast has more than {MAX_OBJECT_BYTES}"
+    )]
+    TooLarge {
+        /// The object read or to be written.
+        key: ObjectKey,
+        /// Bytes that it has, or that were asked for.
         size: u64,
     },
     /// The folder that should hold the store does not exist or is no folder.
@@ -101,11 +112,21 @@ impl StoreError {
             Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::OutOfRange { .. }
+            | Self::TooLarge { .. }
             | Self::NoSuchStore { .. }
             | Self::NoSpace { .. }
             | Self::ReadOnly { .. }
             | Self::Permission { .. } => false,
         }
+    }
+
+    /// An error if this many bytes of an object are more than may be in memory.
+    pub(crate) fn check_size(key: &ObjectKey, size: u64) -> Result<(), Self> {
+        if size <= MAX_OBJECT_BYTES {
+            return Ok(());
+        }
+        let key = key.clone();
+        Err(Self::TooLarge { key, size })
     }
 
     /// Sorts a system error at `path` by what a caller would do about it.

@@ -6,6 +6,7 @@
 //!
 //! What every implementation promises (`tests/conformance.rs` holds them to it):
 //! - an object appears whole or not at all, and is durable when `put` returns;
+//! - no read takes memory for more than [`MAX_OBJECT_BYTES`], however large the object is;
 //! - of any number of racing [`PutMode::CreateNew`] on one key, exactly one succeeds;
 //! - a read after a successful write sees it, and a listing after it names it.
 
@@ -26,5 +27,5 @@ pub use fault::{FaultKind, FaultPlan, FaultStore, StopAt, StopEffect};
 pub use key::{KeyPrefix, ObjectKey, ParseKeyError};
 pub use lock::{LockAttempt, StoreLock};
 pub use memory::MemoryStore;
-pub use object_store::{ObjectMeta, ObjectStore, PutMode};
+pub use object_store::{MAX_OBJECT_BYTES, ObjectMeta, ObjectStore, PutMode};
 pub use retry::{RetryPolicy, RetryStore};

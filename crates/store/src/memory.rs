@@ -53,6 +53,7 @@ impl MemoryStore {
     }
 
     fn put_now(&self, key: &ObjectKey, data: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        StoreError::check_size(key, data.len() as u64)?;
         let mut objects = self.objects();
         if mode == PutMode::CreateNew && objects.by_key.contains_key(key) {
             return Err(StoreError::AlreadyExists { key: key.clone() });

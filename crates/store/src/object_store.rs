@@ -25,10 +25,16 @@ pub struct ObjectMeta {
     pub modified: Timestamp,
 }
 
+/// Largest object in bytes: 256 MiB of sealed payload that does not compress (the largest that the
+/// format knows), and room for what compression and sealing add. A read of anything larger would
+/// let a foreign or damaged file decide how much memory we take.
+pub const MAX_OBJECT_BYTES: u64 = 264 << 20;
+
 /// A place for objects. Shared as `Arc<dyn ObjectStore>`; every method may run concurrently with
 /// any other. Dropping a returned future may leave its effect done or undone, never half done.
 pub trait ObjectStore: Send + Sync + 'static {
-    /// Writes an object; durable when it returns.
+    /// Writes an object; durable when it returns. Errors with [`StoreError::TooLarge`] above
+    /// [`MAX_OBJECT_BYTES`]: it could not be read back.
     fn put<'a>(
         &'a self,
         key: &'a ObjectKey,
@@ -36,10 +42,12 @@ pub trait ObjectStore: Send + Sync + 'static {
         mode: PutMode,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Reads a whole object. Errors with [`StoreError::NotFound`] if there is none.
+    /// Reads a whole object. Errors with [`StoreError::NotFound`] if there is none, and, before
+    /// memory is taken for it, with [`StoreError::TooLarge`] if it has more than [`MAX_OBJECT_BYTES`].
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>>;
 
-    /// Reads exactly `len` bytes from `offset`, or fails with [`StoreError::OutOfRange`].
+    /// Reads exactly `len` bytes from `offset`, or fails with [`StoreError::OutOfRange`]; with
+    /// [`StoreError::TooLarge`] for more than [`MAX_OBJECT_BYTES`] at once.
     fn get_range<'a>(
         &'a self,
         key: &'a ObjectKey,

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::pack::{HEADER_LEN, PackOpener, pack_id, read_pack_footer};
 use holdfast_archive::{ChunkKey, Decoder, PackEntry, PackHeader, RepositoryFile};
-use holdfast_store::StoreError;
 use std::sync::Arc;
 
 /// Packs in memory at once.
@@ -63,13 +62,12 @@ async fn check_pack(
 ) -> Result<Outcome, RepositoryError> {
     let bytes = match core.store.get(&layout::pack(&pack.id)).await {
         Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => {
+        Err(error) => {
             return Ok(Outcome {
-                damage: Some(Damage::Missing),
+                damage: Some(Damage::of_read(error)?),
                 ..Outcome::default()
             });
         }
-        Err(error) => return Err(error.into()),
     };
     let (core, key) = (core.clone(), key.clone());
     system::blocking(move || Ok(inspect(&core, &key, number, &pack, &bytes))).await
