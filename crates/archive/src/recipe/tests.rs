@@ -115,6 +115,42 @@ fn unsorted_or_repeated_files_are_refused() {
     }
 }
 
+/// Zero extents are 9 bytes each: decoding them before looking at them would take 5 times the message.
+#[test]
+fn decoding_stops_at_the_first_broken_rule() {
+    let encoded = ShardRecipe::new(vec![file("a", &[])]).encode().unwrap();
+    let with_extents = |count: u32, extents: &[u8]| {
+        let count_at = encoded.len() - 4;
+        ShardRecipe::decode(&[&encoded[..count_at], &count.to_le_bytes(), extents].concat())
+    };
+    let zero = [&[0_u8][..], &65_536_u64.to_le_bytes()].concat();
+    let unknown = [0xff; 37];
+    let found = with_extents(3, &[&zero, &zero, unknown.as_slice()].concat());
+    let rule = "two zero extents in a row";
+    let path = "a".to_owned();
+    assert_eq!(found, Err(RecipeError::BadExtents { path, rule }));
+    // A count that only extents against the rules could fill is refused before memory is taken.
+    let found = with_extents(1000, &zero.repeat(1000));
+    assert_eq!(found, Err(RecipeError::Truncated));
+    assert_eq!(
+        size_of::<Extent>(),
+        40,
+        "the documented factor depends on it"
+    );
+    assert_eq!(
+        size_of::<FileRecipe>(),
+        64,
+        "the documented factor depends on it"
+    );
+}
+
+#[test]
+fn a_forged_number_of_files_takes_no_memory() {
+    let mut encoded = sample().encode().unwrap();
+    encoded[6..10].copy_from_slice(&(1_u32 << 20).to_le_bytes());
+    assert_eq!(ShardRecipe::decode(&encoded), Err(RecipeError::Truncated));
+}
+
 #[test]
 fn inconsistent_extents_are_refused() {
     let zero = |len| Extent::Zero { len };
