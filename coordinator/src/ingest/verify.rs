@@ -137,6 +137,13 @@ mod tests {
             ("no length", |m| m.plain_len = 0),
             ("too long", |m| m.plain_len = (1 << 20) + 1),
             ("an unknown codec", |m| m.codec = 77),
+            ("a skippable frame after the chunk", |m| {
+                let skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc";
+                m.data = [&m.data, &skippable[..]].concat().into();
+            }),
+            ("longer than plain", |m| {
+                m.data = [&m.data, &[0; 5000][..]].concat().into();
+            }),
             ("cut data", |m| m.data = m.data.slice(1..)),
         ];
         let gate = Arc::new(Semaphore::new(1));

@@ -9,10 +9,13 @@ mod probe;
 use crate::chunker::MAX_CHUNK_BYTES;
 use probe::{Choice, Probe};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{self, CParameter};
 
 /// Fast, yet with entropy coding of literals: negative levels leave floats as they are.
 const ZSTD_LEVEL: i32 = 1;
+
+/// Begins a frame with content (RFC 8878, 3.1.1); skippable frames begin otherwise.
+const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
 /// Chunks below this length in bytes are stored: the probe would cost more than it gains.
 const MIN_ENCODED: usize = 128;
@@ -40,6 +43,14 @@ pub enum CodecError {
     /// The claimed plain length is 0 or above 1 MiB.
     #[error("a chunk of {0} bytes is empty or too long")]
     BadLength(usize),
+    /// Writers store what does not shrink.
+    #[error("{encoded_len} encoded bytes are more than the {plain_len} plain ones")]
+    LongerThanPlain {
+        /// Length as encoded.
+        encoded_len: usize,
+        /// Claimed plain length.
+        plain_len: usize,
+    },
     /// The bytes do not decode to the claimed length.
     #[error("encoded chunk is damaged")]
     Damaged,
@@ -188,7 +199,8 @@ impl Decoder {
     /// Decodes a chunk of exactly `plain_len` bytes. The result is not yet known to be right: hash it.
     ///
     /// # Errors
-    /// A length of 0 or above 1 MiB, or bytes that don't decode to exactly that length.
+    /// A length of 0 or above 1 MiB, bytes that don't decode to exactly that length, or more of them
+    /// than that.
     pub fn decode<'a>(
         &'a mut self,
         codec: Codec,
@@ -197,6 +209,12 @@ impl Decoder {
     ) -> Result<&'a [u8], CodecError> {
         if plain_len == 0 || plain_len > MAX_CHUNK_BYTES {
             return Err(CodecError::BadLength(plain_len));
+        }
+        if data.len() > plain_len {
+            return Err(CodecError::LongerThanPlain {
+                encoded_len: data.len(),
+                plain_len,
+            });
         }
         if codec == Codec::Stored {
             return if data.len() == plain_len {
@@ -224,8 +242,15 @@ impl Decoder {
     }
 }
 
-/// Fills `out` from a zstd frame; `None` if it yields less, more, or nothing.
+/// Fills `out` from one zstd frame; `None` if it yields less, more, or nothing, or if `data` is not
+/// exactly one frame: what another decoder might read differently, or bytes that hide beside the
+/// content, are refused.
 fn decompress_exactly(zstd: &mut Decompressor<'static>, data: &[u8], out: &mut [u8]) -> Option<()> {
+    let is_one_frame = data.starts_with(&ZSTD_MAGIC)
+        && zstd_safe::find_frame_compressed_size(data).ok() == Some(data.len());
+    if !is_one_frame {
+        return None;
+    }
     let len = zstd.decompress_to_buffer(data, out).ok()?;
     (len == out.len()).then_some(())
 }

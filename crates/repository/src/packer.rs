@@ -335,7 +335,8 @@ impl Packer {
 fn check_lengths(chunk: &NewChunk) -> Result<(), RepositoryError> {
     let plain_len = chunk.plain_len;
     let encoded_len = chunk.data.len();
-    if plain_len == 0 || plain_len as usize > MAX_CHUNK_BYTES || encoded_len > MAX_CHUNK_BYTES {
+    let plain = plain_len as usize;
+    if plain == 0 || plain > MAX_CHUNK_BYTES || encoded_len > plain {
         let error = PackError::BadChunk {
             plain_len,
             encoded_len,

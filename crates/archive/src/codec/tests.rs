@@ -140,6 +140,68 @@ fn every_truncation_is_an_error() {
     }
 }
 
+/// zstd itself reads any number of frames and skips the skippable ones.
+#[test]
+fn only_exactly_one_frame_is_a_chunk() {
+    let frame = |plain: &[u8]| zstd::bulk::compress(plain, 1).unwrap();
+    let skippable = [
+        &0x184D_2A50_u32.to_le_bytes()[..],
+        &3_u32.to_le_bytes(),
+        b"abc",
+    ]
+    .concat();
+    let (whole, half) = (frame(&[7; 1000]), frame(&[7; 500]));
+    let mut decoder = Decoder::new();
+    let mut decode = |data: &[u8]| decoder.decode(Codec::Zstd, data, 1000).map(<[u8]>::to_vec);
+    assert_eq!(decode(&whole).unwrap(), [7; 1000]);
+    for (what, data) in [
+        ("two frames", [&half[..], &half].concat()),
+        ("an empty frame more", [&whole[..], &frame(b"")].concat()),
+        (
+            "a skippable frame after it",
+            [&whole[..], &skippable].concat(),
+        ),
+        (
+            "a skippable frame before it",
+            [&skippable[..], &whole].concat(),
+        ),
+        ("a byte more", [&whole[..], &[0]].concat()),
+    ] {
+        assert_eq!(decode(&data), Err(CodecError::Damaged), "{what}");
+    }
+    let planes = |plane: &[u8]| {
+        let field = (1_u32 << 31) | u32::try_from(plane.len()).unwrap();
+        let header = field.to_le_bytes().repeat(2);
+        [&header[..], plane, plane].concat()
+    };
+    let mut decode = |data: &[u8]| {
+        decoder
+            .decode(Codec::Planes2Zstd, data, 1000)
+            .map(<[u8]>::len)
+    };
+    assert_eq!(decode(&planes(&half)), Ok(1000));
+    let two = planes(&[&half[..], &skippable].concat());
+    assert_eq!(decode(&two), Err(CodecError::Damaged));
+}
+
+#[test]
+fn what_is_longer_than_its_content_is_refused() {
+    let noise = noise(200);
+    let frame = zstd::bulk::compress(&noise, 1).unwrap();
+    assert!(frame.len() > noise.len(), "zstd can't shrink noise");
+    let result = Decoder::new()
+        .decode(Codec::Zstd, &frame, noise.len())
+        .map(<[u8]>::len);
+    let (encoded_len, plain_len) = (frame.len(), 200);
+    assert_eq!(
+        result,
+        Err(CodecError::LongerThanPlain {
+            encoded_len,
+            plain_len
+        })
+    );
+}
+
 #[test]
 fn lengths_are_bounded() {
     let mut decoder = Decoder::new();

@@ -66,7 +66,9 @@ impl PackBuilder {
         plain_len: u32,
         encoded: &[u8],
     ) -> Result<(), PackError> {
-        if plain_len == 0 || plain_len as usize > MAX_CHUNK_BYTES || encoded.len() > MAX_CHUNK_BYTES
+        if plain_len == 0
+            || plain_len as usize > MAX_CHUNK_BYTES
+            || encoded.len() > plain_len as usize
         {
             return Err(PackError::BadChunk {
                 plain_len,

@@ -168,6 +168,8 @@ fn impossible_chunks_and_full_packs_are_refused() {
     assert!(builder.add(id, Codec::Stored, 0, b"").is_err());
     assert!(builder.add(id, Codec::Zstd, (1 << 20) + 1, b"x").is_err());
     assert!(builder.add(id, Codec::Stored, 1 << 20, &long).is_err());
+    let longer = builder.add(id, Codec::Zstd, 100, &[0; 101]);
+    assert!(matches!(longer, Err(PackError::BadChunk { .. })));
     let chunk = vec![0; 1 << 20];
     let mut added = 0;
     while builder.add(id, Codec::Stored, 1 << 20, &chunk).is_ok() {

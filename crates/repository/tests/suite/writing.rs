@@ -261,6 +261,7 @@ async fn an_impossible_chunk_is_refused_alone() {
         (0, data.clone()),
         ((1 << 20) + 1, data.clone()),
         (9, too_long),
+        (99, data.clone()),
     ] {
         let error = session
             .put(id, Codec::Stored, plain_len, bytes)
