@@ -300,6 +300,20 @@ impl Repository {
         verify::points::check_collection(core, reader, collection).await
     }
 
+    /// Which shards of a collection can't be restored in full, by reading: every distinct chunk that
+    /// their recipes name is authenticated, decoded and hashed, one shard after the other. Takes as
+    /// long as a restore reads. What it finds unreadable no longer counts as present. Empty if all is well.
+    ///
+    /// # Errors
+    /// Only what keeps it from checking.
+    pub async fn authenticate_collection(
+        &self,
+        collection: &CollectionEntry,
+    ) -> Result<Vec<AffectedShard>, RepositoryError> {
+        let key = self.chunk_key(&self.namespace());
+        verify::contents::authenticate_collection(&self.inner.core, &key, collection).await
+    }
+
     /// The size of the repository, as known now.
     #[must_use]
     pub fn stats(&self) -> RepositoryStats {

@@ -5,6 +5,7 @@
 //! and hashes to its id. Nothing is changed in the store; what is found damaged is remembered, so that the
 //! next capture stores it anew.
 
+pub(crate) mod contents;
 mod packs;
 pub(crate) mod points;
 

@@ -64,7 +64,7 @@ async fn check_shards(
     Ok(affected)
 }
 
-async fn check_shard(
+pub(super) async fn check_shard(
     core: &Arc<CoreState>,
     reader: &Arc<Reader>,
     collection: &CollectionName,

@@ -1,8 +1,10 @@
 //! Verification: a sound repository is sound, and what a quick check sees and a full one.
 
-use crate::support::{capture, chunk, create, files, open, point_id, restore};
+use crate::support::{
+    capture, chunk, copy_of, create, files, open, point_id, restore, store_files,
+};
 use bytes::{Bytes, BytesMut};
-use holdfast_archive::Codec;
+use holdfast_archive::{Codec, Extent, FileClass, FileRecipe, ShardRecipe};
 use holdfast_repository::{Damage, Repository, VerifyLevel};
 use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
 use holdfast_types::ChunkId;
@@ -124,4 +126,110 @@ async fn a_quick_check_sees_what_is_missing_or_cut() {
         assert_eq!(quick.affected.len(), 1, "{quick:?}");
         assert_eq!(quick.affected[0].id, point_id(1));
     }
+}
+
+/// One point of two collections that share nothing, and the packs that only the first one needs.
+async fn two_collections() -> (Arc<MemoryStore>, Vec<ObjectKey>) {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    let session = repository.begin(epoch).await.unwrap();
+    let [mut first, mut second] = [files(1), files(2)];
+    first.remove("shared.json");
+    second.remove("shared.json");
+    let mut manifest = store_files(&repository, &session, 1, &first).await.unwrap();
+    let packs = store.list(&"packs".parse().unwrap()).await.unwrap();
+    let other = store_files(&repository, &session, 1, &second)
+        .await
+        .unwrap();
+    let mut other = other.collections.into_iter().next().unwrap();
+    other.name = "other".parse().unwrap();
+    manifest.collections.push(other);
+    repository.commit_point(&manifest).await.unwrap();
+    (store, packs.into_iter().map(|found| found.key).collect())
+}
+
+#[tokio::test]
+async fn bit_rot_is_found_by_reading_a_collection() {
+    let (sound, packs) = two_collections().await;
+    let mut found = 0;
+    for pack in packs {
+        let store = copy_of(sound.as_ref()).await;
+        let mut rotten = BytesMut::from(&store.get(&pack).await.unwrap()[..]);
+        // The first chunk begins at byte 56.
+        rotten[60] ^= 1;
+        let rotten = rotten.freeze();
+        store.put(&pack, rotten, PutMode::Overwrite).await.unwrap();
+        let repository = open(store).await;
+        let manifest = repository.read_point(&point_id(1)).await.unwrap();
+        let [first, other] = &manifest.collections[..] else {
+            panic!("two collections were committed");
+        };
+        if !repository.check_collection(first).await.unwrap().is_empty() {
+            // The recipe itself is hit, which any check reads.
+            continue;
+        }
+        found += 1;
+        let affected = repository.authenticate_collection(first).await.unwrap();
+        assert_eq!(affected.len(), 1, "{affected:?}");
+        assert_eq!(
+            (affected[0].missing_chunks, &affected[0].collection),
+            (1, &first.name)
+        );
+        assert!(affected[0].recipe.is_none());
+        let affected = repository.authenticate_collection(other).await.unwrap();
+        assert!(affected.is_empty(), "{affected:?}");
+        // From now on it is known without reading, and a capture would store the chunk anew.
+        assert_eq!(repository.check_collection(first).await.unwrap().len(), 1);
+    }
+    assert!(found > 0, "no pack was tried that holds no recipe");
+}
+
+#[tokio::test]
+async fn a_sound_seal_over_wrong_content_is_found_by_reading_a_collection() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    let session = repository.begin(epoch).await.unwrap();
+    let (right, len, data) = chunk(&repository, 4, 5000);
+    let wrong = ChunkId::from_bytes([3; 32]);
+    for id in [right, wrong] {
+        let data = data.clone();
+        session.put(id, Codec::Stored, len, data).await.unwrap();
+    }
+    let mut manifest = store_files(&repository, &session, 1, &files(1))
+        .await
+        .unwrap();
+    let extents = [right, wrong, right].map(|id| Extent::Chunk { id, len });
+    let encoded = ShardRecipe::new(vec![FileRecipe {
+        path: "a".to_owned(),
+        size: 15_000,
+        class: FileClass::General,
+        extents: extents.to_vec(),
+    }]);
+    let encoded = encoded.encode().unwrap();
+    let shard = &mut manifest.collections[0].shards[0];
+    shard.recipe_len = encoded.len() as u64;
+    shard.recipe_hash = ShardRecipe::hash(&encoded)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let key = repository.chunk_key(&repository.namespace());
+    shard.recipe = session.put_recipe(key, encoded).await.unwrap();
+    session.flush().await.unwrap();
+    repository.commit_point(&manifest).await.unwrap();
+    let collection = &manifest.collections[0];
+    assert!(
+        repository
+            .check_collection(collection)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let affected = repository
+        .authenticate_collection(collection)
+        .await
+        .unwrap();
+    assert_eq!(affected[0].missing_chunks, 1, "{affected:?}");
+    assert!(!repository.has_chunk(&wrong) && repository.has_chunk(&right));
 }
