@@ -6,8 +6,9 @@
 //! what has arrived from being sent twice. It does not delete the snapshot: that is a cleanup, which
 //! survives a crash.
 
+use crate::attempts::Attempts;
 use crate::failure::{Failed, chain};
-use crate::job::{Attempts, Halt, Job};
+use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use crate::outcome::CaptureReport;
 use futures::TryFutureExt as _;
@@ -71,7 +72,10 @@ pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Faile
                     method: taken.method,
                 });
             }
-            Err(Halt::Broken(failed)) => attempts.pause(failed).await?,
+            Err(Halt::Broken(failed)) => {
+                attempts.arrived(job.meter.arrived());
+                attempts.pause(failed).await?;
+            }
             Err(Halt::Failed(failed)) => return Err(failed),
             Err(Halt::Stopped) => {
                 return Err(Failed::new(

@@ -1,20 +1,17 @@
-//! What a running command may use, and how its attempts end.
+//! What a running command may use, and how its stages end.
 
 use crate::commands::phase::Phase;
 use crate::config::AgentConfig;
 use crate::failure::{Failed, chain};
 use crate::grpc;
 use crate::journal::Journal;
-use crate::link::{Link, LinkWatch};
+use crate::link::LinkWatch;
 use crate::order::CommandId;
 use crate::progress::Meter;
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use holdfast_qdrant::{QdrantClient, QdrantError};
 use holdfast_service::clock::Clock;
 use holdfast_service::failure::Code;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 use tonic::Status;
 
 /// The surroundings of every command.
@@ -114,77 +111,6 @@ impl Halt {
     pub fn crashed(error: &tokio::task::JoinError) -> Self {
         Self::Failed(Failed::from_error(Code::Internal, error))
     }
-}
-
-/// Attempts of one command: waits between them, and an end to patience.
-#[derive(Debug)]
-pub struct Attempts {
-    limit: Duration,
-    since: Instant,
-    left: u32,
-    backoff: ExponentialBackoff,
-}
-
-/// However long the coordinator answers in between, a command that breaks this often has failed.
-const MAX_ATTEMPTS: u32 = 30;
-
-impl Attempts {
-    /// Patience for `limit` without a connection.
-    #[must_use]
-    pub fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            since: Instant::now(),
-            left: MAX_ATTEMPTS,
-            backoff: builder().build(),
-        }
-    }
-
-    /// Waits for a connection to the coordinator.
-    ///
-    /// # Errors
-    /// When patience has ended.
-    pub async fn link(&mut self, job: &Job) -> Result<Link, Failed> {
-        job.meter.stage("waiting for the coordinator");
-        let left = self.limit.saturating_sub(self.since.elapsed());
-        job.site.link.get(left).await.ok_or_else(|| {
-            Failed::new(
-                Code::CoordinatorUnreachable,
-                format!(
-                    "no connection to the coordinator for {} s",
-                    self.limit.as_secs()
-                ),
-            )
-        })
-    }
-
-    /// The coordinator has taken the command up: patience starts anew.
-    pub fn accepted(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// The reason of the last break, when patience has ended.
-    pub async fn pause(&mut self, broken: Failed) -> Result<(), Failed> {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 || self.since.elapsed() >= self.limit {
-            return Err(broken);
-        }
-        tracing::info!(reason = %broken.message, "interrupted; trying again");
-        let pause = self.backoff.next().unwrap_or(Duration::from_secs(15));
-        tokio::time::sleep(pause).await;
-        Ok(())
-    }
-}
-
-fn builder() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(Duration::from_secs(15))
-        .with_jitter()
-        .without_max_times()
 }
 
 impl std::fmt::Debug for Site {

@@ -10,6 +10,7 @@
 //! [`observer`] looks at Qdrant for heartbeats and readiness.
 
 pub mod agent;
+pub mod attempts;
 pub mod capture;
 pub mod cli;
 pub mod commands;

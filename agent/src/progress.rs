@@ -11,6 +11,7 @@ pub struct Meter {
     bytes_done: AtomicU64,
     bytes_total: AtomicU64,
     bytes_sent: AtomicU64,
+    bytes_arrived: AtomicU64,
 }
 
 impl Meter {
@@ -39,6 +40,17 @@ impl Meter {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.bytes_sent.load(Ordering::Relaxed)
+    }
+
+    /// Encoded bytes that the coordinator has acknowledged.
+    pub fn add_arrived(&self, bytes: u64) {
+        self.bytes_arrived.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Encoded bytes acknowledged so far, over all attempts.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.bytes_arrived.load(Ordering::Relaxed)
     }
 
     /// The wire's form.

@@ -5,9 +5,10 @@
 //! removing a collection that it created is a cleanup, which survives a crash. Whether the number of
 //! points is right is for the coordinator to say.
 
+use crate::attempts::Attempts;
 use crate::commands::phase::{Phase, RestoreProgress, TargetMode};
 use crate::failure::Failed;
-use crate::job::{Attempts, Halt, Job};
+use crate::job::{Halt, Job};
 use crate::order::RestoreOrder;
 use crate::outcome::RestoreReport;
 use holdfast_archive::ShardEntry;

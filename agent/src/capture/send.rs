@@ -135,10 +135,14 @@ pub(super) async fn put(
             .put_chunks(ReceiverStream::new(stream))
             .await?
             .into_inner();
+        let mut arrived = 0;
         while let Some(ack) = acks.message().await? {
             window
                 .acknowledge(ack.chunks, ack.bytes)
                 .map_err(|error| Failed::from_error(Code::Internal, &error))?;
+            // Acknowledgements are cumulative.
+            meter.add_arrived(ack.bytes.saturating_sub(arrived));
+            arrived = ack.bytes;
         }
         Ok::<_, Halt>(())
     };

@@ -2,8 +2,9 @@
 
 use super::fetch;
 use super::rebuild::Blueprint;
+use crate::attempts::Attempts;
 use crate::flow::both;
-use crate::job::{Attempts, Halt, Job};
+use crate::job::{Halt, Job};
 use crate::link::Link;
 use crate::order::RestoreOrder;
 use bytes::Bytes;

@@ -54,6 +54,16 @@ async fn a_broken_connection_resends_nothing_and_asks_for_no_second_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_break_after_more_work_than_patience_is_no_end() {
+    let (mut world, _) = world_with_docs(24).await;
+    world.config.limits.retry_for = std::time::Duration::from_millis(1);
+    world.coordinator.lock().break_after = Some(6);
+    let agent = world.start();
+    world.capture(Stored).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_agent_goes_on_with_the_same_snapshot() {
     let (world, _) = world_with_docs(24).await;
     world.coordinator.lock().withhold_acks = true;
