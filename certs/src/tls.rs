@@ -9,6 +9,7 @@
 mod pair;
 mod reloading;
 mod verifier;
+mod watching;
 
 use crate::certificate::CertificateInfo;
 use crate::identity::{Identity, IdentityError, Role};
@@ -67,7 +68,7 @@ pub enum TlsError {
     #[error(transparent)]
     File(#[from] PemError),
     /// The key is not the certificate's.
-    #[error("the key {} does not belong to the certificate {}", key.display(), cert.display())]
+    #[error("the key {} does not belong to the certificate {}: renew the pair, or put the right two files there", key.display(), cert.display())]
     KeyMismatch {
         /// The certificate's file.
         cert: PathBuf,
@@ -173,9 +174,9 @@ impl ServerTls {
     }
 
     /// Looks at the files every `every` and takes over renewed ones, until `stop` completes. A pair that
-    /// is refused is logged once.
+    /// is refused is logged once, and tried again until it is accepted or replaced.
     pub async fn watch(self, every: Duration, stop: impl Future<Output = ()> + Send) {
-        reloading::watch(self.0, every, stop).await;
+        watching::watch(self.0, every, stop).await;
     }
 
     /// The identity that peers see.
@@ -225,9 +226,9 @@ impl ClientTls {
     }
 
     /// Looks at the files every `every` and takes over renewed ones, until `stop` completes. A pair that
-    /// is refused is logged once.
+    /// is refused is logged once, and tried again until it is accepted or replaced.
     pub async fn watch(self, every: Duration, stop: impl Future<Output = ()> + Send) {
-        reloading::watch(self.0, every, stop).await;
+        watching::watch(self.0, every, stop).await;
     }
 
     /// The identity that peers see.

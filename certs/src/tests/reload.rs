@@ -119,3 +119,38 @@ async fn the_watch_takes_over_good_files_and_logs_bad_ones_once() {
     stop.send(()).unwrap();
     watch.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_renewal_that_was_refused_is_taken_over_when_it_is_complete() {
+    let log = Log::start();
+    let world = World::new();
+    let files = world.issue("viewer", "eve");
+    let tls = ClientTls::load(files.clone()).unwrap();
+    let old = tls.certificate().serial;
+    let never = std::future::pending();
+    let watch = tokio::spawn(tls.clone().watch(Duration::from_millis(2), never));
+    let mut changes = tls.changes();
+    let dir = world.path("renewed");
+    std::fs::create_dir(&dir).unwrap();
+    let renewed = TlsPaths::in_dir(&dir);
+    for (from, to) in [(&files.cert, &renewed.cert), (&files.key, &renewed.key)] {
+        std::fs::copy(from, to).unwrap();
+    }
+    renew_pair(&world, &renewed);
+
+    replace(&renewed.cert, &files.cert);
+    wait_until(|| !log.lines().is_empty()).await;
+    assert_eq!(tls.certificate().serial, old);
+    // The key follows with its size and time as before: a tool that syncs files may do that.
+    let key = std::fs::File::options()
+        .write(true)
+        .open(&files.key)
+        .unwrap();
+    let modified = key.metadata().unwrap().modified().unwrap();
+    replace(&renewed.key, &files.key);
+    key.set_modified(modified).unwrap();
+    changes.changed().await.unwrap();
+    assert_ne!(tls.certificate().serial, old);
+    log.expect_one("does not belong to the certificate").await;
+    watch.abort();
+}

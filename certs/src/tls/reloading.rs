@@ -1,19 +1,14 @@
 //! A TLS configuration that is swapped as a whole. Readers never wait for a reload.
 
 use super::pair::{Pair, Usage};
+use super::watching::{Signature, signature};
 use super::{Reload, TlsError, TlsPaths};
 use crate::certificate::CertificateInfo;
-use crate::error_chain::chain;
 use crate::identity::Identity;
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::fmt;
-use std::future::Future;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::watch as channel;
 
 /// Makes a configuration from a verified pair.
@@ -38,9 +33,6 @@ pub(super) struct Current<C> {
     ders: Vec<CertificateDer<'static>>,
 }
 
-/// Tells whether files were touched: modification time, size and inode of each.
-type Signature = [Option<(i64, i64, u64, u64)>; 3];
-
 impl<C> Reloading<C> {
     pub(super) fn load(
         paths: TlsPaths,
@@ -64,6 +56,14 @@ impl<C> Reloading<C> {
 
     pub(super) fn current(&self) -> Arc<Current<C>> {
         self.current.load_full()
+    }
+
+    pub(super) fn paths(&self) -> &TlsPaths {
+        &self.paths
+    }
+
+    pub(super) fn loaded_from(&self) -> Signature {
+        self.loaded_from
     }
 
     pub(super) fn changes(&self) -> channel::Receiver<u64> {
@@ -113,63 +113,4 @@ impl<C> fmt::Debug for Reloading<C> {
             .field("identity", &self.current().identity)
             .finish_non_exhaustive()
     }
-}
-
-/// Reloads after files have changed and then stayed the same for one interval: certificate and key are
-/// two files, and between the two writes they don't match.
-pub(super) async fn watch<C: Send + Sync + 'static>(
-    tls: Arc<Reloading<C>>,
-    every: Duration,
-    stop: impl Future<Output = ()> + Send,
-) {
-    let mut stop = pin!(stop);
-    let mut seen = tls.loaded_from;
-    let mut settled = true;
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            _ = ticks.tick() => {}
-        }
-        let looked_at = Arc::clone(&tls);
-        let task = move || {
-            let now = signature(&looked_at.paths);
-            let due = now == seen && !settled;
-            (now, due.then(|| looked_at.reload()))
-        };
-        let Ok((now, outcome)) = tokio::task::spawn_blocking(task).await else {
-            // Only when the runtime is shutting down: a reload doesn't panic.
-            return;
-        };
-        settled = now == seen;
-        seen = now;
-        if let Some(outcome) = outcome {
-            report(&tls, &outcome);
-        }
-    }
-}
-
-fn report<C>(tls: &Reloading<C>, outcome: &Result<Reload, TlsError>) {
-    match outcome {
-        Ok(Reload::Unchanged) => {}
-        Ok(Reload::Swapped) => {
-            let info = &tls.current().info;
-            tracing::info!(serial = info.serial, not_after = %info.not_after, "took over a renewed certificate");
-        }
-        Err(error) => {
-            tracing::warn!(
-                error = chain(error),
-                "refused a renewed certificate; the old one stays in use"
-            );
-        }
-    }
-}
-
-fn signature(paths: &TlsPaths) -> Signature {
-    let of = |path: &Path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()))
-    };
-    [of(&paths.cert), of(&paths.key), of(&paths.ca)]
 }
