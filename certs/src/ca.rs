@@ -2,11 +2,13 @@
 //!
 //! It serves one trust domain and needs no server: `ca.pem` and `ca-key.pem` are all. The key belongs
 //! off-line, or at least not on a Qdrant node. It doesn't revoke and doesn't keep a list of what it issued.
+//! How files come into a directory, and what an interruption leaves, stands in [`placing`].
 
 use crate::certificate::CertificateInfo;
 use crate::identity::{Identity, IdentityError, Role, authority_domain, authority_uri};
-use crate::pem::{Existing, PemError, Readable, read, read_certificates, write};
+use crate::pem::{PemError, read, read_certificates};
 use holdfast_types::{ClusterName, Timestamp};
+use placing::{Placement, holds_key};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
@@ -15,6 +17,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod placing;
 
 /// File of the authority's certificate, and of its copy beside every issued pair.
 pub const CA_FILE: &str = "ca.pem";
@@ -122,7 +126,8 @@ pub fn init(
     now: Timestamp,
 ) -> Result<CertificateInfo, CaError> {
     create_dir(dir)?;
-    refuse_existing(&[dir.join(CA_FILE), dir.join(CA_KEY_FILE)])?;
+    placing::discard_interrupted(dir, &[CA_FILE, CA_KEY_FILE])?;
+    refuse_existing(dir, &[CA_FILE, CA_KEY_FILE])?;
     let key = KeyPair::generate()?;
     let mut params = lifetime(now, validity);
     params.serial_number = Some(random_serial()?);
@@ -138,18 +143,12 @@ pub fn init(
     );
     params.subject_alt_names = vec![SanType::URI(authority_uri(domain).try_into()?)];
     let cert = params.self_signed(&key)?;
-    write(
-        &dir.join(CA_KEY_FILE),
-        &key.serialize_pem(),
-        Readable::OwnerOnly,
-        Existing::Refuse,
-    )?;
-    write(
-        &dir.join(CA_FILE),
-        &cert.pem(),
-        Readable::Everybody,
-        Existing::Refuse,
-    )?;
+    Placement {
+        cert: (CA_FILE, &cert.pem()),
+        key: (CA_KEY_FILE, &key.serialize_pem()),
+        beside: None,
+    }
+    .place(dir)?;
     Ok(CertificateInfo::from_der(cert.der()).expect("rcgen writes certificates that parse"))
 }
 
@@ -165,16 +164,13 @@ pub fn issue(
     now: Timestamp,
 ) -> Result<CertificateInfo, CaError> {
     create_dir(out_dir)?;
-    refuse_existing(&[
-        out_dir.join(CERT_FILE),
-        out_dir.join(KEY_FILE),
-        out_dir.join(CA_FILE),
-    ])?;
-    sign_into(ca_dir, request, out_dir, now, Existing::Refuse)
+    placing::discard_interrupted(out_dir, &[CERT_FILE, KEY_FILE, CA_FILE])?;
+    refuse_existing(out_dir, &[CERT_FILE, KEY_FILE, CA_FILE])?;
+    sign_into(ca_dir, request, out_dir, now)
 }
 
 /// Replaces the pair in `dir` by a new one of the same identity and names, with a new key. Running
-/// processes take it over without a restart.
+/// processes take it over without a restart. A renewal that was interrupted is finished first.
 ///
 /// # Errors
 /// [`CaError`]; the old pair stays then.
@@ -184,6 +180,7 @@ pub fn renew(
     validity: Duration,
     now: Timestamp,
 ) -> Result<CertificateInfo, CaError> {
+    placing::finish_interrupted(dir)?;
     let path = dir.join(CERT_FILE);
     let not_renewable = |source| CaError::NotRenewable {
         path: path.clone(),
@@ -197,7 +194,7 @@ pub fn renew(
         ip_addresses: old.ip_addresses,
         validity,
     };
-    sign_into(ca_dir, &request, dir, now, Existing::Replace)
+    sign_into(ca_dir, &request, dir, now)
 }
 
 fn sign_into(
@@ -205,22 +202,21 @@ fn sign_into(
     request: &IssueRequest,
     out_dir: &Path,
     now: Timestamp,
-    existing: Existing,
 ) -> Result<CertificateInfo, CaError> {
     let authority = Authority::load(ca_dir)?;
     let key = KeyPair::generate()?;
     let cert = authority
         .leaf(request, now)?
         .signed_by(&key, &authority.issuer)?;
-    // The certificate comes last: a pair of new key and old certificate is refused by those who reload,
-    // and without a certificate nothing starts.
-    for (file, text, readable) in [
-        (CA_FILE, authority.pem.as_str(), Readable::Everybody),
-        (KEY_FILE, &key.serialize_pem(), Readable::OwnerOnly),
-        (CERT_FILE, &cert.pem(), Readable::Everybody),
-    ] {
-        write(&out_dir.join(file), text, readable, existing)?;
+    // Rewriting the same authority would only be one more thing that can be interrupted.
+    let has_authority =
+        read(&out_dir.join(CA_FILE)).is_ok_and(|there| there == authority.pem.as_bytes());
+    Placement {
+        cert: (CERT_FILE, &cert.pem()),
+        key: (KEY_FILE, &key.serialize_pem()),
+        beside: (!has_authority).then_some((CA_FILE, authority.pem.as_str())),
     }
+    .place(out_dir)?;
     Ok(CertificateInfo::from_der(cert.der()).expect("rcgen writes certificates that parse"))
 }
 
@@ -309,13 +305,6 @@ impl Authority {
     }
 }
 
-fn holds_key(cert: &rustls_pki_types::CertificateDer<'_>, key: &KeyPair) -> bool {
-    use rcgen::PublicKeyData as _;
-    use x509_parser::prelude::FromDer as _;
-    x509_parser::prelude::X509Certificate::from_der(cert)
-        .is_ok_and(|(_, cert)| cert.public_key().raw == key.subject_public_key_info())
-}
-
 fn lifetime(now: Timestamp, validity: Duration) -> CertificateParams {
     // X.509 ends with the year 9999 and knows no fractions of a second.
     const YEAR_9999: u64 = 253_370_764_800;
@@ -344,9 +333,10 @@ fn create_dir(path: &Path) -> Result<(), CaError> {
     })
 }
 
-fn refuse_existing(paths: &[PathBuf]) -> Result<(), CaError> {
-    match paths.iter().find(|path| path.exists()) {
-        Some(path) => Err(PemError::Exists { path: path.clone() }.into()),
+fn refuse_existing(dir: &Path, names: &[&str]) -> Result<(), CaError> {
+    let mut paths = names.iter().map(|name| dir.join(name));
+    match paths.find(|path| path.exists()) {
+        Some(path) => Err(PemError::Exists { path }.into()),
         None => Ok(()),
     }
 }

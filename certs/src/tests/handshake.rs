@@ -4,12 +4,13 @@ use super::support::{
     DAY, Log, STATUS, TestServer, World, call, far_ahead, long_ago, now, soon_after,
 };
 use crate::ca::IssueRequest;
-use crate::pem::{Existing, Readable, write};
 use crate::{
     ClientTls, ConnectError, ConnectOptions, IdentityError, Role, ServerTls, TlsError, TlsPaths,
     Whose, connect, connect_lazy,
 };
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,13 +35,9 @@ fn odd_pair(world: &World, dir: &str, uris: &[&str]) -> TlsPaths {
         ("key.pem", leaf_key.serialize_pem()),
         ("ca.pem", root),
     ] {
-        write(
-            &out.join(file),
-            &text,
-            Readable::OwnerOnly,
-            Existing::Refuse,
-        )
-        .unwrap();
+        let path = out.join(file);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
     TlsPaths::in_dir(&out)
 }

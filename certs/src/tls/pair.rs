@@ -3,7 +3,7 @@
 use super::{TlsError, TlsPaths};
 use crate::certificate::CertificateInfo;
 use crate::identity::{Identity, Role};
-use crate::pem::{is_exposed, read_certificates, read_key};
+use crate::pem::{is_exposed, read_certificates, read_key, waiting};
 use crate::provider::ring;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
@@ -34,7 +34,23 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// Reads and verifies the files. Where a renewal was interrupted after the key was in place, its
+    /// certificate still waits under another name, and is the one to use ([`crate::ca`]).
     pub(super) fn load(paths: &TlsPaths, usage: Usage, now: UnixTime) -> Result<Self, TlsError> {
+        let loaded = Self::load_files(paths, usage, now);
+        if matches!(loaded, Err(TlsError::KeyMismatch { .. })) {
+            let renewed = TlsPaths {
+                cert: waiting(&paths.cert),
+                ..paths.clone()
+            };
+            if let Ok(pair) = Self::load_files(&renewed, usage, now) {
+                return Ok(pair);
+            }
+        }
+        loaded
+    }
+
+    fn load_files(paths: &TlsPaths, usage: Usage, now: UnixTime) -> Result<Self, TlsError> {
         let TlsPaths { cert, key, ca } = paths;
         let chain = read_certificates(cert)?;
         let private = read_key(key)?;
