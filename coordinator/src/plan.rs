@@ -9,7 +9,7 @@ use holdfast_decide::{
     plan_restore,
 };
 use holdfast_proto::convert::{BackupOrder, Method, RestoreOrder};
-use holdfast_repository::RepositoryError;
+use holdfast_repository::{AffectedShard, RepositoryError};
 use holdfast_service::failure::Code;
 
 /// Plans a backup.
@@ -61,23 +61,44 @@ pub(crate) async fn damage(
     for collection in sources {
         let affected = core.repository.check_collection(collection).await;
         let affected = affected.map_err(|error| core.repository_failed(&error))?;
-        blockers.extend(affected.iter().map(|shard| Blocker::PointDamaged {
-            point: manifest.id.clone(),
-            why: match &shard.recipe {
-                Some(error) => format!(
-                    "collection {}, shard {}: {}",
-                    shard.collection,
-                    shard.shard,
-                    chain(error)
-                ),
-                None => format!(
-                    "collection {}, shard {}: {} chunks are missing",
-                    shard.collection, shard.shard, shard.missing_chunks
-                ),
-            },
-        }));
+        blockers.extend(affected.iter().map(|shard| damaged(manifest, shard)));
     }
     Ok(blockers)
+}
+
+/// Like [`damage`], but by reading and authenticating every chunk that will take the place of existing data: bit rot
+/// must show before that is given up, not after.
+///
+/// # Errors
+/// A repository that can't be read.
+pub(crate) async fn hidden_damage(
+    core: &Core,
+    manifest: &Manifest,
+    steps: &[RestoreStep],
+) -> Result<Vec<Blocker>, Fault> {
+    let mut blockers = Vec::new();
+    let replacing = steps.iter().filter(|step| step.replaces);
+    let sources = replacing.filter_map(|s| manifest.collection(&s.source));
+    for collection in sources {
+        let read = core
+            .repository
+            .authenticate_collection(&manifest.namespace, collection);
+        let affected = read.await.map_err(|error| core.repository_failed(&error))?;
+        blockers.extend(affected.iter().map(|shard| damaged(manifest, shard)));
+    }
+    Ok(blockers)
+}
+
+fn damaged(manifest: &Manifest, shard: &AffectedShard) -> Blocker {
+    let (collection, number) = (&shard.collection, shard.shard);
+    let why = match &shard.recipe {
+        Some(error) => chain(error),
+        None => format!("{} chunks are missing or unreadable", shard.missing_chunks),
+    };
+    Blocker::PointDamaged {
+        point: manifest.id.clone(),
+        why: format!("collection {collection}, shard {number}: {why}"),
+    }
 }
 
 /// Plans a restore to be carried out.

@@ -42,14 +42,7 @@ pub(super) async fn run(
     }
     let manifest = Arc::new(manifest);
     if !cancel.is_cancelled() {
-        let damaged = plan::damage(core, &manifest, &work.plan.steps[work.done.len()..]).await?;
-        if !damaged.is_empty() {
-            let fault = blocked(&damaged);
-            return Err(match work.done.len() {
-                0 => fault,
-                next => explain(fault, &work, next),
-            });
-        }
+        refuse_damaged(core, feed, &work, &manifest).await?;
     }
     if work.safety.as_ref().is_some_and(|safety| !safety.done) {
         if work.resumed && !cancel.is_cancelled() {
@@ -91,6 +84,32 @@ pub(super) async fn run(
             .await?;
     }
     summary(core, id).await
+}
+
+/// Nothing is given up for a recovery point that can't be read.
+async fn refuse_damaged(
+    core: &Core,
+    feed: &JobFeed,
+    work: &RestoreWork,
+    manifest: &Manifest,
+) -> Result<(), Fault> {
+    let left = &work.plan.steps[work.done.len()..];
+    let mut damaged = plan::damage(core, manifest, left).await?;
+    if damaged.is_empty() && left.iter().any(|step| step.replaces) {
+        feed.note(
+            core.clock.now(),
+            "reading every chunk that will replace existing data",
+        );
+        damaged = plan::hidden_damage(core, manifest, left).await?;
+    }
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let fault = blocked(&damaged);
+    Err(match work.done.len() {
+        0 => fault,
+        next => explain(fault, work, next),
+    })
 }
 
 async fn restore(

@@ -276,3 +276,43 @@ async fn a_superseded_coordinator_restores_nothing() {
     );
     scene.running.stop().await;
 }
+
+/// Flips a bit of the chunk that stands first in the pack: which one that is, the pack's random salt decides.
+fn flip_first_chunk(scene: &Scene) {
+    let packs = scene.world.dir.path().join("repo/packs");
+    for folder in std::fs::read_dir(packs).unwrap() {
+        for pack in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = pack.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            // The header has 56 bytes.
+            bytes[60] ^= 1;
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_given_up_for_a_point_with_a_flipped_bit() {
+    for _ in 0..20 {
+        let mut scene = scene().await;
+        flip_first_chunk(&scene);
+        let plan = scene.operator.0.plan_restore(order(&scene.point, true));
+        if !plan.await.unwrap().into_inner().blockers.is_empty() {
+            // It hit the recipe, which every plan reads.
+            continue;
+        }
+        let job = scene.operator.restore(order(&scene.point, true)).await;
+        let (ended, _) = job.end().await;
+        assert_eq!(ended.state(), v1::JobState::Failed);
+        let failure = ended.failure.unwrap();
+        assert_eq!(failure.code, "repository-damaged", "{failure:?}");
+        let place = "collection docs, shard 0: 1 chunks are missing or unreadable";
+        assert!(failure.message.contains(place), "{failure:?}");
+        // Not even the safety capture was asked for.
+        scene.running.stop().await;
+        assert!(scene.agent.next().await.is_err());
+        return;
+    }
+    panic!("twenty times the recipe stood first");
+}

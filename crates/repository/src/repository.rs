@@ -303,14 +303,16 @@ impl Repository {
     /// Which shards of a collection can't be restored in full, by reading: every distinct chunk that
     /// their recipes name is authenticated, decoded and hashed, one shard after the other. Takes as
     /// long as a restore reads. What it finds unreadable no longer counts as present. Empty if all is well.
+    /// `namespace` is that of the manifest.
     ///
     /// # Errors
     /// Only what keeps it from checking.
     pub async fn authenticate_collection(
         &self,
+        namespace: &Namespace,
         collection: &CollectionEntry,
     ) -> Result<Vec<AffectedShard>, RepositoryError> {
-        let key = self.chunk_key(&self.namespace());
+        let key = self.chunk_key(namespace);
         verify::contents::authenticate_collection(&self.inner.core, &key, collection).await
     }
 

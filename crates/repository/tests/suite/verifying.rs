@@ -170,14 +170,21 @@ async fn bit_rot_is_found_by_reading_a_collection() {
             continue;
         }
         found += 1;
-        let affected = repository.authenticate_collection(first).await.unwrap();
+        let namespace = &manifest.namespace;
+        let affected = repository
+            .authenticate_collection(namespace, first)
+            .await
+            .unwrap();
         assert_eq!(affected.len(), 1, "{affected:?}");
         assert_eq!(
             (affected[0].missing_chunks, &affected[0].collection),
             (1, &first.name)
         );
         assert!(affected[0].recipe.is_none());
-        let affected = repository.authenticate_collection(other).await.unwrap();
+        let affected = repository
+            .authenticate_collection(namespace, other)
+            .await
+            .unwrap();
         assert!(affected.is_empty(), "{affected:?}");
         // From now on it is known without reading, and a capture would store the chunk anew.
         assert_eq!(repository.check_collection(first).await.unwrap().len(), 1);
@@ -227,7 +234,7 @@ async fn a_sound_seal_over_wrong_content_is_found_by_reading_a_collection() {
             .is_empty()
     );
     let affected = repository
-        .authenticate_collection(collection)
+        .authenticate_collection(&repository.namespace(), collection)
         .await
         .unwrap();
     assert_eq!(affected[0].missing_chunks, 1, "{affected:?}");
