@@ -14,6 +14,7 @@ use holdfast_certs::{ClientTls, Role, TlsError};
 use holdfast_qdrant::{QdrantClient, QdrantConfig, QdrantError, SecretString, Timeouts};
 use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_service::exit::ExitCode;
+use holdfast_service::failure::Code;
 use holdfast_service::health::{HealthError, HealthServer, HealthState};
 use holdfast_service::shutdown::{DrainTimeout, Shutdown};
 use std::path::PathBuf;
@@ -74,8 +75,13 @@ impl AgentError {
             Self::ApiKey { .. } | Self::Health(_) => ExitCode::Config,
             Self::Qdrant(_) => ExitCode::Qdrant,
             Self::Journal(error) => match error {
-                JournalError::Io(source) => crate::failure::io_code(source).exit_code(),
-                JournalError::Locked(_) | JournalError::Newer { .. } => ExitCode::Config,
+                // A disk that is full is the one trouble there that the configuration can't mend.
+                JournalError::Io { .. } if error.code() != Code::Internal => {
+                    error.code().exit_code()
+                }
+                JournalError::Io { .. } | JournalError::Locked(_) | JournalError::Newer { .. } => {
+                    ExitCode::Config
+                }
                 JournalError::Stopped => ExitCode::Internal,
             },
             Self::Drain(_) => ExitCode::Internal,

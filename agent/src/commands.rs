@@ -103,6 +103,12 @@ impl CommandTable {
         self.open.iter().find(|open| open.id == *id)
     }
 
+    /// Whether this command was accepted once and its outcome, if it has one, is still known.
+    #[must_use]
+    pub fn knows(&self, id: &CommandId) -> bool {
+        self.find_open(id).is_some() || self.find_done(id).is_some()
+    }
+
     /// Notes an epoch. False if it is older than one seen before, which must then be refused.
     pub fn note_epoch(&mut self, epoch: Epoch) -> bool {
         let fresh = epoch >= self.highest_epoch;

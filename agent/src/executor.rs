@@ -9,6 +9,7 @@ use crate::janitor;
 use crate::job::{Job, Site};
 use crate::order::Work;
 use crate::outcome::Outcome;
+use crate::progress::Meter;
 use crate::running::{Current, Running};
 use crate::{capture, restore};
 use holdfast_service::failure::Code;
@@ -39,7 +40,7 @@ pub async fn run(site: Site, running: Running, stop: CancellationToken) {
             .instrument(span)
             .await;
         if let Some(outcome) = outcome {
-            finish(&site, &open, outcome).await;
+            finish(&site, &open, outcome, &current.meter).await;
             janitor::clean_after_command(&site).await;
         }
         running.end(&open.id);
@@ -113,8 +114,10 @@ fn stopped(by_signal: bool) -> Failed {
     }
 }
 
-/// Writes the outcome. A disk that refuses is waited for: going on without would run the command twice.
-async fn finish(site: &Site, open: &OpenCommand, outcome: Outcome) {
+/// Writes the outcome. A disk that refuses is waited for: going on without would run the command twice. What
+/// is waited for shows as the command's stage, so that whoever watches the job learns of it.
+async fn finish(site: &Site, open: &OpenCommand, outcome: Outcome, meter: &Meter) {
+    let mut told = String::new();
     loop {
         let (id, outcome) = (open.id.clone(), outcome.clone());
         let now = site.clock.now();
@@ -123,7 +126,12 @@ async fn finish(site: &Site, open: &OpenCommand, outcome: Outcome) {
             .update(move |table| table.finish(&id, outcome, now))
             .await;
         let Err(error) = written else { return };
-        tracing::error!(reason = %chain(&error), "the journal can't be written; trying again");
+        let reason = chain(&error);
+        if reason != told {
+            tracing::error!(%reason, "the outcome can't be written; trying again until it can");
+            meter.stage(format!("waiting to write the outcome: {reason}"));
+            told = reason;
+        }
         tokio::time::sleep(JOURNAL_RETRY).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::commands::phase::Phase;
 use crate::config::AgentConfig;
-use crate::failure::{Failed, chain};
+use crate::failure::Failed;
 use crate::grpc;
 use crate::journal::Journal;
 use crate::link::LinkWatch;
@@ -92,7 +92,7 @@ impl Job {
             .journal
             .update(move |table| table.advance(&id, phase))
             .await
-            .map_err(|error| Failed::new(Code::Internal, chain(&error)))
+            .map_err(|error| error.failed())
     }
 
     /// What the journal says of this command.

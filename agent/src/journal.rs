@@ -12,7 +12,9 @@
 //! | a second agent | refused at `open` by a lock on the directory |
 
 use crate::commands::CommandTable;
+use crate::failure::{Failed, io_code};
 use fs_err::File;
+use holdfast_service::failure::Code;
 use rustix::fs::{FlockOperation, flock};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -36,11 +38,48 @@ pub enum JournalError {
         found: u32,
     },
     /// The disk refused.
-    #[error("can't use the agent's state directory")]
-    Io(#[from] io::Error),
+    #[error("can't use the agent's state directory {}: {}", dir.display(), advice(source))]
+    Io {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The writing task was aborted.
     #[error("the journal's writer was stopped")]
     Stopped,
+}
+
+impl JournalError {
+    /// What a program branches on.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Io { source, .. } => io_code(source),
+            Self::Locked(_) | Self::Newer { .. } | Self::Stopped => Code::Internal,
+        }
+    }
+
+    /// The failure of whatever can't go on because of it.
+    #[must_use]
+    pub fn failed(&self) -> Failed {
+        Failed::from_error(self.code(), self)
+    }
+}
+
+/// What to do about it.
+fn advice(error: &io::Error) -> &'static str {
+    match (io_code(error), error.kind()) {
+        (Code::DiskFull, _) => "its disk is full, free some space there",
+        (Code::ReadOnly, _) => {
+            "its disk is read-only, make it writable or set state_dir to another directory"
+        }
+        (_, io::ErrorKind::PermissionDenied) => {
+            "this user may not write there, give it the directory or set state_dir to another"
+        }
+        (_, _) => "state_dir must be a directory that this user can create or write to",
+    }
 }
 
 /// The durable command table; clones share it.
@@ -86,17 +125,22 @@ impl Journal {
     pub fn open(dir: &Path) -> Result<(Self, Found), JournalError> {
         // The journal describes collections, and the spool holds their data. A directory that is there
         // already keeps the mode that its owner gave it.
+        let refused = |source| JournalError::Io {
+            dir: dir.to_owned(),
+            source,
+        };
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(dir)?;
-        let lock = File::create(dir.join("lock"))?;
+            .create(dir)
+            .map_err(refused)?;
+        let lock = File::create(dir.join("lock")).map_err(refused)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(JournalError::Locked(dir.to_owned()));
             }
-            Err(errno) => return Err(JournalError::Io(errno.into())),
+            Err(errno) => return Err(refused(errno.into())),
         }
         let (table, found) = load(dir)?;
         let journal = Self {
@@ -149,14 +193,17 @@ impl Shared {
         let mut table = before.clone();
         let result = change(&mut table);
         if table != before {
-            store(&self.dir, &table)?;
+            store(&self.dir, &table).map_err(|source| JournalError::Io {
+                dir: self.dir.clone(),
+                source,
+            })?;
             *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         }
         Ok(result)
     }
 }
 
-fn store(dir: &Path, table: &CommandTable) -> Result<(), JournalError> {
+fn store(dir: &Path, table: &CommandTable) -> io::Result<()> {
     let bytes = encoding::encode(table);
     let new = dir.join(TEMPORARY);
     let mut file = File::create(&new)?;
@@ -176,21 +223,25 @@ fn store(dir: &Path, table: &CommandTable) -> Result<(), JournalError> {
 }
 
 fn load(dir: &Path) -> Result<(CommandTable, Found), JournalError> {
+    let refused = |source| JournalError::Io {
+        dir: dir.to_owned(),
+        source,
+    };
     let current = dir.join(CURRENT);
-    match read_file(&current)? {
+    match read_file(dir, CURRENT)? {
         Content::Table(table) => Ok((table, Found::Intact)),
-        Content::Missing => match read_file(&dir.join(PREVIOUS))? {
+        Content::Missing => match read_file(dir, PREVIOUS)? {
             Content::Table(table) => Ok((table, Found::Intact)),
             Content::Missing | Content::Damaged => Ok((CommandTable::default(), Found::Nothing)),
         },
         Content::Damaged => {
             let set_aside = free_name(dir);
-            fs_err::rename(&current, &set_aside)?;
-            let (table, recovered) = match read_file(&dir.join(PREVIOUS))? {
+            fs_err::rename(&current, &set_aside).map_err(refused)?;
+            let (table, recovered) = match read_file(dir, PREVIOUS)? {
                 Content::Table(table) => (table, true),
                 Content::Missing | Content::Damaged => (CommandTable::default(), false),
             };
-            store(dir, &table)?;
+            store(dir, &table).map_err(refused)?;
             let found = Found::Damaged {
                 set_aside,
                 recovered,
@@ -206,18 +257,19 @@ enum Content {
     Damaged,
 }
 
-fn read_file(path: &Path) -> Result<Content, JournalError> {
-    let bytes = match fs_err::read(path) {
+fn read_file(dir: &Path, name: &str) -> Result<Content, JournalError> {
+    let path = dir.join(name);
+    let bytes = match fs_err::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Missing),
-        Err(error) => return Err(error.into()),
+        Err(source) => {
+            let dir = dir.to_owned();
+            return Err(JournalError::Io { dir, source });
+        }
     };
     match encoding::decode(&bytes) {
         Ok(table) => Ok(Content::Table(table)),
-        Err(encoding::DecodeError::Newer(found)) => Err(JournalError::Newer {
-            path: path.to_owned(),
-            found,
-        }),
+        Err(encoding::DecodeError::Newer(found)) => Err(JournalError::Newer { path, found }),
         Err(encoding::DecodeError::Damaged) => Ok(Content::Damaged),
     }
 }

@@ -1,13 +1,14 @@
 //! How far the running command is: counters that its parts add to and the control stream samples.
 
 use holdfast_proto::v1;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Counters of one command. Values are for people: they are read without a common instant.
 #[derive(Debug, Default)]
 pub struct Meter {
-    stage: Mutex<&'static str>,
+    stage: Mutex<Cow<'static, str>>,
     bytes_done: AtomicU64,
     bytes_total: AtomicU64,
     bytes_sent: AtomicU64,
@@ -16,8 +17,8 @@ pub struct Meter {
 
 impl Meter {
     /// Names what is being done now.
-    pub fn stage(&self, stage: &'static str) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    pub fn stage(&self, stage: impl Into<Cow<'static, str>>) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage.into();
     }
 
     /// Starts counting anew, as an attempt does; `total` is 0 while unknown.
@@ -56,9 +57,9 @@ impl Meter {
     /// The wire's form.
     #[must_use]
     pub fn sample(&self) -> v1::Progress {
-        let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         v1::Progress {
-            stage: stage.to_owned(),
+            stage: stage.clone().into_owned(),
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
             bytes_total: self.bytes_total.load(Ordering::Relaxed),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),

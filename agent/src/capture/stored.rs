@@ -10,11 +10,10 @@ use super::session::IngestSession;
 use super::{Taken, deliver, millis, observe};
 use crate::commands::cleanup::Cleanup;
 use crate::commands::phase::{Phase, SnapshotRequest, TakenSnapshot};
-use crate::failure::{Failed, chain};
+use crate::failure::chain;
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use holdfast_qdrant::{ChecksumReader, QdrantError, stored_snapshot_path};
-use holdfast_service::failure::Code;
 use std::io::Read;
 use std::path::PathBuf;
 use tokio::time::Instant;
@@ -66,7 +65,7 @@ async fn resumable(job: &Job, order: &CaptureOrder) -> Result<Option<TakenSnapsh
         .journal
         .update(move |table| table.add_cleanup(left))
         .await
-        .map_err(|error| Failed::new(Code::Internal, chain(&error)))?;
+        .map_err(|error| error.failed())?;
     Ok(None)
 }
 

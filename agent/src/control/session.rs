@@ -4,9 +4,10 @@ use super::observing::Observing;
 use super::protocol::{self, Action, Understood};
 use super::{Control, HEALTH_PART};
 use crate::commands::Offer;
-use crate::failure::{Failed, chain};
+use crate::failure::Failed;
 use crate::grpc;
-use crate::order::CommandId;
+use crate::order::{Command, CommandId};
+use crate::outcome::Outcome;
 use holdfast_proto::v1;
 use holdfast_proto::v1::agent_control_client::AgentControlClient;
 use holdfast_service::failure::Code;
@@ -177,12 +178,10 @@ impl<'a> Session<'a> {
         };
         let id = command.id.clone();
         tracing::debug!(command = %id, epoch = command.epoch.0, "command");
-        let offer = self
-            .control
-            .journal
-            .update(move |table| table.offer(command))
-            .await
-            .map_err(|error| Failed::new(Code::Internal, chain(&error)))?;
+        let offer = match self.offer(command).await? {
+            Ok(offer) => offer,
+            Err(refusal) => return self.send(protocol::result(&id, &refusal)).await,
+        };
         // Its outcome is known, but what it left is being cleaned up: the answer follows.
         let cleaning = matches!(offer, Offer::Ended(_)) && self.control.running.is_current(&id);
         let offer = if cleaning { Offer::Running } else { offer };
@@ -195,6 +194,23 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Journals a command. One that can't be journalled is refused at once, or it would come again and
+    /// again and keep its job from ending; nothing of it was begun, so the refusal need not be remembered.
+    /// That is not so of a command that is known: the session then ends, and the next may answer it.
+    async fn offer(&self, command: Command) -> Result<Result<Offer, Outcome>, Failed> {
+        let id = command.id.clone();
+        let journal = &self.control.journal;
+        let failed = match journal.update(move |table| table.offer(command)).await {
+            Ok(offer) => return Ok(Ok(offer)),
+            Err(error) => error.failed(),
+        };
+        if journal.read(|table| table.knows(&id)) {
+            return Err(failed);
+        }
+        tracing::error!(command = %id, reason = %failed.message, "a command can't be journalled and is refused");
+        Ok(Err(Outcome::Failed(failed)))
     }
 
     async fn beat(&mut self) -> Result<(), Failed> {
@@ -304,7 +320,7 @@ async fn accept_epoch(control: &Control, epoch: holdfast_types::Epoch) -> Result
                 "the coordinator has epoch {epoch}, but one with epoch {newest} has given orders since: it must stand down"
             ),
         )),
-        Err(error) => Err(Failed::new(Code::Internal, chain(&error))),
+        Err(error) => Err(error.failed()),
     }
 }
 

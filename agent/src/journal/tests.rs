@@ -4,6 +4,7 @@ use super::{CURRENT, Found, Journal, JournalError, PREVIOUS, TEMPORARY};
 use crate::commands::phase::{Phase, SnapshotRequest};
 use crate::commands::{CommandTable, Offer};
 use crate::order::{CaptureOrder, Command, CommandId, Method, Order, Work};
+use holdfast_service::failure::Code;
 use holdfast_types::{Epoch, ShardId, Timestamp};
 use std::path::Path;
 
@@ -137,7 +138,7 @@ async fn a_change_that_can_t_be_written_did_not_happen() {
     let (journal, _) = Journal::open(dir.path()).unwrap();
     std::fs::create_dir(dir.path().join(TEMPORARY)).unwrap();
     let failed = journal.update(|table| table.note_epoch(Epoch(9))).await;
-    assert!(matches!(failed, Err(JournalError::Io(_))));
+    assert!(matches!(failed, Err(JournalError::Io { .. })));
     assert_eq!(journal.read(CommandTable::highest_epoch), Epoch(0));
 }
 
@@ -149,4 +150,41 @@ fn a_new_state_directory_is_nobody_elses_to_enter() {
     drop(Journal::open(&state).unwrap());
     let mode = std::fs::metadata(&state).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn what_the_disk_says_has_a_code_and_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join(TEMPORARY)).unwrap();
+    let full = journal.update(|table| table.note_epoch(Epoch(9))).await;
+    let failed = full.unwrap_err().failed();
+    assert_eq!(failed.code, Code::DiskFull);
+    for part in [
+        "disk is full, free some space",
+        dir.path().to_str().unwrap(),
+    ] {
+        assert!(failed.message.contains(part), "{failed}");
+    }
+    for (errno, code, advice) in [
+        (rustix::io::Errno::ROFS, Code::ReadOnly, "make it writable"),
+        (
+            rustix::io::Errno::ACCESS,
+            Code::Internal,
+            "this user may not write",
+        ),
+        (
+            rustix::io::Errno::NOTDIR,
+            Code::Internal,
+            "must be a directory",
+        ),
+    ] {
+        let error = JournalError::Io {
+            dir: "/state".into(),
+            source: errno.into(),
+        };
+        assert_eq!(error.code(), code);
+        let text = error.to_string();
+        assert!(text.contains(advice) && text.contains("/state"), "{text}");
+    }
 }

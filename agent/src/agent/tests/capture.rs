@@ -184,6 +184,60 @@ async fn cancel_stops_a_capture_and_deletes_its_snapshot() {
     agent.stop().await;
 }
 
+/// Fills the disk of the agent's journal until the link is removed.
+fn fill_disk(world: &super::world::World) -> std::path::PathBuf {
+    let new = world.config.state_dir.join("journal.new");
+    std::os::unix::fs::symlink("/dev/full", &new).unwrap();
+    new
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_can_t_be_journalled_is_answered_and_the_session_stays() {
+    let (world, _) = world_with_docs(1).await;
+    let agent = world.start();
+    // Sent after the epoch, which must be durable before anything else.
+    let beat = |inner: &super::coordinator::Inner| (!inner.heartbeats.is_empty()).then_some(());
+    world.coordinator.until("a session", beat).await;
+    let full = fill_disk(&world);
+    world.coordinator.give("x", capture("docs", Stored)).await;
+    let outcome = world.coordinator.result("x", 0).await;
+    assert_eq!(failure_code(&outcome), "disk-full");
+    std::fs::remove_file(full).unwrap();
+    world.capture(Stored).await;
+    assert_eq!(world.coordinator.lock().hellos.len(), 1);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_that_can_t_be_written_shows_as_the_stage() {
+    let (world, _) = world_with_docs(24).await;
+    world.coordinator.lock().withhold_acks = true;
+    let agent = world.start();
+    world
+        .coordinator
+        .give("capture", capture("docs", Stored))
+        .await;
+    let arrived = |inner: &super::coordinator::Inner| (inner.puts > 2).then_some(());
+    world.coordinator.until("some chunks", arrived).await;
+    let full = fill_disk(&world);
+    world.coordinator.give("x", cancel("capture")).await;
+    let told = |inner: &super::coordinator::Inner| {
+        let mut stages = inner
+            .progress
+            .iter()
+            .filter_map(|told| told.progress.as_ref());
+        stages
+            .any(|told| told.stage.contains("disk is full"))
+            .then_some(())
+    };
+    world.coordinator.until("the reason", told).await;
+    std::fs::remove_file(full).unwrap();
+    let outcome = world.coordinator.result("capture", 0).await;
+    assert_eq!(failure_code(&outcome), "cancelled");
+    world.until_clean().await;
+    agent.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_order_leaves_nothing_half_done() {
     let (world, _) = world_with_docs(24).await;
