@@ -87,7 +87,11 @@ async fn execute(
                 tracing::info!("the restore goes on at the next start");
                 return None;
             }
-            Err(stopped(stop.is_cancelled()))
+            let failed = stopped(stop.is_cancelled());
+            Err(match &open.work {
+                Work::Capture(_) => failed,
+                Work::Restore(order) => restore::explained(&job, order, failed),
+            })
         }
         result = Box::pin(work) => result,
     };

@@ -225,8 +225,8 @@ fn check_version(order: &RestoreOrder, target: &ServerVersion) -> Result<(), Fai
     Ok(())
 }
 
-/// The failure with what the journal knows of the target.
-fn explained(job: &Job, order: &RestoreOrder, failed: Failed) -> Failed {
+/// The failure with what the journal knows of the target, also for one that was cancelled.
+pub(crate) fn explained(job: &Job, order: &RestoreOrder, failed: Failed) -> Failed {
     match job.phase() {
         Phase::Restoring(progress) => explain(failed, &progress, order),
         Phase::Accepted | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => failed,
@@ -261,12 +261,32 @@ fn explain(failed: Failed, progress: &RestoreProgress, order: &RestoreOrder) -> 
         (TargetMode::Replace, _) if !progress.holds_data && progress.uploaded.is_empty() => {
             failed.and(&format!("{name} still holds its data of before"))
         }
-        (TargetMode::Replace, _) => failed.and(&format!(
-            "{} of {} shards of {name} hold the restored data, the others that of before: run the restore again, or restore the safety recovery point",
-            progress.uploaded.len(),
-            order.entry.shard_count
-        )),
+        (TargetMode::Replace, _) => failed.and(&mixed(progress, order)),
     }
+}
+
+/// Which shards of a collection that is being replaced hold which data. Shards are uploaded in the order of the
+/// entry, and what Qdrant made of the upload that was under way is known to Qdrant alone.
+fn mixed(progress: &RestoreProgress, order: &RestoreOrder) -> String {
+    let name = &order.target;
+    let ids = order.entry.shards.iter().map(|shard| shard.shard_id);
+    let mut waiting = ids.filter(|id| !progress.uploaded.contains(id));
+    let uploading = waiting.next();
+    let mut parts = Vec::new();
+    for (shards, what) in [
+        (progress.uploaded.clone(), "the restored data"),
+        (uploading.into_iter().collect(), "one or the other"),
+        (waiting.collect(), "the data of before"),
+    ] {
+        if !shards.is_empty() {
+            let list: Vec<String> = shards.iter().map(ToString::to_string).collect();
+            parts.push(format!("shard {} of {name}: {what}", list.join(", ")));
+        }
+    }
+    format!(
+        "{}; run the restore again, or restore the safety recovery point taken before",
+        parts.join("; ")
+    )
 }
 
 fn failed(error: holdfast_qdrant::QdrantError) -> Failed {

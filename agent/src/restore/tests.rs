@@ -164,6 +164,7 @@ fn a_failure_says_what_state_the_target_is_in() {
     };
     let mut two = order(true);
     two.entry.shards.push(two.entry.shards[0].clone());
+    two.entry.shards[1].shard_id = ShardId(1);
     two.entry.shard_count = 2;
     let halfway = |progress: &RestoreProgress| {
         let failed = Failed::new(Code::QdrantError, "no space");
@@ -179,9 +180,10 @@ fn a_failure_says_what_state_the_target_is_in() {
         "no space; docs still holds its data of before"
     );
     let half = halfway(&progress(TargetMode::Replace, &[0]));
-    assert!(
-        half.starts_with("no space; 1 of 2 shards of docs hold"),
-        "{half}"
+    assert_eq!(
+        half,
+        "no space; shard 0 of docs: the restored data; shard 1 of docs: one or the other; \
+         run the restore again, or restore the safety recovery point taken before"
     );
     let gone = told(&made(progress(TargetMode::Recreate, &[])));
     assert!(gone.contains("restore the safety recovery point"), "{gone}");

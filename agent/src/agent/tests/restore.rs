@@ -364,3 +364,43 @@ async fn a_creation_that_an_earlier_life_asked_for_may_come_late() {
     assert_eq!(creations.iter().filter(|c| *c == "create copy").count(), 1);
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_restore_says_what_the_target_holds() {
+    let (world, _) = world_with_docs(9).await;
+    let agent = world.start();
+    let commit = world.capture(Stored).await;
+    world.coordinator.lock().withhold_chunks = true;
+    for (id, target, overwrite, said) in [
+        ("over", "docs", true, "shard 0 of docs: one or the other"),
+        (
+            "new",
+            "copy",
+            false,
+            "copy did not exist before and is deleted again",
+        ),
+    ] {
+        world
+            .coordinator
+            .give(id, restore(&commit, target, overwrite))
+            .await;
+        let uploading = |inner: &super::coordinator::Inner| {
+            let mut told = inner.progress.iter().filter(|told| told.command_id == id);
+            let stage = |told: &v1::CommandProgress| told.progress.clone().unwrap().stage;
+            told.any(|told| stage(told) == "rebuilding and uploading")
+                .then_some(())
+        };
+        world.coordinator.until("the upload", uploading).await;
+        world
+            .coordinator
+            .give(&format!("cancel-{id}"), super::world::cancel(id))
+            .await;
+        let Outcome::Failure(failure) = world.coordinator.result(id, 0).await else {
+            panic!("a failure")
+        };
+        assert_eq!(failure.code, "cancelled");
+        assert!(failure.message.contains(said), "{}", failure.message);
+    }
+    assert!(!world.qdrant.lock().collections.contains_key("copy"));
+    agent.stop().await;
+}
