@@ -6,6 +6,7 @@ use holdfast_certs::TlsPaths;
 use holdfast_service::config::{self, Strictness, UnknownKey};
 use holdfast_service::logging::{self, LogConfig, LoggingError};
 use holdfast_types::{ByteCount, ClusterName, NodeId, ParseNameError};
+use rustix::fs::{Access, access};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -100,10 +101,22 @@ pub enum AgentConfigError {
         rule: &'static str,
     },
     /// A path that must exist does not, or can't be read.
-    #[error("{key}: can't read {}", path.display())]
+    #[error("{key}: can't read {}: it must be there and readable by this user", path.display())]
     Path {
         /// The key.
         key: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The state directory can't be used.
+    #[error(
+        "state_dir: can't use {}: it must be a directory that this user can create or write to",
+        path.display()
+    )]
+    StateDir {
         /// The path.
         path: PathBuf,
         /// Why.
@@ -128,10 +141,11 @@ pub fn load(
 }
 
 impl AgentConfig {
-    /// Looks whether the configured files are there and readable.
+    /// Looks whether the configured files are there and readable, and whether the state directory can be
+    /// written to, or made. Changes nothing.
     ///
     /// # Errors
-    /// [`AgentConfigError::Path`], for the first that is not.
+    /// [`AgentConfigError::Path`] or [`AgentConfigError::StateDir`], for the first that is not.
     pub fn check_paths(&self) -> Result<(), AgentConfigError> {
         let files = [
             ("tls.cert", Some(&self.tls.cert)),
@@ -149,8 +163,33 @@ impl AgentConfig {
         for (key, path) in dirs {
             check_path(key, path, |path| std::fs::read_dir(path).map(drop))?;
         }
-        Ok(())
+        check_writable(&self.state_dir).map_err(|source| AgentConfigError::StateDir {
+            path: self.state_dir.clone(),
+            source,
+        })
     }
+}
+
+/// Whether this user may write to the directory, or, as long as it is missing, to that in which it would be made.
+fn check_writable(dir: &Path) -> std::io::Result<()> {
+    for dir in dir.ancestors() {
+        // The parent of a relative path's first part.
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            dir
+        };
+        match std::fs::metadata(dir) {
+            Ok(found) if found.is_dir() => {
+                access(dir, Access::WRITE_OK | Access::EXEC_OK)?;
+                return Ok(());
+            }
+            Ok(_) => return Err(std::io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(std::io::ErrorKind::NotFound.into())
 }
 
 fn check_path(

@@ -109,6 +109,20 @@ fn paths_are_checked_on_demand() {
         key: file.clone(),
         ca: file,
     };
+    config.state_dir = dir.path().join("not/yet");
+    config.check_paths().unwrap();
+    config.state_dir = dir.path().join("pem/state");
+    let error = config.check_paths().unwrap_err();
+    let text = crate::failure::chain(&error);
+    for part in [
+        "state_dir",
+        "pem/state",
+        "can create or write to",
+        "ot a directory",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    config.state_dir = "relative".into();
     config.check_paths().unwrap();
     config.qdrant.snapshots_dir = Some(dir.path().join("missing"));
     let error = config.check_paths().unwrap_err().to_string();
