@@ -266,4 +266,4 @@ fn tell_found(found: &Found) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,11 @@
 //! Capturing one shard: snapshot → reader thread → have-checks → encoders → put stream → commit.
 //!
-//! Every stage is a bounded queue away from the next, and all plain bytes in memory pass one gate, so
-//! that memory does not depend on the size of the collection. A capture whose connection breaks goes on
+//! Every stage is a bounded queue away from the next, and all plain bytes in memory pass one gate. What
+//! does grow with the shard is its recipe: 48 bytes a chunk (for the file that is being read up to three
+//! times that, while its list grows), and 37 more for the encoding at the commit: some 90 MB a million
+//! chunks. A million chunks are 62 GB of files that are edited in place or 1 TB of immutable ones.
+//! [`MAX_RECIPE_BYTES`] bounds it at 3.6 million chunks and 310 MB; a larger shard
+//! ends with `plan-blocked` as soon as that is certain. A capture whose connection breaks goes on
 //! over the next one: stored snapshots are read again from their beginning, and the have-checks keep
 //! what has arrived from being sent twice. It does not delete the snapshot: that is a cleanup, which
 //! survives a crash.
@@ -14,6 +18,7 @@ use crate::outcome::CaptureReport;
 use futures::TryFutureExt as _;
 use futures::future::try_join_all;
 use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
+use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_service::failure::Code;
 use holdfast_types::{ServerVersion, Timestamp};
 use reader::{Gate, ReadShard};
@@ -27,6 +32,7 @@ use tokio::time::Instant;
 mod cold_file;
 mod observe;
 mod reader;
+mod recipe_size;
 mod send;
 mod session;
 mod stored;
@@ -116,6 +122,7 @@ fn choose(job: &Job, asked: Method) -> Method {
 /// Runs the stages over one snapshot. Chunks that the repository lacks have arrived when it returns.
 async fn deliver(
     job: &Job,
+    order: &CaptureOrder,
     session: &IngestSession,
     source: impl Read + Send + 'static,
 ) -> Result<ReadShard, Halt> {
@@ -124,9 +131,17 @@ async fn deliver(
     let (encoded, encoded_rx) = mpsc::channel(ENCODED_QUEUE);
     let missing_rx = Arc::new(Mutex::new(missing_rx));
     let (key, meter) = (session.key().clone(), Arc::clone(&job.meter));
-    let runtime = tokio::runtime::Handle::current();
+    let shard = format!("shard {} of {}", order.shard, order.collection);
     let reading = tokio::task::spawn_blocking(move || {
-        reader::read(source, &key, Gate::new(), batches, meter, runtime)
+        reader::read(
+            source,
+            &key,
+            Gate::new(),
+            batches,
+            meter,
+            &shard,
+            MAX_RECIPE_BYTES,
+        )
     });
     let encoders = (0..job.site.config.limits.encode_threads).map(|_| {
         let (missing_rx, encoded) = (Arc::clone(&missing_rx), encoded.clone());

@@ -2,8 +2,8 @@
 //!
 //! It dials out and listens for nothing but health checks. It holds no key that decrypts the repository,
 //! decides nothing about schedules or retention, and touches Qdrant only through its API and its snapshot
-//! files. Its memory does not grow with the size of a collection, but for 48 bytes a chunk of the
-//! recipe.
+//! files. Its memory does not grow with the size of a shard, but for its recipe ([`capture`] says how
+//! much that is).
 //!
 //! [`Agent`] starts three tasks that meet in the [`journal`]: [`control`] takes commands in and reports,
 //! [`executor`] runs them one at a time ([`capture`], [`restore`]) and has the [`janitor`] clean up,

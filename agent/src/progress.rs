@@ -32,6 +32,12 @@ impl Meter {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes read or written by this attempt.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.bytes_done.load(Ordering::Relaxed)
+    }
+
     /// Encoded bytes sent to the coordinator.
     pub fn add_sent(&self, bytes: u64) {
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);

@@ -4,7 +4,7 @@ mod capture;
 mod coordinator;
 mod qdrant;
 mod restore;
-mod shard;
+pub(crate) mod shard;
 mod world;
 
 use crate::Agent;

@@ -3,6 +3,7 @@
 //! Memory is bounded by a [`Gate`]: every chunk that is copied out of the reader holds a share of it
 //! until the repository is known to have it or it is on its way.
 
+use super::recipe_size::{RecipeSize, TooLong};
 use crate::failure::Failed;
 use crate::job::Halt;
 use crate::progress::Meter;
@@ -58,32 +59,39 @@ pub(super) struct ReadShard {
     pub(super) recipe: ShardRecipe,
 }
 
-/// Reads the snapshot to its end, blocking, and sends its chunks to `batches`.
+/// Reads the snapshot to its end, blocking, and sends its chunks to `batches`. Ends early when the recipe
+/// of this `shard` gets longer than `recipe_limit` bytes.
 pub(super) fn read(
     source: impl Read,
     key: &ChunkKey,
     gate: Gate,
     batches: mpsc::Sender<Batch>,
     meter: Arc<Meter>,
-    runtime: Handle,
+    shard: &str,
+    recipe_limit: usize,
 ) -> Result<ReadShard, Halt> {
     let mut sink = ChunkSink {
         key: key.clone(),
         file: None,
         files: Vec::new(),
+        size: RecipeSize::new(recipe_limit),
         batcher: Batcher {
             gate,
             batches,
-            runtime,
+            runtime: Handle::current(),
             batch: Vec::new(),
             ids: HashSet::new(),
             bytes: 0,
             stopped: false,
         },
     };
-    let mut source = Metered { source, meter };
+    let mut source = Metered {
+        source,
+        meter: Arc::clone(&meter),
+    };
     let contents = read_shard_snapshot(&mut source, &mut sink).map_err(|error| match error {
-        ReadError::Sink(Stopped) => Halt::Stopped,
+        ReadError::Sink(Ended::Stopped) => Halt::Stopped,
+        ReadError::Sink(Ended::TooLong(error)) => error.failed(shard, meter.done()).into(),
         ReadError::Snapshot(error) => unreadable(&error),
     })?;
     // The archive may end before the source does; the checksum of a stored snapshot is of all of it.
@@ -107,14 +115,20 @@ fn unreadable(error: &SnapshotError) -> Halt {
     })
 }
 
-/// The stages behind the reader have gone; their error is the one to report.
+/// Why the reader ends before the snapshot does.
 #[derive(Debug)]
-struct Stopped;
+enum Ended {
+    /// The stages behind the reader have gone; their error is the one to report.
+    Stopped,
+    /// Nobody would take the recipe.
+    TooLong(TooLong),
+}
 
 struct ChunkSink {
     key: ChunkKey,
     file: Option<(String, FileChunker)>,
     files: Vec<FileRecipe>,
+    size: RecipeSize,
     batcher: Batcher,
 }
 
@@ -122,39 +136,52 @@ impl ChunkSink {
     fn feed(
         &mut self,
         act: impl FnOnce(&mut FileChunker, &mut dyn FnMut(ChunkEvent<'_>)),
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), Ended> {
         if let Some((_, chunker)) = &mut self.file {
-            let batcher = &mut self.batcher;
-            act(chunker, &mut |event| batcher.take(event));
+            let (batcher, size) = (&mut self.batcher, &mut self.size);
+            act(chunker, &mut |event| {
+                size.chunk();
+                batcher.take(event);
+            });
         }
-        self.batcher.check()
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Ended> {
+        if self.batcher.stopped {
+            return Err(Ended::Stopped);
+        }
+        self.size.check().map_err(Ended::TooLong)
     }
 }
 
 impl FileSink for ChunkSink {
-    type Error = Stopped;
+    type Error = Ended;
 
-    fn begin(&mut self, path: &str, _size: u64) -> Result<(), Stopped> {
+    fn begin(&mut self, path: &str, _size: u64) -> Result<(), Ended> {
         let chunker = FileChunker::new(classify(path), self.key.clone());
         self.file = Some((path.to_owned(), chunker));
         Ok(())
     }
 
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         self.feed(|chunker, mut out| chunker.push(bytes, &mut out))
     }
 
-    fn zeros(&mut self, len: u64) -> Result<(), Stopped> {
+    fn zeros(&mut self, len: u64) -> Result<(), Ended> {
         self.feed(|chunker, mut out| chunker.push_zeros(len, &mut out))
     }
 
-    fn end(&mut self) -> Result<(), Stopped> {
+    fn end(&mut self) -> Result<(), Ended> {
         if let Some((path, chunker)) = self.file.take() {
             let batcher = &mut self.batcher;
             let body = chunker.finish(&mut |event: ChunkEvent<'_>| batcher.take(event));
-            self.files.push(body.at(path));
+            let mut file = body.at(path);
+            file.extents.shrink_to_fit();
+            self.size.file(&file);
+            self.files.push(file);
         }
-        self.batcher.check()
+        self.check()
     }
 }
 
@@ -217,10 +244,6 @@ impl Batcher {
             self.stopped = true;
         }
     }
-
-    fn check(&self) -> Result<(), Stopped> {
-        if self.stopped { Err(Stopped) } else { Ok(()) }
-    }
 }
 
 struct Metered<R> {
@@ -233,5 +256,39 @@ impl<R: Read> Read for Metered<R> {
         let n = self.source.read(out)?;
         self.meter.add_done(n as u64);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gate, read};
+    use crate::agent::tests::shard;
+    use crate::job::Halt;
+    use crate::progress::Meter;
+    use holdfast_archive::ChunkKey;
+    use holdfast_service::failure::Code;
+    use std::sync::Arc;
+    use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_shard_with_too_long_a_recipe_is_given_up_early() {
+        let archive = shard::archive(&shard::files(24, 1));
+        let len = archive.len() as u64;
+        let (batches, mut taken) = mpsc::channel(1);
+        let taking = tokio::spawn(async move { while taken.recv().await.is_some() {} });
+        let meter = Arc::new(Meter::default());
+        let metered = Arc::clone(&meter);
+        let reading = tokio::task::spawn_blocking(move || {
+            let key = ChunkKey::from_bytes([7; 32]);
+            let (gate, name) = (Gate::new(), "shard 0 of docs");
+            read(&archive[..], &key, gate, batches, metered, name, 500)
+        });
+        let Err(Halt::Failed(failed)) = reading.await.unwrap() else {
+            panic!("it must fail")
+        };
+        assert_eq!(failed.code, Code::PlanBlocked);
+        assert!(failed.message.contains("shard 0 of docs"), "{failed}");
+        assert!(meter.done() < len / 2, "{} of {len}", meter.done());
+        taking.await.unwrap();
     }
 }

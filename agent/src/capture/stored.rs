@@ -160,7 +160,7 @@ async fn read(
 ) -> Result<ReadShard, Halt> {
     let file = shared_path(job, order, &snapshot.name).map(|path| ColdFile::open(&path));
     match file {
-        Some(Ok(file)) => return deliver(job, session, checked(file, snapshot)).await,
+        Some(Ok(file)) => return deliver(job, order, session, checked(file, snapshot)).await,
         Some(Err(error)) => tracing::warn!(
             reason = %chain(&error),
             "the snapshot can't be read from qdrant.snapshots_dir, downloading it instead; does the agent run as Qdrant's user, and is it the right directory?"
@@ -173,7 +173,7 @@ async fn read(
         .download_shard_snapshot(&order.collection, order.shard, &snapshot.name)
         .await?;
     let reader = download.into_reader();
-    deliver(job, session, checked(reader, snapshot)).await
+    deliver(job, order, session, checked(reader, snapshot)).await
 }
 
 fn checked(

@@ -47,7 +47,8 @@ pub(super) async fn capture(
         let points = before.quiet_points(qdrant, &order.collection).await;
         Ok::<_, Halt>((snapshot_ms, points))
     };
-    let ((snapshot_ms, points), shard) = both(pumping, deliver(job, session, reader)).await?;
+    let ((snapshot_ms, points), shard) =
+        both(pumping, deliver(job, order, session, reader)).await?;
     let mut collection = before.entry.clone();
     collection.points = points;
     let taken = Taken {

@@ -7,7 +7,7 @@ use crate::order::CommandId;
 use crate::window::PutWindow;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_archive::{ChunkKey, ShardEntry, ShardRecipe};
-use holdfast_proto::limits::MAX_MESSAGE_BYTES;
+use holdfast_proto::limits::{MAX_MESSAGE_BYTES, MAX_RECIPE_BYTES};
 use holdfast_proto::v1;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_service::failure::Code;
@@ -21,8 +21,6 @@ const AHEAD_BYTES: u64 = 12 << 20;
 /// Ids in one request, and plain bytes that they stand for, at most.
 const REQUEST_IDS: usize = 512;
 const REQUEST_BYTES: u64 = 2 << 20;
-/// A recipe is never longer than this: 40 bytes a chunk, so some 25 million chunks.
-const MAX_RECIPE: u64 = 1 << 30;
 
 fn client(link: &Link) -> RestoreClient<Channel> {
     RestoreClient::new(link.channel.clone())
@@ -42,8 +40,10 @@ pub(super) async fn recipe(
             format!("the recipe of shard {} {what}", shard.shard_id),
         ))
     };
-    if shard.recipe_len > MAX_RECIPE {
-        return Err(damaged("is too long"));
+    // What was captured is never longer, so this is a damaged manifest or one of a later release.
+    let len = usize::try_from(shard.recipe_len).unwrap_or(usize::MAX);
+    if len > MAX_RECIPE_BYTES {
+        return Err(damaged("is longer than this release allows"));
     }
     let mut pieces = client(link)
         .fetch_recipe(v1::FetchRecipeRequest {
@@ -54,12 +54,12 @@ pub(super) async fn recipe(
         .await?
         .into_inner();
     let mut key = None;
-    let mut encoded = Vec::new();
+    let mut encoded = Vec::with_capacity(len);
     while let Some(piece) = pieces.message().await? {
         if key.is_none() {
             key = Some(piece.chunk_id_key);
         }
-        if (encoded.len() + piece.recipe.len()) as u64 > shard.recipe_len {
+        if encoded.len() + piece.recipe.len() > len {
             return Err(damaged("is longer than the manifest says"));
         }
         encoded.extend_from_slice(&piece.recipe);

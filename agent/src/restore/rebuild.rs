@@ -12,6 +12,7 @@ use holdfast_proto::v1;
 use holdfast_qdrant::{ArchiveFile, ArchiveWriter, ComposeError, ComposedArchive, FileSink as _};
 use holdfast_service::failure::Code;
 use holdfast_types::ChunkId;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use tokio::sync::mpsc;
 
@@ -27,7 +28,7 @@ pub(super) struct Blueprint {
 }
 
 impl Blueprint {
-    pub(super) fn new(recipe: ShardRecipe) -> Result<Self, Failed> {
+    pub(super) fn new(mut recipe: ShardRecipe) -> Result<Self, Failed> {
         let planned = recipe.files.iter().map(plan).collect::<Result<Vec<_>, _>>();
         let archive = planned.and_then(ComposedArchive::new).map_err(|error| {
             Failed::new(
@@ -35,17 +36,16 @@ impl Blueprint {
                 format!("the recovery point holds no whole shard: {}", chain(&error)),
             )
         })?;
-        // `recipe.files` is sorted by path.
-        let files = archive
+        // Moved, not copied: a recipe may be the largest thing in memory.
+        let places: HashMap<&str, usize> = archive
             .files()
             .iter()
-            .filter_map(|file| {
-                let at = recipe
-                    .files
-                    .binary_search_by(|recipe| recipe.path.as_str().cmp(file.path()));
-                at.ok().map(|at| recipe.files[at].clone())
-            })
+            .enumerate()
+            .map(|(place, file)| (file.path(), place))
             .collect();
+        let mut files = std::mem::take(&mut recipe.files);
+        files.sort_by_key(|file| places.get(file.path.as_str()).copied());
+        drop(places);
         Ok(Self { files, archive })
     }
 

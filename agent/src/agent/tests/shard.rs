@@ -4,12 +4,12 @@ use holdfast_qdrant::{ArchiveFile, ComposedArchive, FileSink, read_shard_snapsho
 use std::collections::BTreeMap;
 
 /// Path → content.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 const SEGMENT: &str = "segments/0f2b6d1e-93c4-4c0a-9a55-2f60b8f7c001";
 
 /// A shard with `mib` MiB of incompressible vectors made from `seed`, a hole among them, and some text.
-pub(super) fn files(mib: usize, seed: u64) -> Files {
+pub(crate) fn files(mib: usize, seed: u64) -> Files {
     let mut vectors = noise(mib << 20, seed);
     let quarter = vectors.len() / 4 / 65536 * 65536;
     vectors[quarter..quarter + 3 * 65536].fill(0);
@@ -56,7 +56,7 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// The files as a flat archive.
-pub(super) fn archive(files: &Files) -> Vec<u8> {
+pub(crate) fn archive(files: &Files) -> Vec<u8> {
     let plan = files
         .iter()
         .map(|(path, content)| ArchiveFile::dense(path, content.len() as u64))
