@@ -10,7 +10,7 @@ use super::session::IngestSession;
 use super::{Taken, deliver, millis, observe};
 use crate::commands::cleanup::Cleanup;
 use crate::commands::phase::{Phase, SnapshotRequest, TakenSnapshot};
-use crate::failure::chain;
+use crate::failure::{Failed, chain};
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use holdfast_qdrant::{ChecksumReader, QdrantError, stored_snapshot_path};
@@ -111,6 +111,11 @@ async fn take(job: &Job, order: &CaptureOrder) -> Result<TakenSnapshot, Halt> {
             return Err(error.into());
         }
     };
+    // Before the snapshot counts as taken: an agent that is killed here must not go on with it later.
+    if let Err(error) = observe::active(qdrant, order).await {
+        give_up(job, order, made.name).await?;
+        return Err(error.into());
+    }
     let mut snapshot = TakenSnapshot {
         name: made.name,
         size: made.size,
@@ -120,14 +125,27 @@ async fn take(job: &Job, order: &CaptureOrder) -> Result<TakenSnapshot, Halt> {
         server_version: before.server_version.clone(),
         collection: before.entry.clone(),
     };
-    let active = observe::active(qdrant, order).await;
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;
-    active?;
     snapshot.collection.points = before.quiet_points(qdrant, &order.collection).await;
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;
     Ok(snapshot)
+}
+
+/// Hands a snapshot that must not be used to the cleanups, in one step with what the journal says of the command.
+async fn give_up(job: &Job, order: &CaptureOrder, name: String) -> Result<(), Failed> {
+    let id = job.id.clone();
+    let left = Cleanup::Snapshot {
+        collection: order.collection.clone(),
+        shard: order.shard,
+        name,
+    };
+    let noted = job.site.journal.update(move |table| {
+        table.add_cleanup(left);
+        table.advance(&id, Phase::Accepted);
+    });
+    noted.await.map_err(|error| error.failed())
 }
 
 /// Whether Qdrant certainly makes no snapshot: it was not reached, or refused. An answer that speaks of a

@@ -362,10 +362,18 @@ async fn only_an_active_replica_is_captured() {
     world.coordinator.give("c", capture("docs", Stored)).await;
     world.eventually(|| world.qdrant.lock().held == 1).await;
     world.qdrant.lock().replica_state = Some("Dead".to_owned());
+    world.qdrant.lock().keep_snapshots = true;
     release.notify_one();
     let outcome = world.coordinator.result("c", 0).await;
     assert_eq!(failure_code(&outcome), "qdrant-not-ready");
     assert!(world.coordinator.lock().commits.is_empty());
+    // A kill between any two steps must not lead to its use: at none did it count as taken.
+    let before = world.config.state_dir.join("journal.previous.json");
+    let before = std::fs::read_to_string(before).unwrap();
+    assert!(before.contains(r#""at": "accepted""#), "{before}");
+    world.qdrant.lock().keep_snapshots = false;
+    // leftovers are tried again after the next command
+    world.coordinator.give("d", capture("missing", Auto)).await;
     world.until_clean().await;
     agent.stop().await;
 }

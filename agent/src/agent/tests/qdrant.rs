@@ -39,6 +39,8 @@ pub(super) struct Inner {
     pub(super) replica_state: Option<String>,
     /// Answer requests for snapshots with this status after having made one.
     pub(super) snapshot_status: Option<u16>,
+    /// Fail to delete snapshots.
+    pub(super) keep_snapshots: bool,
     /// Refuse uploads.
     pub(super) refuse_uploads: bool,
     /// End streams after this many bytes.
@@ -278,6 +280,12 @@ async fn serve(State(state): Shared, request: Request) -> Response {
         return axum::Json(root).into_response();
     }
     let asks_snapshot = method == Method::POST && path.ends_with("/snapshots");
+    if method == Method::DELETE
+        && path.contains("/snapshots/")
+        && state.lock().unwrap().keep_snapshots
+    {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "can't delete it");
+    }
     let creates = method == Method::PUT && matches!(parts[..], ["collections", _]);
     let held = {
         let state = state.lock().unwrap();
