@@ -7,6 +7,7 @@ mod restore;
 pub(crate) mod shard;
 mod world;
 
+use super::DRAIN_WITHIN;
 use crate::Agent;
 use holdfast_service::exit::ExitCode;
 use std::sync::Arc;
@@ -26,4 +27,15 @@ async fn a_state_directory_that_can_t_be_made_is_a_matter_of_configuration() {
         text.contains("state_dir must be a directory that"),
         "{text}"
     );
+}
+
+#[test]
+fn a_container_gets_the_time_that_draining_may_take() {
+    let compose = include_str!("../../../deploy/compose/quickstart/docker-compose.yml");
+    let (_, agent) = compose.split_once("\n  agent:\n").unwrap();
+    let service = agent.split("\n\n").next().unwrap();
+    let (_, grace) = service.split_once("stop_grace_period: ").unwrap();
+    let seconds: u64 = grace.split_once("s").unwrap().0.parse().unwrap();
+    // once for the running command, once for everything else
+    assert!(seconds > 2 * DRAIN_WITHIN.as_secs(), "{seconds} s");
 }
