@@ -37,24 +37,55 @@ const EXAMPLES: &str = "Examples:
   holdfast-agent --config agent.toml
   holdfast-agent --config agent.toml healthcheck
 
-Exit codes: 0 done, 2 usage, 3 configuration, 4 certificate, 6 Qdrant, 8 storage, 130 interrupted.";
+Exit codes: 0 done, 1 unexpected error, or not ready (healthcheck), 2 usage, 3 configuration,
+4 certificate, 6 Qdrant, 8 storage, 130 interrupted.";
+
+const RUN_EXAMPLES: &str = "Examples:
+  holdfast-agent --config agent.toml run
+  HOLDFAST_AGENT_CONFIG=agent.toml holdfast-agent run";
+
+const HEALTHCHECK_EXAMPLES: &str = "Examples:
+  holdfast-agent --config agent.toml healthcheck
+  holdfast-agent healthcheck || echo 'not ready'
+
+Exit codes: 0 ready, 1 not ready or not running, 3 configuration (health_listen is missing).";
+
+const CONFIG_EXAMPLES: &str = "Examples:
+  holdfast-agent config default > agent.toml
+  holdfast-agent --config agent.toml config check";
+
+const CHECK_EXAMPLES: &str = "Examples:
+  holdfast-agent --config agent.toml config check
+  sudo -u holdfast holdfast-agent config check
+
+For JSON: holdfast config check agent.toml --output json
+
+Exit codes: 0 valid, 3 not valid; the message names the key and what to do.";
+
+const DEFAULT_EXAMPLES: &str = "Examples:
+  holdfast-agent config default > agent.toml
+  holdfast-agent config default | grep -A3 '^\\[limits\\]'";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run until stopped (the default).
+    #[command(after_help = RUN_EXAMPLES)]
     Run,
-    /// Ask the running agent whether it is ready; for container health checks.
+    /// Ask the running agent whether it is ready; for container health checks. It asks /readyz at health_listen.
+    #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck,
     /// The configuration file.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check the file, the paths in it included; unknown keys are errors.
+    /// Check the file, the paths in it included; unknown keys are errors. Run it as the agent's user.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check,
     /// Print a configuration with every key, its default and its meaning.
+    #[command(after_help = DEFAULT_EXAMPLES)]
     Default,
 }
 
@@ -192,5 +223,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_examples() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n  "), "{help}");
+            let own = command.get_subcommands_mut();
+            for command in own.filter(|command| command.get_name() != "help") {
+                check(command);
+            }
+        }
+        check(&mut Args::command());
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("1 unexpected error"), "{help}");
     }
 }
