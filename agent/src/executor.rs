@@ -3,7 +3,7 @@
 //! One at a time on purpose: a node makes one snapshot at a time, and memory is bounded for one. What a
 //! command of an earlier process left is simply the first thing found.
 
-use crate::commands::OpenCommand;
+use crate::commands::{CommandTable, OpenCommand};
 use crate::failure::{Failed, chain};
 use crate::janitor;
 use crate::job::{Job, Site};
@@ -35,7 +35,7 @@ pub async fn run(site: Site, running: Running, stop: CancellationToken) {
             continue;
         };
         let current = running.begin(&open.id, &stop);
-        let span = tracing::info_span!("command", id = %open.id);
+        let span = command_span(&site, &open);
         let outcome = execute(&site, &open, &current, &stop)
             .instrument(span)
             .await;
@@ -107,6 +107,17 @@ async fn execute(
     })
 }
 
+/// What every event of a command carries. Its epoch is that of the newest leadership: an older one gives no
+/// orders any more, and what an older one ordered goes on under the newest.
+fn command_span(site: &Site, open: &OpenCommand) -> tracing::Span {
+    let epoch = site.journal.read(CommandTable::highest_epoch).0;
+    let (collection, shard) = match &open.work {
+        Work::Capture(order) => (&order.collection, Some(order.shard.0)),
+        Work::Restore(order) => (&order.target, None),
+    };
+    tracing::info_span!("command", id = %open.id, node = %site.config.node, %collection, shard, epoch)
+}
+
 fn stopped(by_signal: bool) -> Failed {
     if by_signal {
         Failed::new(
@@ -139,3 +150,6 @@ async fn finish(site: &Site, open: &OpenCommand, outcome: Outcome, meter: &Meter
         tokio::time::sleep(JOURNAL_RETRY).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ mod coordinator;
 mod qdrant;
 mod restore;
 pub(crate) mod shard;
-mod world;
+pub(crate) mod world;
 
 use super::DRAIN_WITHIN;
 use crate::Agent;

@@ -16,11 +16,11 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use v1::command::Command;
 
-pub(super) struct World {
+pub(crate) struct World {
     _dir: TempDir,
     pub(super) qdrant: FakeQdrant,
     pub(super) coordinator: FakeCoordinator,
-    pub(super) config: AgentConfig,
+    pub(crate) config: AgentConfig,
 }
 
 /// An agent on a runtime of its own, so that it can be killed at any instant.
@@ -31,7 +31,7 @@ pub(super) struct RunningAgent {
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         holdfast_certs::install_crypto_provider();
         let dir = tempfile::tempdir().unwrap();
         let snapshots = dir.path().join("snapshots");
