@@ -11,6 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-archive", &["holdfast-types"]),
     ("holdfast-decide", &["holdfast-types"]),
     ("holdfast-store", &["holdfast-types"]),
+    ("holdfast-store-s3", &["holdfast-types", "holdfast-store"]),
+    ("holdfast-store-suite", &["holdfast-store"]),
     ("holdfast-service", &["holdfast-types"]),
     ("holdfast-engine", &["holdfast-types"]),
     ("holdfast-proto", &["holdfast-types"]),
@@ -42,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-repository",
             "holdfast-service",
             "holdfast-store",
+            "holdfast-store-s3",
         ],
     ),
     (
@@ -70,6 +73,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-repository",
             "holdfast-service",
             "holdfast-store",
+            "holdfast-store-s3",
+            "holdfast-store-suite",
         ],
     ),
     ("xtask", &[]),
@@ -93,6 +98,12 @@ const UNREACHABLE: &[(&str, &str, &str)] = &[
         "drills run in a child process",
     ),
     (
+        "holdfast-repository",
+        "aws-sdk-s3",
+        "a repository knows stores by their trait",
+    ),
+    ("holdfast-store-s3", "aws-lc-rs", "one TLS provider: ring"),
+    (
         "holdfast-coordinator",
         "aws-lc-rs",
         "one TLS provider: ring",
@@ -104,8 +115,12 @@ const UNREACHABLE: &[(&str, &str, &str)] = &[
     ("holdfast-types", "tokio", "the vocabulary does no IO"),
 ];
 
-/// The only crate that may name the embedded engine.
-const ENGINE_OWNER: &str = "holdfast-engine";
+/// What only one of our crates may name: (dependency, that crate, what it is).
+const OWNED: &[(&str, &str, &str)] = &[
+    ("qdrant-edge", "holdfast-engine", "the embedded engine"),
+    ("aws-sdk-s3", "holdfast-store-s3", "the AWS SDK"),
+    ("aws-config", "holdfast-store-s3", "the AWS SDK"),
+];
 
 /// Normal and build dependencies by package name.
 type Graph = BTreeMap<String, BTreeSet<String>>;
@@ -138,10 +153,10 @@ fn faults(graph: &Graph) -> Vec<String> {
     let mut faults = Vec::new();
     let ours: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
     for (name, deps) in graph {
-        if deps.contains("qdrant-edge") && name != ENGINE_OWNER {
-            faults.push(format!(
-                "{name} → qdrant-edge: only {ENGINE_OWNER} may link the embedded engine"
-            ));
+        for (large, owner, what) in OWNED {
+            if deps.contains(*large) && name != owner {
+                faults.push(format!("{name} → {large}: only {owner} may link {what}"));
+            }
         }
     }
     for (name, allowed) in ALLOWED {
@@ -234,6 +249,15 @@ mod tests {
             found,
             ["holdfast-agent reaches aws-sdk-s3: the agent stays a small binary"]
         );
+    }
+
+    #[test]
+    fn only_the_s3_crate_links_the_aws_sdk() {
+        assert_eq!(
+            faults(&graph(&[("holdfast-coordinator", "aws-config")])),
+            ["holdfast-coordinator → aws-config: only holdfast-store-s3 may link the AWS SDK"]
+        );
+        assert!(faults(&graph(&[("holdfast-store-s3", "aws-sdk-s3")])).is_empty());
     }
 
     #[test]

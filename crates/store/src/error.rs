@@ -44,10 +44,10 @@ pub enum StoreError {
         /// Bytes that it has, or that were asked for.
         size: u64,
     },
-    /// The folder that should hold the store does not exist or is no folder.
-    #[error("{place} is not an existing directory")]
+    /// The folder or bucket that should hold the store does not exist, or the folder is none.
+    #[error("{place} is not an existing directory or bucket")]
     NoSuchStore {
-        /// Path of the store.
+        /// Path or address of the store.
         place: String,
     },
     /// The disk, the quota or the bucket is full.

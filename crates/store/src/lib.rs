@@ -4,7 +4,7 @@
 //! An object is immutable bytes under an [`ObjectKey`]. Stores know nothing of packs, keys or
 //! recovery points, and never retry, cache or limit by themselves: that is what decorators are for.
 //!
-//! What every implementation promises (`tests/conformance.rs` holds them to it):
+//! What every implementation promises (the suite in `crates/store-suite` holds them to it):
 //! - an object appears whole or not at all, and is durable when `put` returns;
 //! - no read takes memory for more than [`MAX_OBJECT_BYTES`], however large the object is;
 //! - of any number of racing [`PutMode::CreateNew`] on one key, exactly one succeeds;

@@ -1,0 +1,30 @@
+//! Options for a store on the test server.
+
+use holdfast_store::{RetryPolicy, RetryStore};
+use holdfast_store_s3::{Credentials, S3Options, S3Store};
+use holdfast_store_suite::S3Server;
+use std::time::Duration;
+
+/// The server's bucket, seen by its writer, in a folder.
+pub(crate) fn options(server: &S3Server, folder: &str) -> S3Options {
+    S3Options {
+        prefix: folder.to_owned(),
+        endpoint: Some(server.endpoint().parse().unwrap()),
+        path_style: true,
+        credentials: Credentials::Profile {
+            name: S3Server::WRITER.to_owned(),
+            file: Some(server.credentials()),
+        },
+        ..S3Options::new(S3Server::BUCKET)
+    }
+}
+
+/// The store as it is used: with another try for what may pass.
+pub(crate) async fn retried(options: S3Options) -> RetryStore<S3Store> {
+    let policy = RetryPolicy {
+        attempts: 30,
+        first_pause: Duration::from_millis(5),
+        longest_pause: Duration::from_millis(200),
+    };
+    RetryStore::new(S3Store::open(options).await.unwrap(), policy)
+}

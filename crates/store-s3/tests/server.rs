@@ -1,0 +1,179 @@
+//! The S3 store over a real server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test file: a failed expectation is a failed test; patterns are small"
+)]
+
+mod rig;
+
+use bytes::Bytes;
+use holdfast_store::{KeyPrefix, ObjectKey, ObjectStore as _, PutMode, StoreError};
+use holdfast_store_s3::{Credentials, OpenError, S3Options, S3Store};
+use holdfast_store_suite::{S3Server, Weed, conforms_in};
+use rig::{options, retried};
+
+fn key(text: &str) -> ObjectKey {
+    text.parse().unwrap()
+}
+
+fn bytes(len: usize) -> Bytes {
+    (0..len).map(|n| (n % 251) as u8).collect()
+}
+
+/// One server for everything here; each part has a folder of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_real_server() {
+    let Some(weed) = Weed::find("S3 store over a real server") else {
+        return;
+    };
+    let server = weed.start().unwrap();
+    conforms_in(retried(options(&server, "suite")).await, 3).await;
+    large_objects_go_in_parts(&server).await;
+    listings_have_many_pages(&server).await;
+    what_is_not_ours_is_ignored(&server).await;
+    refusals_say_what_is_wrong(&server).await;
+}
+
+async fn large_objects_go_in_parts(server: &S3Server) {
+    let mut small_parts = options(server, "parts");
+    small_parts.part_bytes = 5 << 20;
+    small_parts.multipart_threshold = 5 << 20;
+    let store = S3Store::open(small_parts).await.unwrap();
+    for len in [(5 << 20) + 1, 10 << 20, (12 << 20) + 7] {
+        let (key, body) = (key(&format!("large/{len}")), bytes(len));
+        store
+            .put(&key, body.clone(), PutMode::CreateNew)
+            .await
+            .unwrap();
+        assert_eq!(store.get(&key).await.unwrap(), body, "{len}");
+        let edge = store.get_range(&key, (5 << 20) - 3, 4).await.unwrap();
+        assert_eq!(edge, body.slice((5 << 20) - 3..(5 << 20) + 1));
+        let other = store.put(&key, bytes(6 << 20), PutMode::CreateNew).await;
+        assert!(matches!(other, Err(StoreError::AlreadyExists { .. })));
+        assert_eq!(
+            store.head(&key).await.unwrap().unwrap().size,
+            len as u64,
+            "the loser changed nothing"
+        );
+        store
+            .put(&key, bytes(6 << 20), PutMode::Overwrite)
+            .await
+            .unwrap();
+        assert_eq!(store.get(&key).await.unwrap().len(), 6 << 20);
+    }
+}
+
+/// More objects than a page has, in an order that a walk by folders gets wrong: `b-1` < `b/1` < `b1`.
+async fn listings_have_many_pages(server: &S3Server) {
+    let store = S3Store::open(options(server, "pages")).await.unwrap();
+    let mut names: Vec<String> = (0..800)
+        .flat_map(|n| ["b-", "b/", "b"].map(|middle| format!("many/{middle}{n:03}")))
+        .collect();
+    names.sort();
+    for chunk in names.chunks(50) {
+        let keys: Vec<_> = chunk.iter().map(|name| key(name)).collect();
+        let puts = keys
+            .iter()
+            .map(|key| store.put(key, Bytes::new(), PutMode::CreateNew));
+        futures::future::try_join_all(puts).await.unwrap();
+    }
+    for prefix in [KeyPrefix::root(), "many".parse().unwrap()] {
+        let listed = store.list(&prefix).await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|meta| meta.key.to_string()).collect();
+        assert_eq!(listed.len(), names.len());
+        assert!(listed == names);
+    }
+}
+
+async fn what_is_not_ours_is_ignored(server: &S3Server) {
+    let mine = S3Store::open(options(server, "shared/mine")).await.unwrap();
+    let outer = S3Store::open(options(server, "shared")).await.unwrap();
+    let beside = S3Store::open(options(server, "shared/mine-too"))
+        .await
+        .unwrap();
+    beside
+        .put(&key("a"), Bytes::new(), PutMode::CreateNew)
+        .await
+        .unwrap();
+    assert!(mine.is_empty().await.unwrap());
+    assert!(mine.list(&KeyPrefix::root()).await.unwrap().is_empty());
+    // Not a name of ours within the outer store: it counts as something, and as no object.
+    let odd = S3Store::open(options(server, "odd/UPPER")).await.unwrap();
+    odd.put(&key("x"), Bytes::new(), PutMode::CreateNew)
+        .await
+        .unwrap();
+    let around = S3Store::open(options(server, "odd")).await.unwrap();
+    assert!(around.list(&KeyPrefix::root()).await.unwrap().is_empty());
+    assert!(!around.is_empty().await.unwrap());
+    assert_eq!(outer.list(&KeyPrefix::root()).await.unwrap().len(), 1);
+}
+
+async fn refusals_say_what_is_wrong(server: &S3Server) {
+    let (key, body) = (key("k"), Bytes::from_static(b"body"));
+    let as_profile = |name: &str| {
+        let mut options = options(server, "refusals");
+        options.credentials = Credentials::Profile {
+            name: name.to_owned(),
+            file: Some(server.credentials()),
+        };
+        options
+    };
+    let reader = S3Store::open(as_profile(S3Server::READER)).await.unwrap();
+    assert!(reader.is_empty().await.unwrap());
+    for mode in [PutMode::CreateNew, PutMode::Overwrite] {
+        let error = reader.put(&key, body.clone(), mode).await.unwrap_err();
+        assert!(matches!(error, StoreError::Permission { .. }), "{error:?}");
+    }
+    let stranger = S3Store::open(as_profile(S3Server::STRANGER)).await.unwrap();
+    let error = stranger.get(&key).await.unwrap_err();
+    assert!(matches!(error, StoreError::Permission { .. }), "{error:?}");
+
+    let error = S3Store::open(as_profile("nobody")).await.unwrap_err();
+    assert!(
+        matches!(error, OpenError::NoCredentials { .. }),
+        "{error:?}"
+    );
+
+    let mut elsewhere = options(server, "");
+    elsewhere.bucket = "no-such-bucket".to_owned();
+    let store = S3Store::open(elsewhere).await.unwrap();
+    let errors = [
+        store.get(&key).await.map(drop).unwrap_err(),
+        store.list(&KeyPrefix::root()).await.map(drop).unwrap_err(),
+        store.is_empty().await.map(drop).unwrap_err(),
+        store.put(&key, body, PutMode::CreateNew).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, StoreError::NoSuchStore { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_absent_server_is_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("credentials");
+    std::fs::write(
+        &file,
+        "[p]\naws_access_key_id = a\naws_secret_access_key = b\n",
+    )
+    .unwrap();
+    // A port that was free a moment ago and has no listener.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut options = S3Options::new("bucket");
+    options.endpoint = Some(endpoint.parse().unwrap());
+    options.path_style = true;
+    options.credentials = Credentials::Profile {
+        name: "p".to_owned(),
+        file: Some(file),
+    };
+    let store = S3Store::open(options).await.unwrap();
+    let error = store.get(&key("k")).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("refused"), "{text}");
+    assert!(!format!("{store:?} {text}").contains("secret"));
+}
