@@ -9,10 +9,14 @@
 mod rig;
 
 use bytes::Bytes;
-use holdfast_store::{KeyPrefix, ObjectKey, ObjectStore as _, PutMode, StoreError};
+use holdfast_store::{
+    KeyPrefix, ObjectKey, ObjectStore as _, ProbeOptions, PutMode, StoreError, probe,
+};
 use holdfast_store_s3::{Credentials, OpenError, S3Options, S3Store};
 use holdfast_store_suite::{S3Server, Weed, conforms_in};
-use rig::{options, retried};
+use holdfast_types::Timestamp;
+use rig::{options, retried, small_parts};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn key(text: &str) -> ObjectKey {
     text.parse().unwrap()
@@ -30,17 +34,27 @@ async fn a_real_server() {
     };
     let server = weed.start().unwrap();
     conforms_in(retried(options(&server, "suite")).await, 3).await;
+    the_probe_passes_it(&server).await;
     large_objects_go_in_parts(&server).await;
     listings_have_many_pages(&server).await;
     what_is_not_ours_is_ignored(&server).await;
     refusals_say_what_is_wrong(&server).await;
 }
 
+async fn the_probe_passes_it(server: &S3Server) {
+    let store = retried(small_parts(server, "probed")).await;
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = Timestamp::from_micros(i64::try_from(micros.as_micros()).unwrap());
+    let options = ProbeOptions {
+        races: 1,
+        ..ProbeOptions::at(now)
+    };
+    probe(&store, options).await.unwrap().verdict().unwrap();
+    assert!(store.is_empty().await.unwrap(), "it leaves nothing");
+}
+
 async fn large_objects_go_in_parts(server: &S3Server) {
-    let mut small_parts = options(server, "parts");
-    small_parts.part_bytes = 5 << 20;
-    small_parts.multipart_threshold = 5 << 20;
-    let store = S3Store::open(small_parts).await.unwrap();
+    let store = S3Store::open(small_parts(server, "parts")).await.unwrap();
     for len in [(5 << 20) + 1, 10 << 20, (12 << 20) + 7] {
         let (key, body) = (key(&format!("large/{len}")), bytes(len));
         store

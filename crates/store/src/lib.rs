@@ -1,5 +1,5 @@
 //! Where a repository's objects live: one trait, its disk and memory implementations, and the
-//! decorators that count, retry and break things.
+//! decorators that count, retry and break things; and the probe that puts a store to the test.
 //!
 //! An object is immutable bytes under an [`ObjectKey`]. Stores know nothing of packs, keys or
 //! recovery points, and never retry, cache or limit by themselves: that is what decorators are for.
@@ -18,6 +18,7 @@ mod key;
 mod lock;
 mod memory;
 mod object_store;
+mod probe;
 mod retry;
 
 pub use counting::{CountingStore, StoreCounts};
@@ -28,4 +29,5 @@ pub use key::{KeyPrefix, ObjectKey, ParseKeyError};
 pub use lock::{LockAttempt, StoreLock};
 pub use memory::MemoryStore;
 pub use object_store::{MAX_OBJECT_BYTES, ObjectMeta, ObjectStore, PutMode};
+pub use probe::{PROBE_FOLDER, ProbeCheck, ProbeOptions, ProbeRefusal, ProbeReport, probe};
 pub use retry::{RetryPolicy, RetryStore};

@@ -28,3 +28,12 @@ pub(crate) async fn retried(options: S3Options) -> RetryStore<S3Store> {
     };
     RetryStore::new(S3Store::open(options).await.unwrap(), policy)
 }
+
+/// The same with the smallest parts that S3 takes, for everything that is larger than one.
+pub(crate) fn small_parts(server: &S3Server, folder: &str) -> S3Options {
+    S3Options {
+        part_bytes: 5 << 20,
+        multipart_threshold: 5 << 20,
+        ..options(server, folder)
+    }
+}
