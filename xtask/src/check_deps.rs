@@ -245,10 +245,8 @@ mod tests {
     #[test]
     fn a_large_dependency_is_found_behind_another() {
         let found = faults(&graph(&[("holdfast-agent", "x"), ("x", "aws-sdk-s3")]));
-        assert_eq!(
-            found,
-            ["holdfast-agent reaches aws-sdk-s3: the agent stays a small binary"]
-        );
+        let wanted = "holdfast-agent reaches aws-sdk-s3: the agent stays a small binary";
+        assert!(found.contains(&wanted.to_owned()), "{found:?}");
     }
 
     #[test]
