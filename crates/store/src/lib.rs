@@ -1,5 +1,5 @@
 //! Where a repository's objects live: one trait, its disk and memory implementations, and the
-//! decorators that count, retry and break things; and the probe that puts a store to the test.
+//! decorators that count, limit, retry and break things; and the probe that puts a store to the test.
 //!
 //! An object is immutable bytes under an [`ObjectKey`]. Stores know nothing of packs, keys or
 //! recovery points, and never retry, cache or limit by themselves: that is what decorators are for.
@@ -15,6 +15,7 @@ mod disk;
 mod error;
 mod fault;
 mod key;
+mod limit;
 mod lock;
 mod memory;
 mod object_store;
@@ -26,6 +27,7 @@ pub use disk::DiskStore;
 pub use error::StoreError;
 pub use fault::{FaultKind, FaultPlan, FaultStore, StopAt, StopEffect};
 pub use key::{KeyPrefix, ObjectKey, ParseKeyError};
+pub use limit::{LimitStore, StoreLimits};
 pub use lock::{LockAttempt, StoreLock};
 pub use memory::MemoryStore;
 pub use object_store::{MAX_OBJECT_BYTES, ObjectMeta, ObjectStore, PutMode};

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use holdfast_store::{
-    CountingStore, DiskStore, FaultPlan, FaultStore, MemoryStore, ObjectKey, ObjectStore, PutMode,
-    RetryPolicy, RetryStore,
+    CountingStore, DiskStore, FaultPlan, FaultStore, LimitStore, MemoryStore, ObjectKey,
+    ObjectStore, PutMode, RetryPolicy, RetryStore, StoreLimits,
 };
 use holdfast_store_suite::conforms;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Barrier;
@@ -27,6 +28,16 @@ async fn disk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn counting() {
     conforms(CountingStore::new(MemoryStore::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn limits_that_are_felt() {
+    let limits = StoreLimits {
+        bytes_per_second: NonZeroU64::new(100_000_000),
+        requests_per_second: NonZeroU32::new(5_000),
+        concurrent: NonZeroU32::new(2),
+    };
+    conforms(LimitStore::new(MemoryStore::new(), limits)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
