@@ -11,6 +11,7 @@ mod bench;
 mod check_deps;
 mod check_sizes;
 mod run;
+mod seaweedfs;
 mod test;
 
 use clap::{Parser, Subcommand};

@@ -4,7 +4,7 @@
 //! lacks something it needs prints a line that begins with `SKIPPED:`; they are listed and counted.
 
 use crate::run::{cargo, checked, root};
-use crate::{check_deps, check_sizes};
+use crate::{check_deps, check_sizes, seaweedfs};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -52,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "--locked",
         ])),
     );
+    seaweedfs::provide();
     step("tests", run_tests(options.filter.as_deref(), &mut tally));
     for line in &tally.skipped {
         println!("{line}");

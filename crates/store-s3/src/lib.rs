@@ -20,11 +20,15 @@
 mod client;
 mod failure;
 mod listing;
+mod lock;
 mod options;
 mod read;
+mod storage_class;
 mod store;
 mod upload;
 
 pub use client::OpenError;
+pub use lock::{LockMode, ObjectLock};
 pub use options::{Credentials, OptionsError, S3Options};
+pub use storage_class::ColdClass;
 pub use store::S3Store;

@@ -60,7 +60,7 @@ impl S3Store {
         }
     }
 
-    fn error(&self, failure: Failure, key: Option<&ObjectKey>) -> StoreError {
+    pub(crate) fn error(&self, failure: Failure, key: Option<&ObjectKey>) -> StoreError {
         failure.into_error(&self.describe(), key)
     }
 

@@ -45,7 +45,7 @@ async fn through(server: &S3Server, folder: &str, plan: ProxyPlan) -> (FaultProx
 /// One server for everything here; each part has a folder and a proxy of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_connection_that_breaks() {
-    let Some(weed) = Weed::find("S3 store over a connection that breaks") else {
+    let Some(weed) = Weed::find("S3 store over a connection that breaks").unwrap() else {
         return;
     };
     let server = weed.start().unwrap();

@@ -12,14 +12,19 @@ use bytes::Bytes;
 use holdfast_store::{
     KeyPrefix, ObjectKey, ObjectStore as _, ProbeOptions, PutMode, StoreError, probe,
 };
-use holdfast_store_s3::{Credentials, OpenError, S3Options, S3Store};
+use holdfast_store_s3::{ColdClass, Credentials, LockMode, OpenError, S3Options, S3Store};
 use holdfast_store_suite::{S3Server, Weed, conforms_in};
 use holdfast_types::Timestamp;
-use rig::{options, retried, small_parts};
-use std::time::{SystemTime, UNIX_EPOCH};
+use rig::{options, raw, retried, small_parts};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn key(text: &str) -> ObjectKey {
     text.parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_micros(i64::try_from(micros.as_micros()).unwrap())
 }
 
 fn bytes(len: usize) -> Bytes {
@@ -29,7 +34,7 @@ fn bytes(len: usize) -> Bytes {
 /// One server for everything here; each part has a folder of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_real_server() {
-    let Some(weed) = Weed::find("S3 store over a real server") else {
+    let Some(weed) = Weed::find("S3 store over a real server").unwrap() else {
         return;
     };
     let server = weed.start().unwrap();
@@ -39,15 +44,15 @@ async fn a_real_server() {
     listings_have_many_pages(&server).await;
     what_is_not_ours_is_ignored(&server).await;
     refusals_say_what_is_wrong(&server).await;
+    locks_are_extended_and_never_shortened(&server).await;
+    a_colder_class_keeps_the_bytes(&server).await;
 }
 
 async fn the_probe_passes_it(server: &S3Server) {
     let store = retried(small_parts(server, "probed")).await;
-    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let now = Timestamp::from_micros(i64::try_from(micros.as_micros()).unwrap());
     let options = ProbeOptions {
         races: 1,
-        ..ProbeOptions::at(now)
+        ..ProbeOptions::at(now())
     };
     probe(&store, options).await.unwrap().verdict().unwrap();
     assert!(store.is_empty().await.unwrap(), "it leaves nothing");
@@ -77,6 +82,14 @@ async fn large_objects_go_in_parts(server: &S3Server) {
             .unwrap();
         assert_eq!(store.get(&key).await.unwrap().len(), 6 << 20);
     }
+    assert_eq!(unfinished_uploads(server).await, 0, "losers are aborted");
+}
+
+async fn unfinished_uploads(server: &S3Server) -> usize {
+    let request = raw(server)
+        .list_multipart_uploads()
+        .bucket(S3Server::BUCKET);
+    request.send().await.unwrap().uploads().len()
 }
 
 /// More objects than a page has, in an order that a walk by folders gets wrong: `b-1` < `b/1` < `b1`.
@@ -162,6 +175,62 @@ async fn refusals_say_what_is_wrong(server: &S3Server) {
     for error in errors {
         assert!(matches!(error, StoreError::NoSuchStore { .. }), "{error:?}");
     }
+}
+
+async fn locks_are_extended_and_never_shortened(server: &S3Server) {
+    let plain = S3Store::open(options(server, "locks")).await.unwrap();
+    assert!(!plain.has_object_lock().await.unwrap());
+
+    let bucket = raw(server).create_bucket().bucket("locked");
+    let bucket = bucket.object_lock_enabled_for_bucket(true);
+    bucket.send().await.unwrap();
+    let mut locked = options(server, "locks");
+    locked.bucket = "locked".to_owned();
+    let store = S3Store::open(locked).await.unwrap();
+    assert!(store.has_object_lock().await.unwrap());
+    let key = key("packs/p");
+    let missing = store.object_lock(&key).await.unwrap_err();
+    assert!(
+        matches!(missing, StoreError::NotFound { .. }),
+        "{missing:?}"
+    );
+    let body = Bytes::from_static(b"kept");
+    store
+        .put(&key, body.clone(), PutMode::CreateNew)
+        .await
+        .unwrap();
+    assert_eq!(store.object_lock(&key).await.unwrap(), None);
+    let began = now();
+    let [short, middle, long] = [1, 2, 3].map(|n| began.after(Duration::from_secs(n * 3600)));
+    for (asked, at_least) in [(middle, middle), (short, middle), (long, long)] {
+        let lock = store
+            .extend_lock(&key, LockMode::Governance, asked)
+            .await
+            .unwrap();
+        assert!(lock.until >= at_least, "{lock:?}");
+        assert_eq!(store.object_lock(&key).await.unwrap(), Some(lock));
+    }
+    // A deletion only hides it: the locked version is still there.
+    store.delete(&key).await.unwrap();
+    let versions = raw(server).list_object_versions().bucket("locked");
+    assert_eq!(versions.send().await.unwrap().versions().len(), 1);
+}
+
+async fn a_colder_class_keeps_the_bytes(server: &S3Server) {
+    let store = S3Store::open(options(server, "classes")).await.unwrap();
+    let (key, body) = (key("packs/p"), bytes(100_000));
+    store
+        .put(&key, body.clone(), PutMode::CreateNew)
+        .await
+        .unwrap();
+    store
+        .set_storage_class(&key, ColdClass::InfrequentAccess)
+        .await
+        .unwrap();
+    assert_eq!(store.get(&key).await.unwrap(), body);
+    let head = raw(server).head_object().bucket(S3Server::BUCKET);
+    let found = head.key("classes/packs/p").send().await.unwrap();
+    assert_eq!(found.storage_class.unwrap().as_str(), "STANDARD_IA");
 }
 
 #[tokio::test]

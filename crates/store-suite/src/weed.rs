@@ -3,7 +3,7 @@
 //! It is found in `$HOLDFAST_WEED_BIN`, on `PATH`, or where `cargo xtask test` installs it. A test
 //! without it prints a line that begins with `SKIPPED:` and passes.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -28,17 +28,25 @@ pub struct Weed(PathBuf);
 
 impl Weed {
     /// Looks for the program; prints why the calling test is skipped if there is none.
-    #[must_use]
-    pub fn find(test: &str) -> Option<Self> {
-        let set = env::var_os("HOLDFAST_WEED_BIN").map(PathBuf::from);
+    ///
+    /// # Errors
+    /// If `$HOLDFAST_WEED_BIN` names no file.
+    pub fn find(test: &str) -> Result<Option<Self>> {
+        if let Some(set) = env::var_os("HOLDFAST_WEED_BIN").map(PathBuf::from) {
+            ensure!(
+                set.is_file(),
+                "HOLDFAST_WEED_BIN={} is no file",
+                set.display()
+            );
+            return Ok(Some(Self(set)));
+        }
         let path = env::var_os("PATH").unwrap_or_default();
         let on_path = env::split_paths(&path).map(|folder| folder.join("weed"));
-        let mut places = set.into_iter().chain(on_path).chain(installed());
-        let found = places.find(|place| place.is_file());
+        let found = on_path.chain(installed()).find(|place| place.is_file());
         if found.is_none() {
             skipped(test);
         }
-        found.map(Self)
+        Ok(found.map(Self))
     }
 
     /// Starts a server with one empty bucket, [`S3Server::BUCKET`].

@@ -1,9 +1,27 @@
 //! Options for a store on the test server.
 
+#![allow(dead_code, reason = "no test needs all of it")]
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
 use holdfast_store::{RetryPolicy, RetryStore};
 use holdfast_store_s3::{Credentials, S3Options, S3Store};
 use holdfast_store_suite::S3Server;
 use std::time::Duration;
+
+/// The SDK itself, for what the store has no words for.
+pub(crate) fn raw(server: &S3Server) -> Client {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    let keys = aws_sdk_s3::config::Credentials::new("writer", "writer-secret", None, None, "test");
+    let config = aws_sdk_s3::config::Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http)
+        .endpoint_url(server.endpoint())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(keys)
+        .force_path_style(true);
+    Client::from_conf(config.build())
+}
 
 /// The server's bucket, seen by its writer, in a folder.
 pub(crate) fn options(server: &S3Server, folder: &str) -> S3Options {
