@@ -15,6 +15,8 @@ use aws_sdk_s3::config::{
     SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::{Builder, tls};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use std::time::Duration;
 
 /// Longest wait for a connection.
@@ -49,11 +51,7 @@ pub enum OpenError {
 /// Builds the client, after making sure that there are credentials.
 pub(crate) async fn connect(options: &S3Options) -> Result<Client, OpenError> {
     options.validate()?;
-    let http = Builder::new()
-        .tls_provider(tls::Provider::rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
+    let http = http_client(options)?;
     let shared = Box::pin(environment(options, &http)).await;
     let region = match shared.region() {
         Some(region) => region.clone(),
@@ -98,6 +96,47 @@ pub(crate) async fn connect(options: &S3Options) -> Result<Client, OpenError> {
         config = config.endpoint_url(endpoint.as_str().trim_end_matches('/'));
     }
     Ok(Client::from_conf(config.build()))
+}
+
+/// TLS by rustls and ring, as everywhere in Holdfast.
+fn http_client(options: &S3Options) -> Result<SharedHttpClient, OpenError> {
+    // A small container has no certificates of the system's, and debug builds of the SDK panic there.
+    let system = rustls_native_certs::load_native_certs().certs;
+    let (usable, _) = rustls::RootCertStore::empty().add_parsable_certificates(system);
+    let mut trusted = tls::TrustStore::empty().with_native_roots(usable > 0);
+    if let Some(file) = &options.ca_file {
+        let invalid = |reason: String| OptionsError {
+            option: "ca_file",
+            reason,
+        };
+        let pem = fs_err::read(file).map_err(|error| invalid(error.to_string()))?;
+        // The SDK panics over what is no certificate, so it is tried here first.
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate =
+                certificate.map_err(|error| invalid(format!("{}: {error}", file.display())))?;
+            roots
+                .add(certificate)
+                .map_err(|error| invalid(format!("{}: {error}", file.display())))?;
+        }
+        if roots.is_empty() {
+            return Err(invalid(format!("{} has no certificate", file.display())).into());
+        }
+        trusted.add_pem_certificate(pem);
+    }
+    let context = tls::TlsContext::builder()
+        .with_trust_store(trusted)
+        .build()
+        .map_err(|error| OptionsError {
+            option: "ca_file",
+            reason: chain(&error),
+        })?;
+    Ok(Builder::new()
+        .tls_provider(tls::Provider::rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .tls_context(context)
+        .build_https())
 }
 
 /// What the SDK finds in environment and files; the region is asked of it only if need be, since the

@@ -41,6 +41,8 @@ pub struct S3Options {
     pub region: Option<String>,
     /// The address of another vendor's service; AWS's own if absent.
     pub endpoint: Option<Url>,
+    /// Certificates in PEM that are trusted besides the system's: for a service with a private CA.
+    pub ca_file: Option<PathBuf>,
     /// Whether the bucket goes into the path instead of the host name, as many other vendors want.
     pub path_style: bool,
     /// Where the access keys come from.
@@ -76,6 +78,7 @@ impl S3Options {
             prefix: String::new(),
             region: None,
             endpoint: None,
+            ca_file: None,
             path_style: false,
             credentials: Credentials::Chain,
             multipart_threshold: 64 << 20,

@@ -46,6 +46,7 @@ async fn a_real_server() {
     refusals_say_what_is_wrong(&server).await;
     locks_are_extended_and_never_shortened(&server).await;
     a_colder_class_keeps_the_bytes(&server).await;
+    tls_needs_a_trusted_certificate(&server).await;
 }
 
 async fn the_probe_passes_it(server: &S3Server) {
@@ -231,6 +232,39 @@ async fn a_colder_class_keeps_the_bytes(server: &S3Server) {
     let head = raw(server).head_object().bucket(S3Server::BUCKET);
     let found = head.key("classes/packs/p").send().await.unwrap();
     assert_eq!(found.storage_class.unwrap().as_str(), "STANDARD_IA");
+}
+
+async fn tls_needs_a_trusted_certificate(server: &S3Server) {
+    let encrypted = |ca_file| S3Options {
+        endpoint: Some(server.https_endpoint().parse().unwrap()),
+        ca_file,
+        ..options(server, "tls")
+    };
+    let (key, body) = (key("k"), bytes(300_000));
+    let store = S3Store::open(encrypted(Some(server.certificate())))
+        .await
+        .unwrap();
+    store
+        .put(&key, body.clone(), PutMode::CreateNew)
+        .await
+        .unwrap();
+    assert_eq!(store.get(&key).await.unwrap(), body);
+
+    let distrustful = S3Store::open(encrypted(None)).await.unwrap();
+    let error = distrustful.get(&key).await.unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+
+    // A file without a certificate, and one that does not exist.
+    for file in [
+        server.credentials(),
+        server.credentials().with_extension("no"),
+    ] {
+        let error = S3Store::open(encrypted(Some(file))).await.unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Options(wrong) if wrong.option == "ca_file"),
+            "{error:?}"
+        );
+    }
 }
 
 #[tokio::test]

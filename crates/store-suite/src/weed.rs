@@ -19,8 +19,8 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const SHELL_LIMIT: Duration = Duration::from_secs(20);
 /// How often a start is tried: another process may take a port between its choice and its use.
 const STARTS: usize = 3;
-/// Listening sockets of one server: HTTP and gRPC each of master, volume, filer and S3.
-const PORTS: usize = 8;
+/// Listening sockets of one server: HTTP and gRPC each of master, volume, filer and S3; and HTTPS.
+const PORTS: usize = 9;
 
 /// The server's program.
 #[derive(Clone, Debug)]
@@ -84,6 +84,7 @@ fn installed() -> Option<PathBuf> {
 pub struct S3Server {
     child: Child,
     port: u16,
+    https_port: u16,
     dir: TempDir,
 }
 
@@ -122,6 +123,13 @@ impl S3Server {
         ];
         fs::write(dir.path().join("credentials"), profiles.concat())?;
 
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        fs::write(dir.path().join("tls.crt"), certified.cert.pem())?;
+        fs::write(
+            dir.path().join("tls.key"),
+            certified.signing_key.serialize_pem(),
+        )?;
+
         let ports = free_ports()?;
         let log = File::create(dir.path().join("log"))?;
         let child = Command::new(program)
@@ -135,6 +143,7 @@ impl S3Server {
         let mut server = Self {
             child,
             port: ports[6],
+            https_port: ports[8],
             dir,
         };
         server.wait_until_ready(program, &ports)?;
@@ -145,6 +154,18 @@ impl S3Server {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address())
+    }
+
+    /// Its address with TLS, without a slash at the end.
+    #[must_use]
+    pub fn https_endpoint(&self) -> String {
+        format!("https://127.0.0.1:{}", self.https_port)
+    }
+
+    /// The certificate that it shows, which nobody signed but itself.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("tls.crt")
     }
 
     /// Its socket.
@@ -249,6 +270,8 @@ fn arguments(dir: &Path, ports: &[u16; PORTS]) -> Vec<String> {
         "-s3.config=s3.json",
         "-s3.autoCreateBucket=false",
         "-s3.iam=false",
+        "-s3.cert.file=tls.crt",
+        "-s3.key.file=tls.key",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
     ]
@@ -261,6 +284,7 @@ fn arguments(dir: &Path, ports: &[u16; PORTS]) -> Vec<String> {
         arguments.push(format!("-{name}.port={}", port[0]));
         arguments.push(format!("-{name}.port.grpc={}", port[1]));
     }
+    arguments.push(format!("-s3.port.https={}", ports[8]));
     for name in ["filer", "s3"] {
         let socket = dir.join(format!("{name}.sock"));
         arguments.push(format!("-{name}.localSocket={}", socket.display()));
