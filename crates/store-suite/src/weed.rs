@@ -21,6 +21,8 @@ const SHELL_LIMIT: Duration = Duration::from_secs(20);
 const STARTS: usize = 3;
 /// Listening sockets of one server: HTTP and gRPC each of master, volume, filer and S3; and HTTPS.
 const PORTS: usize = 9;
+/// The servers in one process, in the order of their ports.
+const SERVERS: [&str; 4] = ["master", "volume", "filer", "s3"];
 
 /// The server's program.
 #[derive(Clone, Debug)]
@@ -83,8 +85,8 @@ fn installed() -> Option<PathBuf> {
 #[derive(Debug)]
 pub struct S3Server {
     child: Child,
-    port: u16,
-    https_port: u16,
+    /// As [`arguments`] hands them out.
+    ports: [u16; PORTS],
     dir: TempDir,
 }
 
@@ -135,18 +137,14 @@ impl S3Server {
         let child = Command::new(program)
             .args(arguments(dir.path(), &ports))
             .current_dir(dir.path())
+            .env("TMPDIR", dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("can't start {}", program.display()))?;
-        let mut server = Self {
-            child,
-            port: ports[6],
-            https_port: ports[8],
-            dir,
-        };
-        server.wait_until_ready(program, &ports)?;
+        let mut server = Self { child, ports, dir };
+        server.wait_until_ready(program)?;
         Ok(server)
     }
 
@@ -159,7 +157,7 @@ impl S3Server {
     /// Its address with TLS, without a slash at the end.
     #[must_use]
     pub fn https_endpoint(&self) -> String {
-        format!("https://127.0.0.1:{}", self.https_port)
+        format!("https://127.0.0.1:{}", self.ports[8])
     }
 
     /// The certificate that it shows, which nobody signed but itself.
@@ -171,7 +169,7 @@ impl S3Server {
     /// Its socket.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (Ipv4Addr::LOCALHOST, self.ports[6]).into()
     }
 
     /// A credentials file with the profiles named here.
@@ -180,7 +178,7 @@ impl S3Server {
         self.dir.path().join("credentials")
     }
 
-    fn wait_until_ready(&mut self, program: &Path, ports: &[u16; PORTS]) -> Result<()> {
+    fn wait_until_ready(&mut self, program: &Path) -> Result<()> {
         let end = Instant::now() + START_LIMIT;
         let mut made = false;
         loop {
@@ -188,7 +186,7 @@ impl S3Server {
                 bail!("weed ended with {status}:\n{}", self.log());
             }
             if !made && self.answers() {
-                made = self.make_bucket(program, ports)?;
+                made = self.make_bucket(program)?;
             }
             if made {
                 return Ok(());
@@ -216,13 +214,16 @@ impl S3Server {
     }
 
     /// The server's own shell makes the bucket, because this crate has no S3 client.
-    fn make_bucket(&self, program: &Path, ports: &[u16; PORTS]) -> Result<bool> {
+    fn make_bucket(&self, program: &Path) -> Result<bool> {
         let script = format!("s3.bucket.create -name {}\nexit\n", Self::BUCKET);
         let output = self.dir.path().join("shell");
         let mut shell = Command::new(program)
-            .arg("shell")
+            .args(["-logtostderr=true", "shell"])
             // With its gRPC port, which is otherwise taken to be 10,000 higher.
-            .arg(format!("-master=127.0.0.1:{}.{}", ports[0], ports[1]))
+            .arg(format!(
+                "-master=127.0.0.1:{}.{}",
+                self.ports[0], self.ports[1]
+            ))
             .current_dir(self.dir.path())
             .stdin(Stdio::piped())
             .stdout(File::create(&output)?)
@@ -250,6 +251,12 @@ impl Drop for S3Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Sockets whose place can't be chosen; a killed server leaves them.
+        for (name, ports) in SERVERS.iter().zip(self.ports.chunks(2)) {
+            if let [_, grpc] = ports {
+                let _ = fs::remove_file(format!("/tmp/seaweedfs-{name}-grpc-{grpc}.sock"));
+            }
+        }
     }
 }
 
@@ -277,10 +284,7 @@ fn arguments(dir: &Path, ports: &[u16; PORTS]) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    for (name, port) in ["master", "volume", "filer", "s3"]
-        .iter()
-        .zip(ports.chunks(2))
-    {
+    for (name, port) in SERVERS.iter().zip(ports.chunks(2)) {
         arguments.push(format!("-{name}.port={}", port[0]));
         arguments.push(format!("-{name}.port.grpc={}", port[1]));
     }
