@@ -21,6 +21,8 @@ pub(crate) enum Class {
     Taken,
     /// The range lies outside the object.
     Range,
+    /// So many bytes are more than one read takes into memory.
+    TooLarge(u64),
     /// The access keys are wrong or don't allow it.
     Denied,
     /// A quota or the disk behind the service is used up.
@@ -65,6 +67,10 @@ impl Failure {
         match (self.class, key) {
             (Class::Missing, Some(key)) => StoreError::NotFound { key: key.clone() },
             (Class::Taken, Some(key)) => StoreError::AlreadyExists { key: key.clone() },
+            (Class::TooLarge(size), Some(key)) => StoreError::TooLarge {
+                key: key.clone(),
+                size,
+            },
             (Class::NoBucket, _) => StoreError::NoSuchStore {
                 place: place.to_owned(),
             },
@@ -80,12 +86,11 @@ impl Failure {
                 store: at(),
                 reason: self.reason,
             },
-            (Class::Missing | Class::Taken, None) | (Class::Range | Class::Refused, _) => {
-                StoreError::Io {
-                    place: at(),
-                    source: system(io::ErrorKind::Other),
-                }
-            }
+            (Class::Missing | Class::Taken | Class::TooLarge(_), None)
+            | (Class::Range | Class::Refused, _) => StoreError::Io {
+                place: at(),
+                source: system(io::ErrorKind::Other),
+            },
         }
     }
 }

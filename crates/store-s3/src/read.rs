@@ -8,11 +8,8 @@ use crate::store::S3Store;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
-use holdfast_store::{ObjectKey, ObjectMeta};
+use holdfast_store::{MAX_OBJECT_BYTES, ObjectKey, ObjectMeta};
 use holdfast_types::Timestamp;
-
-/// Most bytes that one read takes into memory; packs have up to 128 MiB.
-const MAX_READ_BYTES: u64 = 1 << 30;
 
 impl S3Store {
     /// The whole object, checked against the checksum that it was stored with.
@@ -110,10 +107,11 @@ impl S3Store {
 }
 
 async fn read_body(mut body: ByteStream, len: u64) -> Result<Bytes, Failure> {
-    if len > MAX_READ_BYTES {
-        return Err(Failure::lasting(format!(
-            "{len} bytes are more than the {MAX_READ_BYTES} that one read takes"
-        )));
+    if len > MAX_OBJECT_BYTES {
+        return Err(Failure {
+            class: Class::TooLarge(len),
+            reason: format!("{len} bytes are more than one read takes"),
+        });
     }
     let capacity = usize::try_from(len)
         .map_err(|_| Failure::lasting("more bytes than this machine counts"))?;

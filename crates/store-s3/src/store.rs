@@ -87,6 +87,7 @@ impl ObjectStore for S3Store {
         mode: PutMode,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
+            StoreError::check_size(key, data.len() as u64)?;
             let put = self.upload(key, data, mode).await;
             put.map_err(|failure| self.error(failure, Some(key)))
         })

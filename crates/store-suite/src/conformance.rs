@@ -8,7 +8,9 @@
 )]
 
 use bytes::Bytes;
-use holdfast_store::{KeyPrefix, LockAttempt, ObjectKey, ObjectStore, PutMode, StoreError};
+use holdfast_store::{
+    KeyPrefix, LockAttempt, MAX_OBJECT_BYTES, ObjectKey, ObjectStore, PutMode, StoreError,
+};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 
@@ -104,6 +106,17 @@ async fn create_new_never_replaces(store: &Store) {
         .await
         .unwrap();
     assert_eq!(store.get(&key).await.unwrap(), "fourth");
+}
+
+async fn what_could_not_be_read_back_is_not_written(store: &Store) {
+    let key = key("large/k");
+    let zeros = vec![0; usize::try_from(MAX_OBJECT_BYTES).unwrap() + 1];
+    let error = store
+        .put(&key, zeros.into(), PutMode::CreateNew)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
+    assert_eq!(store.head(&key).await.unwrap(), None);
 }
 
 /// Twenty racers per key, released at once, on several keys one after another.
@@ -214,6 +227,7 @@ pub async fn conforms_in(store: impl ObjectStore, races: u32) {
     missing_objects_are_named(&store).await;
     ranges_are_exact(&store).await;
     create_new_never_replaces(&store).await;
+    what_could_not_be_read_back_is_not_written(&store).await;
     one_of_twenty_racers_wins(&store, races).await;
     replacing_is_atomic(&store).await;
     lists_a_folder_sorted_and_whole(&store).await;

@@ -121,7 +121,10 @@ impl StoreError {
     }
 
     /// An error if this many bytes of an object are more than may be in memory.
-    pub(crate) fn check_size(key: &ObjectKey, size: u64) -> Result<(), Self> {
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
+    pub fn check_size(key: &ObjectKey, size: u64) -> Result<(), Self> {
         if size <= MAX_OBJECT_BYTES {
             return Ok(());
         }
