@@ -3,7 +3,7 @@
 use crate::catalog::rebuild::rebuild;
 use crate::config::{self, CoordinatorConfig, CoordinatorConfigError, DEFAULT_CONFIG};
 use crate::fault::Fault;
-use crate::repository::{Creation, check_key, open};
+use crate::repository::{Creation, check_key, open, probe_place};
 use crate::start;
 use clap::{Parser, Subcommand};
 use holdfast_service::clock::{Clock as _, SystemClock};
@@ -65,6 +65,8 @@ enum ConfigCommand {
 enum RepoCommand {
     /// Create the configured repository where nothing is.
     Init,
+    /// Try whether the configured place keeps every promise that a repository needs, before trusting it.
+    Probe,
 }
 
 /// Runs the program with the process's arguments.
@@ -117,6 +119,10 @@ fn run(args: Args) -> Result<ExitCode, Fault> {
         }
         Command::Config(ConfigCommand::Check) => check(&path),
         Command::Config(ConfigCommand::Default) => say(DEFAULT_CONFIG.trim_end()),
+        Command::Repo(RepoCommand::Probe) => {
+            let config = load(&path, true)?;
+            block_on(probe(&config))?
+        }
         Command::Repo(RepoCommand::Init) => {
             let config = load(&path, true)?;
             block_on(init(&config))?
@@ -144,6 +150,25 @@ fn check(path: &Path) -> Result<ExitCode, Fault> {
     config.check_files().map_err(|error| config_fault(&error))?;
     check_key(&config)?;
     say(&format!("{}: the configuration is valid", path.display()))
+}
+
+/// One line a check; what fails says why a repository needs it.
+async fn probe(config: &CoordinatorConfig) -> Result<ExitCode, Fault> {
+    let report = probe_place(config, SystemClock.now()).await?;
+    for check in &report.checks {
+        let millis = check.elapsed.as_millis();
+        say(&match &check.failure {
+            None => format!("ok      {:<24} {millis} ms", check.name),
+            Some(failure) => format!(
+                "FAILED  {:<24} {failure}; needed because {}",
+                check.name, check.why
+            ),
+        })?;
+    }
+    report
+        .verdict()
+        .map_err(|refusal| Fault::from_error(Code::RepositoryForeign, &refusal))?;
+    say(&format!("{} can hold a repository", report.store))
 }
 
 async fn rebuild_catalog(config: &CoordinatorConfig) -> Result<ExitCode, Fault> {

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+mod location;
 mod raw;
+
+pub use location::{Location, S3Location};
 
 use raw::{RawConfig, RawLimits, RawRepository, RawTls};
 
@@ -59,8 +62,8 @@ pub struct TlsFiles {
 /// Where the repository is and what opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositorySection {
-    /// Its directory.
-    pub path: PathBuf,
+    /// Where it is.
+    pub place: Location,
     /// What opens it.
     pub key: KeySource,
     /// Whether to create it where nothing is.
@@ -136,6 +139,9 @@ pub enum CoordinatorConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// What is said of the bucket can't be.
+    #[error("repository.s3 is not valid")]
+    S3(#[source] holdfast_store_s3::OptionsError),
     /// The log filter can't be parsed.
     #[error("log.filter is not valid")]
     Log(#[source] LoggingError),
@@ -183,10 +189,10 @@ impl CoordinatorConfig {
                 source,
             })?;
         }
-        let dirs = [
-            ("state_dir", &self.state_dir),
-            ("repository.path", &self.repository.path),
-        ];
+        let mut dirs = vec![("state_dir", &self.state_dir)];
+        if let Location::Disk(path) = &self.repository.place {
+            dirs.push(("repository.path", path));
+        }
         for (key, path) in dirs {
             is_writable(path).map_err(|source| CoordinatorConfigError::Directory {
                 key,
@@ -250,6 +256,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
 fn validate_repository(raw: RawRepository) -> Result<RepositorySection, CoordinatorConfigError> {
     let RawRepository {
         path,
+        s3,
         key_file,
         passphrase_file,
         passphrase_env,
@@ -266,7 +273,8 @@ fn validate_repository(raw: RawRepository) -> Result<RepositorySection, Coordina
             });
         }
     };
-    Ok(RepositorySection { path, key, init })
+    let place = location::validate(path, s3)?;
+    Ok(RepositorySection { place, key, init })
 }
 
 fn validate_limits(raw: RawLimits) -> Result<Limits, CoordinatorConfigError> {

@@ -1,14 +1,19 @@
 //! Opening the repository as configured, and what its errors mean to callers.
 
-use crate::config::{CoordinatorConfig, KeySource, RepositorySection};
+use crate::config::{CoordinatorConfig, KeySource};
 use crate::fault::{Fault, chain};
 use holdfast_archive::Kek;
 use holdfast_repository::{Repository, RepositoryError, RepositoryOptions};
 use holdfast_service::failure::Code;
-use holdfast_store::{DiskStore, ObjectStore, RetryPolicy, RetryStore, StoreError};
+use holdfast_store::StoreError;
 use holdfast_types::Timestamp;
 use std::path::Path;
-use std::sync::Arc;
+
+mod place;
+
+pub use place::probe_place;
+
+use place::open_store;
 
 /// How this program names itself in what it writes.
 pub const PROGRAM: &str = concat!("holdfast-coordinator ", env!("CARGO_PKG_VERSION"));
@@ -37,25 +42,26 @@ pub async fn open(
 ) -> Result<Repository, Fault> {
     let section = &config.repository;
     let kek = read_kek(&section.key)?;
-    let place = section.path.display();
+    let place = &section.place;
     let opened = match creation {
-        Creation::Must => create(config, kek, now).await,
-        Creation::Never | Creation::Known | Creation::IfNothing => match open_store(section, false)
-        {
-            Ok(store) => match Repository::open(store, kek.clone()).await {
-                Err(RepositoryError::NotFound { .. }) if creation == Creation::IfNothing => {
-                    create(config, kek, now).await
+        Creation::Must => create(config, kek, now).await?,
+        Creation::Never | Creation::Known | Creation::IfNothing => {
+            match open_store(place, false).await? {
+                Ok(store) => match Repository::open(store, kek.clone()).await {
+                    Err(RepositoryError::NotFound { .. }) if creation == Creation::IfNothing => {
+                        create(config, kek, now).await?
+                    }
+                    opened => opened,
+                },
+                Err(StoreError::NoSuchStore { .. }) if creation == Creation::IfNothing => {
+                    create(config, kek, now).await?
                 }
-                opened => opened,
-            },
-            Err(StoreError::NoSuchStore { .. }) if creation == Creation::IfNothing => {
-                create(config, kek, now).await
+                Err(StoreError::NoSuchStore { .. }) => Err(RepositoryError::NotFound {
+                    place: place.to_string(),
+                }),
+                Err(error) => Err(error.into()),
             }
-            Err(StoreError::NoSuchStore { .. }) => Err(RepositoryError::NotFound {
-                place: place.to_string(),
-            }),
-            Err(error) => Err(error.into()),
-        },
+        }
     };
     let repository = opened.map_err(|error| {
         if !matches!(error, RepositoryError::NotFound { .. }) {
@@ -77,7 +83,7 @@ pub async fn open(
         return Err(Fault::new(
             Code::RepositoryForeign,
             format!(
-                "the repository at {place} belongs to cluster {found}, this coordinator looks after {}: check repository.path and cluster",
+                "the repository at {place} belongs to cluster {found}, this coordinator looks after {}: check where [repository] points and cluster",
                 config.cluster
             ),
         ));
@@ -89,32 +95,25 @@ async fn create(
     config: &CoordinatorConfig,
     kek: Kek,
     now: Timestamp,
-) -> Result<Repository, RepositoryError> {
-    let store = open_store(&config.repository, true)?;
+) -> Result<Result<Repository, RepositoryError>, Fault> {
+    let store = match open_store(&config.repository.place, true).await? {
+        Ok(store) => store,
+        Err(error) => return Ok(Err(error.into())),
+    };
     let options = RepositoryOptions {
         cluster: config.cluster.clone(),
         kek,
         created: now,
         program: PROGRAM.to_owned(),
     };
-    let repository = Repository::init(store, options).await?;
-    tracing::info!(
-        place = repository.place(),
-        "created a repository; keep a copy of its key elsewhere"
-    );
-    Ok(repository)
-}
-
-fn open_store(
-    section: &RepositorySection,
-    create: bool,
-) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let disk = if create {
-        DiskStore::create(&section.path)?
-    } else {
-        DiskStore::open(&section.path)?
-    };
-    Ok(Arc::new(RetryStore::new(disk, RetryPolicy::default())))
+    let created = Repository::init(store, options).await;
+    if let Ok(repository) = &created {
+        tracing::info!(
+            place = repository.place(),
+            "created a repository; keep a copy of its key elsewhere"
+        );
+    }
+    Ok(created)
 }
 
 /// Checks that the configured key can be read and is one, for `config check`. Whether it opens the repository shows
@@ -171,7 +170,9 @@ fn key_unreadable(source: &KeySource, path: &Path, error: &std::io::Error) -> Fa
 #[must_use]
 pub fn fault_of(error: &RepositoryError) -> Fault {
     let (code, advice) = match error {
-        RepositoryError::NotFound { .. } => (Code::RepositoryForeign, "check repository.path"),
+        RepositoryError::NotFound { .. } => {
+            (Code::RepositoryForeign, "check where [repository] points")
+        }
         RepositoryError::AlreadyExists { .. } => (
             Code::RepositoryForeign,
             "use it as it is, or choose another repository.path",
@@ -227,7 +228,10 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
             Code::ReadOnly,
             "let the user that runs the coordinator read and write it",
         ),
-        StoreError::NoSuchStore { .. } => (Code::RepositoryForeign, "check repository.path"),
+        StoreError::NoSuchStore { .. } => (
+            Code::RepositoryForeign,
+            "check repository.path or repository.s3; a bucket is never created",
+        ),
         StoreError::NotFound { .. }
         | StoreError::OutOfRange { .. }
         | StoreError::TooLarge { .. } => (

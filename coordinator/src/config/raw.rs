@@ -30,12 +30,30 @@ pub(super) struct RawTls {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct RawRepository {
-    pub(super) path: PathBuf,
+    pub(super) path: Option<PathBuf>,
+    pub(super) s3: Option<RawS3>,
     pub(super) key_file: Option<PathBuf>,
     pub(super) passphrase_file: Option<PathBuf>,
     pub(super) passphrase_env: Option<String>,
     #[serde(default)]
     pub(super) init: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawS3 {
+    pub(super) bucket: String,
+    #[serde(default)]
+    pub(super) prefix: String,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) path_style: bool,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) profile: Option<String>,
+    pub(super) profile_file: Option<PathBuf>,
+    pub(super) max_mib_per_sec: Option<u64>,
+    pub(super) max_requests_per_sec: Option<u32>,
+    pub(super) max_concurrent: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,59 @@
+//! From a configured place to a store, and the proof that the place is fit to be one.
+
+use super::fault_of;
+use crate::config::{CoordinatorConfig, Location, S3Location};
+use crate::fault::Fault;
+use holdfast_service::failure::Code;
+use holdfast_store::{
+    DiskStore, LimitStore, ObjectStore, ProbeOptions, ProbeReport, RetryPolicy, RetryStore,
+    StoreError, probe,
+};
+use holdfast_store_s3::S3Store;
+use holdfast_types::Timestamp;
+use std::sync::Arc;
+
+/// Opens the store. With `create`, a directory is made if it is absent; a bucket never is. The outer error is of the
+/// configuration, the inner one of the place.
+pub(super) async fn open_store(
+    place: &Location,
+    create: bool,
+) -> Result<Result<Arc<dyn ObjectStore>, StoreError>, Fault> {
+    let policy = RetryPolicy::default();
+    let store: Arc<dyn ObjectStore> = match place {
+        Location::Disk(path) => {
+            let disk = if create {
+                DiskStore::create(path)
+            } else {
+                DiskStore::open(path)
+            };
+            match disk {
+                Ok(disk) => Arc::new(RetryStore::new(disk, policy)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Location::S3(s3) => {
+            let S3Location { options, limits } = &**s3;
+            let bucket = S3Store::open(options.clone()).await;
+            let bucket = bucket.map_err(|error| Fault::from_error(Code::Config, &error))?;
+            // Retries outside: each of them is a request that the limits count.
+            Arc::new(RetryStore::new(LimitStore::new(bucket, *limits), policy))
+        }
+    };
+    Ok(Ok(store))
+}
+
+/// Tries whether the configured place keeps every promise that a repository needs. What it writes for that, it removes.
+///
+/// # Errors
+/// If the place can't be opened at all. Broken promises are in the report.
+pub async fn probe_place(config: &CoordinatorConfig, now: Timestamp) -> Result<ProbeReport, Fault> {
+    let place = &config.repository.place;
+    let of_place = |error: StoreError| fault_of(&error.into());
+    let store = open_store(place, false).await?.map_err(of_place)?;
+    let mut options = ProbeOptions::at(now);
+    if let Location::S3(s3) = place {
+        // Large enough to go in parts.
+        options.large_object_bytes = s3.options.multipart_threshold + s3.options.part_bytes;
+    }
+    probe(store.as_ref(), options).await.map_err(of_place)
+}
