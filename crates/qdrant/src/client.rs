@@ -3,13 +3,16 @@
 //! It does not retry: that is a decorator's task. Every call has a limit of time and of answer size.
 
 mod collections;
+mod listed;
 mod snapshots;
 mod stream;
 
+pub use listed::Listed;
 pub use stream::SnapshotStream;
 
 use crate::{ClusterState, QdrantError, ServerInfo};
 use holdfast_types::{AliasName, CollectionName, ServerVersion};
+use listed::shown;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -214,8 +217,14 @@ impl QdrantClient {
         })
     }
 
-    /// Every alias and the collection it points at. Names that break Qdrant's own rule are left out.
+    /// Every alias and the collection it points at, if both names are valid. [`Self::alias_names`] tells of the
+    /// others.
     pub async fn aliases(&self) -> Result<Vec<(AliasName, CollectionName)>, QdrantError> {
+        Ok(self.alias_names().await?.usable)
+    }
+
+    /// Every alias and the collection it points at, and those that have, or point at, a name that must not be used.
+    pub async fn alias_names(&self) -> Result<Listed<(AliasName, CollectionName)>, QdrantError> {
         #[derive(Deserialize)]
         struct Aliases {
             aliases: Vec<Alias>,
@@ -226,11 +235,22 @@ impl QdrantClient {
             collection_name: String,
         }
         let found: Aliases = self.get(&["aliases"]).await?;
-        Ok(found
-            .aliases
-            .iter()
-            .filter_map(|a| Some((a.alias_name.parse().ok()?, a.collection_name.parse().ok()?)))
-            .collect())
+        let mut listed = Listed::default();
+        for Alias {
+            alias_name: alias,
+            collection_name: target,
+        } in found.aliases
+        {
+            match (alias.parse(), target.parse()) {
+                (Ok(alias), Ok(target)) => listed.usable.push((alias, target)),
+                (Err(_), _) | (_, Err(_)) => {
+                    let (alias, target) = (shown(&alias), shown(&target));
+                    let what = format!("alias {alias} of collection {target}");
+                    listed.unusable.push(what);
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// A request to the path made of `segments`, each escaped.

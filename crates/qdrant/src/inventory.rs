@@ -17,6 +17,10 @@ pub struct NodeInventory {
     pub peers: u32,
     /// Its collections, by name.
     pub collections: Vec<CollectionInventory>,
+    /// Collections and aliases that the node has under names which can't be used, in words with the names escaped,
+    /// sorted: `collection "a\nb"`. They are in no capture: a backup of everything must say so or refuse, and
+    /// whoever observes the node logs them once, at WARN.
+    pub unusable_names: Vec<String>,
 }
 
 /// One collection as a node describes it.
@@ -42,8 +46,11 @@ pub struct CollectionInventory {
 pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantError> {
     let server = client.root().await?;
     let cluster = client.cluster().await?;
-    let aliases = client.aliases().await?;
-    let mut names = client.collections().await?;
+    let aliases = client.alias_names().await?;
+    let names = client.collection_names().await?;
+    let mut unusable_names = [names.unusable, aliases.unusable].concat();
+    unusable_names.sort();
+    let (aliases, mut names) = (aliases.usable, names.usable);
     names.sort();
     let mut collections = Vec::with_capacity(names.len());
     for name in names {
@@ -64,6 +71,7 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
         peer_id: cluster.peer_id,
         peers: cluster.peers(),
         collections,
+        unusable_names,
     })
 }
 

@@ -21,7 +21,7 @@ mod snapshot;
 mod stored;
 mod tar;
 
-pub use client::{QdrantClient, QdrantConfig, SnapshotStream, Timeouts};
+pub use client::{Listed, QdrantClient, QdrantConfig, SnapshotStream, Timeouts};
 pub use compose::{ArchiveFile, ArchiveWriter, ComposeError, ComposedArchive};
 pub use error::QdrantError;
 pub use info::{

@@ -1,6 +1,7 @@
 //! Collections: what there is, creating, deleting, indexes, aliases.
 
 use super::QdrantClient;
+use super::listed::{Listed, shown};
 use crate::{
     CollectionCluster, CollectionInfo, CollectionStatus, PayloadIndex, QdrantError, create_request,
     fan_out_update,
@@ -17,8 +18,14 @@ const SPREAD_SECONDS: u32 = 50;
 const POLL: Duration = Duration::from_millis(100);
 
 impl QdrantClient {
-    /// Every collection on the node. Names that break Qdrant's own rule are left out.
+    /// Every collection on the node whose name is valid. [`Self::collection_names`] tells of the others.
     pub async fn collections(&self) -> Result<Vec<CollectionName>, QdrantError> {
+        Ok(self.collection_names().await?.usable)
+    }
+
+    /// Every collection on the node, and those that have a name which must not be used: it breaks Qdrant's
+    /// present rule, so an older version made it, or it has control characters.
+    pub async fn collection_names(&self) -> Result<Listed<CollectionName>, QdrantError> {
         #[derive(Deserialize)]
         struct Collections {
             collections: Vec<Collection>,
@@ -28,8 +35,14 @@ impl QdrantClient {
             name: String,
         }
         let found: Collections = self.get(&["collections"]).await?;
-        let names = found.collections.iter();
-        Ok(names.filter_map(|c| c.name.parse().ok()).collect())
+        let mut listed = Listed::default();
+        for Collection { name } in found.collections {
+            match name.parse() {
+                Ok(name) => listed.usable.push(name),
+                Err(_) => listed.unusable.push(format!("collection {}", shown(&name))),
+            }
+        }
+        Ok(listed)
     }
 
     /// The whole description of a collection, as it came.

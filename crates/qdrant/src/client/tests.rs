@@ -239,11 +239,11 @@ async fn the_inventory_joins_what_the_server_tells() {
         ("/cluster", json!({"status": "enabled", "peer_id": 9})),
         (
             "/collections",
-            json!({"collections": [{"name": "my docs"}, {"name": "gone"}, {"name": "bad/name"}]}),
+            json!({"collections": [{"name": "my docs"}, {"name": "gone"}, {"name": "bad/name"}, {"name": "bell\u{7}"}]}),
         ),
         (
             "/aliases",
-            json!({"aliases": [{"alias_name": "z", "collection_name": "my docs"}, {"alias_name": "a", "collection_name": "my docs"}]}),
+            json!({"aliases": [{"alias_name": "z", "collection_name": "my docs"}, {"alias_name": "a", "collection_name": "my docs"}, {"alias_name": "x\n", "collection_name": "my docs"}, {"alias_name": "y", "collection_name": "bad/name"}]}),
         ),
         ("/collections/my%20docs", info.clone()),
         ("/collections/my%20docs/cluster", shards.clone()),
@@ -273,6 +273,13 @@ async fn the_inventory_joins_what_the_server_tells() {
         (2, ShardId(1))
     );
     assert_eq!((&collection.info, &collection.cluster), (&info, &shards));
+    let unusable = [
+        r#"alias "x\n" of collection "my docs""#,
+        r#"alias "y" of collection "bad/name""#,
+        r#"collection "bad/name""#,
+        r#"collection "bell\u{7}""#,
+    ];
+    assert_eq!(found.unusable_names, unusable, "nothing vanishes silently");
 }
 
 #[tokio::test]
