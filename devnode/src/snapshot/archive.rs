@@ -8,6 +8,7 @@ use fs_err as fs;
 use holdfast_engine::{Frozen, SegmentFiles, wal_dir};
 use serde_json::json;
 use std::io::{Seek, Write};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use tar::{Builder, Header};
 
@@ -58,11 +59,11 @@ impl Source<'_> {
         header.set_mode(0o644);
         let path = format!("segments/{}.tar", segment.id);
         let mut entry = tar.append_writer(&mut header, path)?;
-        let mut inner = Builder::new(&mut entry);
+        // The real server (1.18.3, measured) ends a segment's archive after its last entry, without the two blocks
+        // of zeros. So do we, or readers would be tried on archives that no server sends; a dropped builder adds them.
+        let mut inner = ManuallyDrop::new(Builder::new(&mut entry));
         inner.sparse(true);
         self.files(&mut inner, segment, Path::new("snapshot/files"))?;
-        inner.finish()?;
-        drop(inner);
         entry.finish()?;
         Ok(())
     }

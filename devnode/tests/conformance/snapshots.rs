@@ -201,9 +201,36 @@ fn files_of(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Only the whole archive ends with two blocks of zeros; those of the segments end with their last entry, and a reader
+/// must tell by that entry that nothing is missing.
+fn check_ends(archive: &[u8]) {
+    assert!(archive.ends_with(&[0; 1024]));
+    let mut segments = 0;
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry
+            .path()
+            .unwrap()
+            .extension()
+            .is_some_and(|kind| kind == "tar")
+        {
+            let mut inner = Vec::new();
+            entry.read_to_end(&mut inner).unwrap();
+            assert!(
+                !inner.ends_with(&[0; 1024]),
+                "a segment's archive has a trailer"
+            );
+            segments += 1;
+        }
+    }
+    assert!(segments > 0);
+}
+
 pub(crate) async fn both_layouts_hold_the_same_files(server: Server) {
     rich(&server).await;
-    let nested = files_of(&stored(&server).await);
+    let archive = stored(&server).await;
+    check_ends(&archive);
+    let nested = files_of(&archive);
     let stream = server.bytes(STREAM).await;
     let mut last = String::new();
     for entry in tar::Archive::new(&stream[..]).entries().unwrap() {
