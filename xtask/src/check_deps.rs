@@ -132,14 +132,15 @@ pub(crate) fn run() -> Result<()> {
         "cargo metadata: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let graph = graph(&serde_json::from_slice(&output.stdout)?)?;
-    let faults = faults(&graph);
+    let metadata = serde_json::from_slice(&output.stdout)?;
+    let mut faults = strangers(&members(&metadata)?);
+    faults.extend(edge_faults(&graph(&metadata)?));
     for fault in &faults {
         eprintln!("check-deps: {fault}");
     }
     ensure!(
         faults.is_empty(),
-        "{} forbidden dependency edge(s)",
+        "{} fault(s) in the workspace's dependencies",
         faults.len()
     );
     println!(
@@ -149,7 +150,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn faults(graph: &Graph) -> Vec<String> {
+fn edge_faults(graph: &Graph) -> Vec<String> {
     let mut faults = Vec::new();
     let ours: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
     for (name, deps) in graph {
@@ -174,6 +175,41 @@ fn faults(graph: &Graph) -> Vec<String> {
     faults
 }
 
+/// Crates of the workspace that the table does not know, and the other way round.
+fn strangers(members: &BTreeSet<String>) -> Vec<String> {
+    let table: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
+    let new = members.iter().filter(|name| !table.contains(name.as_str()));
+    let gone = table.iter().filter(|name| !members.contains(**name));
+    new.map(|name| {
+        format!("{name}: add it, with what it may depend on, to the table of allowed edges")
+    })
+    .chain(gone.map(|name| {
+        format!("{name}: in the table of allowed edges, but no crate of the workspace")
+    }))
+    .collect()
+}
+
+/// Names of the workspace's crates.
+fn members(metadata: &Value) -> Result<BTreeSet<String>> {
+    let names = names(metadata)?;
+    let ids = metadata["workspace_members"].as_array();
+    let ids = ids.context("cargo metadata has no workspace members")?;
+    let name = |id: &Value| names.get(id.as_str()?).map(|name| (*name).to_owned());
+    ids.iter()
+        .map(|id| name(id).with_context(|| format!("{id} is no package")))
+        .collect()
+}
+
+/// Names of packages by their ids.
+fn names(metadata: &Value) -> Result<BTreeMap<&str, &str>> {
+    Ok(metadata["packages"]
+        .as_array()
+        .context("cargo metadata has no packages")?
+        .iter()
+        .filter_map(|p| Some((p["id"].as_str()?, p["name"].as_str()?)))
+        .collect())
+}
+
 fn reaches(graph: &Graph, from: &str, to: &str) -> bool {
     let mut open = vec![from];
     let mut seen = BTreeSet::new();
@@ -189,12 +225,7 @@ fn reaches(graph: &Graph, from: &str, to: &str) -> bool {
 }
 
 fn graph(metadata: &Value) -> Result<Graph> {
-    let names: BTreeMap<&str, &str> = metadata["packages"]
-        .as_array()
-        .context("cargo metadata has no packages")?
-        .iter()
-        .filter_map(|p| Some((p["id"].as_str()?, p["name"].as_str()?)))
-        .collect();
+    let names = names(metadata)?;
     let mut graph = Graph::new();
     for node in metadata["resolve"]["nodes"]
         .as_array()
@@ -220,7 +251,7 @@ fn graph(metadata: &Value) -> Result<Graph> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Graph, faults};
+    use super::{ALLOWED, Graph, edge_faults as faults, strangers};
 
     fn graph(edges: &[(&str, &str)]) -> Graph {
         let mut graph = Graph::new();
@@ -256,6 +287,17 @@ mod tests {
             ["holdfast-coordinator → aws-config: only holdfast-store-s3 may link the AWS SDK"]
         );
         assert!(faults(&graph(&[("holdfast-store-s3", "aws-sdk-s3")])).is_empty());
+    }
+
+    #[test]
+    fn a_crate_that_the_table_does_not_know_is_a_fault_and_the_other_way_round() {
+        let mut members = ALLOWED.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert!(strangers(&members).is_empty());
+        members.insert("holdfast-new".to_owned());
+        members.remove("xtask");
+        let found = strangers(&members);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("holdfast-new: ") && found[1].starts_with("xtask: "));
     }
 
     #[test]

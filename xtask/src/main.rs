@@ -8,7 +8,9 @@
 )]
 
 mod bench;
+mod check_deny;
 mod check_deps;
+mod check_purity;
 mod check_sizes;
 mod run;
 mod seaweedfs;
@@ -31,7 +33,8 @@ struct Cli {
 enum Command {
     /// Everything that must be green: dependency direction, file sizes, format, lints, all tests
     Test(test::Options),
-    /// Dependencies between crates point one way, and what must stay small links nothing large
+    /// Dependencies between crates point one way, what must stay small links nothing large, and the pure crates are
+    /// pure by one list
     CheckDeps,
     /// No source file outgrows its room
     CheckSizes,
@@ -42,7 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
-        Command::CheckDeps => check_deps::run(),
+        Command::CheckDeps => check_deps::run().and_then(|()| check_purity::run()),
         Command::CheckSizes => check_sizes::run(),
         Command::Bench(options) => bench::run(&options),
     };

@@ -4,11 +4,11 @@
 //! lacks something it needs prints a line that begins with `SKIPPED:`; they are listed and counted.
 
 use crate::run::{cargo, checked, root};
-use crate::{check_deps, check_sizes, seaweedfs};
+use crate::{check_deny, check_deps, check_purity, check_sizes, seaweedfs};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,8 +36,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     };
     step("check-deps", check_deps::run());
+    step("check-purity", check_purity::run());
     step("check-sizes", check_sizes::run());
     let mut tally = Tally::default();
+    let denied = check_deny::run().map(|skipped| {
+        tally.skipped.extend(skipped.map(str::to_owned));
+    });
+    step("check-deny", denied);
     if !options.no_lints {
         lint(&mut step, &mut tally);
     }
@@ -70,19 +75,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn lint(step: &mut impl FnMut(&str, Result<()>), tally: &mut Tally) {
-    let present = |tool: &str| {
-        cargo(&[tool, "--version"])
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if present("fmt") {
+    if present("fmt", "rustfmt") {
         step("format", checked(&mut cargo(&["fmt", "--all", "--check"])));
     } else {
         tally.skipped.push(
             "SKIPPED: format: rustfmt is not installed (rustup component add rustfmt)".into(),
         );
     }
-    if present("clippy") {
+    if present("clippy", "clippy") {
         let args = [
             "clippy",
             "--workspace",
@@ -98,6 +98,27 @@ fn lint(step: &mut impl FnMut(&str, Result<()>), tally: &mut Tally) {
             .skipped
             .push("SKIPPED: lints: clippy is not installed (rustup component add clippy)".into());
     }
+}
+
+/// Whether cargo has the command; if not, its component is installed first, where rustup can.
+fn present(command: &str, component: &str) -> bool {
+    let works = || {
+        let version = cargo(&[command, "--version"]).output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    if works() {
+        return true;
+    }
+    // In the root, so that the component goes to the toolchain that rust-toolchain.toml names. Without rustup, or
+    // without a network, the step is skipped, which is counted and shown.
+    let mut rustup = Command::new("rustup");
+    rustup
+        .args(["component", "add", component])
+        .current_dir(root());
+    if let Err(error) = checked(&mut rustup) {
+        eprintln!("xtask test: {component} can't be installed: {error:#}");
+    }
+    works()
 }
 
 fn run_tests(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
