@@ -226,4 +226,6 @@ fn too_large(what: &str) -> SnapshotError {
 }
 
 #[cfg(test)]
+mod forged;
+#[cfg(test)]
 mod tests;
