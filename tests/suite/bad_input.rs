@@ -3,14 +3,14 @@
 use anyhow::{Context as _, Result, ensure};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
-use holdfast_tests::process::{Process, Recipe, built};
+use holdfast_tests::process::{Process, Recipe, built, free_port};
 use holdfast_tests::site::{Options, Site};
 use holdfast_tests::wait::until;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DOCS: Dataset<'static> = Dataset {
     name: "docs",
@@ -239,19 +239,42 @@ async fn configurations_are_checked_with_key_and_line() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_named() -> Result<()> {
     let site = Site::start().await?;
-    // A second coordinator of the same configuration: the port is taken, or the repository is locked.
-    let output = coordinator(site.dir(), "coordinator.toml")?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        matches!(output.status.code(), Some(3 | 7)),
-        "{:?}: {stderr}",
-        output.status
-    );
-    ensure!(
-        site.ok(&["status"]).is_ok(),
-        "the first coordinator suffered"
-    );
+    // A second coordinator on the same port, with a repository and a state folder of its own.
+    let config = fs::read_to_string(site.dir().join("coordinator.toml"))?;
+    let mut own = config;
+    for folder in ["coordinator", "repository"] {
+        let quoted = |name: &str| format!("{:?}\n", site.dir().join(name).display().to_string());
+        own = replaced(&own, &quoted(folder), &quoted(&format!("{folder}2")))?;
+    }
+    fs::write(site.dir().join("second.toml"), own)?;
+    let output = coordinator(site.dir(), "second.toml")?;
+    let address = site.endpoint.strip_prefix("https://").context("endpoint")?;
+    refused(&output, 3, address)?;
+    site.ok(&["status"])?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_coordinator_on_the_same_repository_is_refused() -> Result<()> {
+    let site = Site::start().await?;
+    let config = fs::read_to_string(site.dir().join("coordinator.toml"))?;
+    let address = site.endpoint.strip_prefix("https://").context("endpoint")?;
+    let free = format!("127.0.0.1:{}", free_port()?);
+    let own = replaced(&config, address, &free)?;
+    let quoted = |name: &str| format!("{:?}\n", site.dir().join(name).display().to_string());
+    let own = replaced(&own, &quoted("coordinator"), &quoted("coordinator2"))?;
+    fs::write(site.dir().join("second.toml"), own)?;
+    let output = coordinator(site.dir(), "second.toml")?;
+    let holder = format!("in use by process {}", site.coordinator.pid());
+    refused(&output, 7, &holder)?;
+    site.ok(&["status"])?;
+    Ok(())
+}
+
+/// A configuration with another value in place of one that it must hold.
+fn replaced(config: &str, old: &str, new: &str) -> Result<String> {
+    ensure!(config.contains(old), "{old:?} is not in {config}");
+    Ok(config.replacen(old, new, 1))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,18 +284,27 @@ async fn a_full_spool_ends_the_capture_and_not_the_node() -> Result<()> {
         spool_mib: 16,
     })
     .await?;
+    // 40 MiB of vectors, which random numbers make incompressible: more than the spool, with what may be on its
+    // way to the coordinator, can hold.
     let big = Dataset {
-        points: 20_000,
+        points: 40_000,
         dim: 256,
         ..DOCS
     };
     big.create(&site.qdrant).await?;
-    let (exit, document) = site.json(&["backup", "create", "--method", "stream"])?;
-    // A fast reader may keep up with Qdrant even so; then the capture is whole.
+    let (exit, document) = std::thread::scope(|scope| {
+        let backup = scope.spawn(|| site.json(&["backup", "create", "--method", "stream"]));
+        // From the moment on at which the agent has a spool, the coordinator takes nothing, as a dead network would.
+        let paused = pause_coordinator_while_spooling(&site);
+        let answer = backup.join().expect("the command line does not panic");
+        paused.and(answer)
+    })?;
     ensure!(
-        exit == 0 || document["code"] == "spool-full",
+        exit == 8 && document["code"] == "spool-full",
         "{exit}: {document}"
     );
+    let message = document["message"].as_str().context("no message")?;
+    ensure!(message.contains("raise [spool] max_mib"), "{message}");
     ensure!(contents(&site.qdrant, "docs").await?.points == big.points);
     let leftovers = fs::read_dir(site.dir().join("agent")).context("state folder")?;
     for entry in leftovers {
@@ -288,6 +320,38 @@ async fn a_full_spool_ends_the_capture_and_not_the_node() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Stops the coordinator (SIGSTOP) once the agent has a spool, and lets it go on once the spool is given up.
+fn pause_coordinator_while_spooling(site: &Site) -> Result<()> {
+    let wait = |spooling: bool, limit: Duration| {
+        let end = Instant::now() + limit;
+        while has_spool(site.agent.pid())? != spooling {
+            ensure!(Instant::now() < end, "waiting for the spool took {limit:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    };
+    let signal = |name: &str| -> Result<()> {
+        let pid = site.coordinator.pid().to_string();
+        let status = Command::new("kill").args([name, &pid]).status()?;
+        ensure!(status.success(), "kill {name} {pid}");
+        Ok(())
+    };
+    wait(true, Duration::from_secs(60))?;
+    signal("-STOP")?;
+    let given_up = wait(false, Duration::from_secs(15));
+    signal("-CONT")?;
+    given_up
+}
+
+/// Whether a process has a spool open; its file has no name any more.
+fn has_spool(pid: u32) -> Result<bool> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    Ok(targets
+        .into_iter()
+        .any(|target| target.to_string_lossy().contains("stream.spool")))
 }
 
 /// Runs a coordinator that must refuse to start; one that starts all the same is stopped after a while.

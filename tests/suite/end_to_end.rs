@@ -1,11 +1,15 @@
 //! The whole path with real processes: capture, capture again, lose the collection, restore, prove.
 
 use anyhow::{Context as _, Result, ensure};
+use holdfast_archive::Kek;
+use holdfast_repository::Repository;
+use holdfast_store::DiskStore;
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
 use holdfast_tests::ran_on;
 use holdfast_tests::site::{Options, Site};
 use serde_json::Value;
+use std::sync::Arc;
 
 const DOCS: Dataset<'static> = Dataset {
     name: "docs",
@@ -94,13 +98,23 @@ async fn lose_and_restore(options: Options, method: &str) -> Result<()> {
 async fn both_ways_of_capture_restore_to_the_same_points() -> Result<()> {
     let site = Site::start().await?;
     DOCS.create(&site.qdrant).await?;
+    let mut ids = Vec::new();
     for (method, name) in [("stored", "by_file"), ("stream", "by_stream")] {
         let backup = site.ok(&["backup", "create", "--method", method])?;
         let id = backup["backup"]["recovery_point"]
             .as_str()
             .context("no id")?;
         site.ok(&["restore", "run", id, "--collection", "docs", "--as", name])?;
+        ids.push(id.to_owned());
     }
+    let (by_file, by_stream) = (
+        recipe_hashes(&site, &ids[0]).await?,
+        recipe_hashes(&site, &ids[1]).await?,
+    );
+    ensure!(
+        by_file == by_stream,
+        "the two ways gave different files: {by_file:?}, {by_stream:?}"
+    );
     let (a, b) = (
         contents(&site.qdrant, "by_file").await?,
         contents(&site.qdrant, "by_stream").await?,
@@ -120,7 +134,7 @@ async fn an_unchanged_collection_costs_next_to_nothing() -> Result<()> {
     let first = number(&site.ok(&["backup", "create"])?, "stored_bytes")?;
     let again = number(&site.ok(&["backup", "create"])?, "stored_bytes")?;
     ensure!(
-        again * 20 <= first,
+        again * 100 <= first,
         "an unchanged capture stored {again} bytes, the first {first}"
     );
     Ok(())
@@ -181,6 +195,20 @@ async fn the_catalogue_can_be_deleted_and_rebuilt() -> Result<()> {
     site.qdrant.delete("/collections/docs").await?;
     site.ok(&["restore", "run", "latest"])?;
     Ok(())
+}
+
+/// The recipe hash of every shard of `docs` in a recovery point: equal hashes are equal files, byte for byte.
+async fn recipe_hashes(site: &Site, id: &str) -> Result<Vec<String>> {
+    let store = Arc::new(DiskStore::open(site.repository())?);
+    let key = std::fs::read_to_string(site.dir().join("repository.key"))?;
+    let repository = Repository::open(store, Kek::from_hex(key.trim())?).await?;
+    let manifest = repository.read_point(&id.parse()?).await?;
+    let shards = manifest
+        .shards()
+        .filter(|(collection, _)| collection.name.as_str() == DOCS.name);
+    let hashes: Vec<_> = shards.map(|(_, shard)| shard.recipe_hash.clone()).collect();
+    ensure!(!hashes.is_empty(), "{id} has no shard of {}", DOCS.name);
+    Ok(hashes)
 }
 
 fn number(backup: &Value, field: &str) -> Result<u64> {
