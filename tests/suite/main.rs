@@ -4,3 +4,4 @@ mod bad_input;
 mod crashes;
 mod end_to_end;
 mod roles;
+mod s3;

@@ -1,0 +1,93 @@
+//! The same path with the repository in a bucket of a real S3 server.
+
+use anyhow::{Result, ensure};
+use holdfast_store_suite::{S3Server, Weed};
+use holdfast_tests::dataset::Dataset;
+use holdfast_tests::digest::contents;
+use holdfast_tests::process::built;
+use holdfast_tests::site::Site;
+use std::fs;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const DOCS: Dataset<'static> = Dataset {
+    name: "docs",
+    points: 3000,
+    dim: 64,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_collection_comes_back_from_a_bucket() -> Result<()> {
+    let Some(weed) = Weed::find("a_lost_collection_comes_back_from_a_bucket")? else {
+        return Ok(());
+    };
+    let server = tokio::task::spawn_blocking(move || weed.start()).await??;
+    let mut site = Site::start().await?;
+    site.coordinator.stop(Duration::from_secs(30))?;
+    move_to_bucket(&site, &server, S3Server::READER)?;
+    let refused = probe(&site)?;
+    ensure!(refused.status.code() == Some(8), "{refused:?}");
+    move_to_bucket(&site, &server, S3Server::WRITER)?;
+    let probed = probe(&site)?;
+    ensure!(probed.status.success(), "{probed:?}");
+
+    site.coordinator.restart()?;
+    site.wait_connected().await?;
+    DOCS.create(&site.qdrant).await?;
+    let captured = contents(&site.qdrant, DOCS.name).await?;
+    site.ok(&["backup", "create"])?;
+    DOCS.upsert(&site.qdrant, 0..30, 1).await?;
+    let newest = contents(&site.qdrant, DOCS.name).await?;
+    ensure!(newest != captured);
+    site.ok(&["backup", "create"])?;
+    let again = site.ok(&["backup", "create"])?;
+    ensure!(
+        again["backup"]["sent_bytes"].as_u64() < Some(100_000),
+        "{again}"
+    );
+
+    // Nothing but the bucket and the key is left.
+    site.coordinator.kill9()?;
+    fs::remove_dir_all(site.dir().join("coordinator"))?;
+    site.rebuild_catalogue()?;
+    site.coordinator.restart()?;
+    site.wait_connected().await?;
+    site.qdrant.delete("/collections/docs").await?;
+    site.ok(&["restore", "run", "latest"])?;
+    ensure!(contents(&site.qdrant, DOCS.name).await? == newest);
+    let listed = site.ok(&["backup", "list"])?;
+    let oldest = listed["backups"][2]["recovery_point"]
+        .as_str()
+        .unwrap_or_default();
+    site.ok(&["restore", "run", oldest, "-c", "docs", "--as", "older"])?;
+    ensure!(contents(&site.qdrant, "older").await?.digest == captured.digest);
+    Ok(())
+}
+
+/// Has the configuration of the stopped coordinator name the bucket, with the keys of one profile.
+fn move_to_bucket(site: &Site, server: &S3Server, profile: &str) -> Result<()> {
+    let _absent = fs::remove_dir_all(site.dir().join("coordinator"));
+    let file = site.dir().join("coordinator.toml");
+    let text = fs::read_to_string(&file)?;
+    let (head, _) = text.split_once("[repository.s3]").unwrap_or((&text, ""));
+    let repository = site.repository().display().to_string();
+    let head = head.replace(&format!("path = {repository:?}\n"), "");
+    let credentials = server.credentials().display().to_string();
+    let s3 = format!(
+        "[repository.s3]\nbucket = {:?}\nprefix = \"site\"\nendpoint = {:?}\npath_style = true\n\
+         profile = {profile:?}\nprofile_file = {credentials:?}\nmax_concurrent = 16\n",
+        S3Server::BUCKET,
+        server.endpoint(),
+    );
+    fs::write(&file, format!("{head}{s3}"))?;
+    Ok(())
+}
+
+fn probe(site: &Site) -> Result<Output> {
+    let output = Command::new(built("holdfast-coordinator")?)
+        .arg("--config")
+        .arg(site.dir().join("coordinator.toml"))
+        .args(["repo", "probe"])
+        .output()?;
+    Ok(output)
+}
