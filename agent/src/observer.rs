@@ -179,6 +179,8 @@ async fn look(qdrant: &QdrantClient, config: &AgentConfig) -> Result<v1::Invento
         qdrant_commit: node.commit.unwrap_or_default(),
         peer_id: node.peer_id,
         peers: node.peers,
+        unusable_collections: node.unusable_collections,
+        unusable_aliases: node.unusable_aliases,
         collections: node.collections.into_iter().map(collection).collect(),
         storage_free_bytes: section.storage_dir.as_deref().map_or(0, free_bytes),
         snapshots_shared: section

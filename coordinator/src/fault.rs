@@ -111,6 +111,7 @@ impl From<&Blocker> for Fault {
             Blocker::IndependentCopies { .. }
             | Blocker::ShardsMissing { .. }
             | Blocker::MethodUnavailable { .. }
+            | Blocker::UnusableName { .. }
             | Blocker::PointForeign { .. }
             | Blocker::SeveralPeers { .. } => Code::PlanBlocked,
             Blocker::PointUnknown { .. } => Code::PointNotFound,

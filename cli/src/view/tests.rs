@@ -76,6 +76,7 @@ fn nodes() -> v1::ListNodesResponse {
         storage_free_bytes: 10 << 30,
         snapshots_shared: true,
         peers: 0,
+        ..Default::default()
     };
     let node = v1::NodeStatus {
         node: "n1".into(),

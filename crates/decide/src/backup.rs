@@ -158,6 +158,9 @@ pub(crate) fn plan_captures(
         return Err(vec![Blocker::NoNode]);
     }
     let mut trouble = node_trouble(seen, &usable, everything.then_some(&known), now);
+    if everything {
+        trouble.extend(unusable_names(&usable, &mut plan.reasons));
+    }
     if everything || !blockers.is_empty() {
         trouble.append(&mut blockers);
         blockers = trouble;
@@ -274,6 +277,24 @@ fn choose(
     })
 }
 
+/// What a backup of everything can't hold: collections block it, aliases are told of.
+fn unusable_names(usable: &Usable, reasons: &mut Vec<String>) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    for (node, server) in usable {
+        let collections = server.unusable_collections.iter();
+        blockers.extend(collections.map(|collection| Blocker::UnusableName {
+            node: (*node).clone(),
+            collection: collection.clone(),
+        }));
+        for alias in &server.unusable_aliases {
+            reasons.push(format!(
+                "{alias} on node {node} is left out: its name can't be captured"
+            ));
+        }
+    }
+    blockers
+}
+
 /// What is wrong with nodes that can't be used. With `known`, a disconnected node whose
 /// collections are all found elsewhere is no trouble; without, every such node is named.
 fn node_trouble(
@@ -364,7 +385,7 @@ impl fmt::Display for CaptureStep {
 mod tests {
     use super::{BackupRequest, Method, MethodWish, plan_backup};
     use crate::blocker::Blocker;
-    use crate::fixture::{NOW, busy, collection, names, node, seen, single};
+    use crate::fixture::{NOW, busy, collection, names, node, seen, server, single};
     use crate::observation::ServerView;
 
     fn request(collections: &[&str], method: MethodWish) -> BackupRequest {
@@ -380,6 +401,26 @@ mod tests {
 
     fn lines(plan: &super::BackupPlan) -> Vec<String> {
         plan.captures.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn names_that_can_not_be_captured_are_never_passed_over() {
+        let mut obs = single(&["docs"]);
+        server(&mut obs, "n1").unusable_aliases = vec![r#"alias "x\n""#.into()];
+        let plan = plan_backup(&obs, &everything(), NOW).unwrap();
+        assert_eq!(
+            plan.reasons,
+            [r#"alias "x\n" on node n1 is left out: its name can't be captured"#]
+        );
+        server(&mut obs, "n1").unusable_collections = vec![r#"collection "a\n""#.into()];
+        let blockers = plan_backup(&obs, &everything(), NOW).unwrap_err();
+        assert!(
+            blockers[0]
+                .to_string()
+                .starts_with(r#"collection "a\n" on node n1 can't be captured"#)
+        );
+        // Who names others gets them.
+        assert!(plan_backup(&obs, &request(&["docs"], MethodWish::Auto), NOW).is_ok());
     }
 
     #[test]

@@ -253,6 +253,8 @@ mod tests {
                     commit: None,
                     peer_id,
                     peers: u32::from(peer_id.is_some()),
+                    unusable_collections: vec![],
+                    unusable_aliases: vec![],
                     storage_free: None,
                     snapshots_shared,
                     collections,

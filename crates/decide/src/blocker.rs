@@ -78,6 +78,16 @@ pub enum Blocker {
         /// Those that exist.
         known: Vec<CollectionName>,
     },
+    /// A collection that a backup of everything would leave out.
+    #[error(
+        "{collection} on node {node} can't be captured because of its name: name the others with --collection, and copy its points into a collection with a plain name"
+    )]
+    UnusableName {
+        /// On which node.
+        node: NodeId,
+        /// The collection in words, its name escaped.
+        collection: String,
+    },
     /// There is no collection at all.
     #[error("there is no collection to back up")]
     NothingToCapture,
@@ -221,6 +231,7 @@ impl Blocker {
             | Self::TargetExists { .. }
             | Self::TargetIsAlias { .. }
             | Self::VersionMismatch { .. }
+            | Self::UnusableName { .. }
             | Self::SeveralPeers { .. } => false,
         }
     }

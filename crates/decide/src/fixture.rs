@@ -47,6 +47,8 @@ pub(crate) fn node<const N: usize>(
         commit: None,
         peer_id,
         peers: u32::from(peer_id.is_some()),
+        unusable_collections: vec![],
+        unusable_aliases: vec![],
         storage_free: None,
         snapshots_shared: true,
         collections: collections.into_iter().collect(),

@@ -70,6 +70,10 @@ pub struct ServerSeen {
     pub peer_id: Option<u64>,
     /// Nodes of its Qdrant cluster, itself included, known to Holdfast or not; 0 when cluster mode is off.
     pub peers: u32,
+    /// Collections that can't be captured because of their names, in words.
+    pub unusable_collections: Vec<String>,
+    /// Aliases that can't be captured because of their names, in words.
+    pub unusable_aliases: Vec<String>,
     /// Bytes free on its storage volume, if the agent sees that volume.
     pub storage_free: Option<ByteCount>,
     /// Whether stored snapshots can be read from a shared volume.

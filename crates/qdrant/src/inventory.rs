@@ -17,10 +17,11 @@ pub struct NodeInventory {
     pub peers: u32,
     /// Its collections, by name.
     pub collections: Vec<CollectionInventory>,
-    /// Collections and aliases that the node has under names which can't be used, in words with the names escaped,
-    /// sorted: `collection "a\nb"`. They are in no capture: a backup of everything must say so or refuse, and
-    /// whoever observes the node logs them once, at WARN.
-    pub unusable_names: Vec<String>,
+    /// Collections under names that can't be used, in words with the names escaped, sorted: `collection "a\nb"`. They
+    /// are in no capture, so that a backup of everything must refuse.
+    pub unusable_collections: Vec<String>,
+    /// The same of aliases, of which a backup of everything must tell.
+    pub unusable_aliases: Vec<String>,
 }
 
 /// One collection as a node describes it.
@@ -48,8 +49,9 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
     let cluster = client.cluster().await?;
     let aliases = client.alias_names().await?;
     let names = client.collection_names().await?;
-    let mut unusable_names = [names.unusable, aliases.unusable].concat();
-    unusable_names.sort();
+    let (mut unusable_collections, mut unusable_aliases) = (names.unusable, aliases.unusable);
+    unusable_collections.sort();
+    unusable_aliases.sort();
     let (aliases, mut names) = (aliases.usable, names.usable);
     names.sort();
     let mut collections = Vec::with_capacity(names.len());
@@ -71,7 +73,8 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
         peer_id: cluster.peer_id,
         peers: cluster.peers(),
         collections,
-        unusable_names,
+        unusable_collections,
+        unusable_aliases,
     })
 }
 

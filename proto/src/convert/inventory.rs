@@ -15,6 +15,10 @@ pub struct NodeSeen {
     pub peer_id: Option<u64>,
     /// Nodes of its Qdrant cluster, itself included; 0 when cluster mode is off or an older agent does not tell.
     pub peers: u32,
+    /// Collections that can't be captured because of their names, in words.
+    pub unusable_collections: Vec<String>,
+    /// Aliases that can't be captured because of their names, in words.
+    pub unusable_aliases: Vec<String>,
     /// Its collections, in the agent's order.
     pub collections: Vec<CollectionSeen>,
     /// Bytes free on the storage volume, if the agent sees it.
@@ -59,6 +63,8 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             commit: Some(wire.qdrant_commit).filter(|commit| !commit.is_empty()),
             peer_id: Some(wire.peer_id).filter(|peer| *peer != 0),
             peers: wire.peers,
+            unusable_collections: wire.unusable_collections,
+            unusable_aliases: wire.unusable_aliases,
             collections: wire
                 .collections
                 .into_iter()
