@@ -165,9 +165,17 @@ async fn probe(config: &CoordinatorConfig) -> Result<ExitCode, Fault> {
             ),
         })?;
     }
-    report
-        .verdict()
-        .map_err(|refusal| Fault::from_error(Code::RepositoryForeign, &refusal))?;
+    if let Err(refusal) = report.verdict() {
+        return Err(Fault::new(
+            Code::RepositoryForeign,
+            format!(
+                "{} can't hold a repository: {} of {} checks failed, as listed; grant the rights that are missing, or choose another place",
+                report.store,
+                refusal.failed.len(),
+                report.checks.len()
+            ),
+        ));
+    }
     say(&format!("{} can hold a repository", report.store))
 }
 

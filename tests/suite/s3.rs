@@ -26,7 +26,7 @@ async fn a_lost_collection_comes_back_from_a_bucket() -> Result<()> {
     site.coordinator.stop(Duration::from_secs(30))?;
     move_to_bucket(&site, &server, S3Server::READER)?;
     let refused = probe(&site)?;
-    ensure!(refused.status.code() == Some(8), "{refused:?}");
+    ensure!(refused.status.code() == Some(7), "{refused:?}");
     move_to_bucket(&site, &server, S3Server::WRITER)?;
     let probed = probe(&site)?;
     ensure!(probed.status.success(), "{probed:?}");

@@ -294,25 +294,26 @@ fn flip_first_chunk(scene: &Scene) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_given_up_for_a_point_with_a_flipped_bit() {
+    // Often it hits the recipe, which every plan reads; the content must be hit at least once.
     for _ in 0..20 {
         let mut scene = scene().await;
         flip_first_chunk(&scene);
-        let plan = scene.operator.0.plan_restore(order(&scene.point, true));
-        if !plan.await.unwrap().into_inner().blockers.is_empty() {
-            // It hit the recipe, which every plan reads.
-            continue;
-        }
         let job = scene.operator.restore(order(&scene.point, true)).await;
         let (ended, _) = job.end().await;
         assert_eq!(ended.state(), v1::JobState::Failed);
         let failure = ended.failure.unwrap();
         assert_eq!(failure.code, "repository-damaged", "{failure:?}");
-        let place = "collection docs, shard 0: 1 chunks are missing or unreadable";
-        assert!(failure.message.contains(place), "{failure:?}");
+        let shard = "collection docs, shard 0: ";
+        assert!(failure.message.contains(shard), "{failure:?}");
         // Not even the safety capture was asked for.
         scene.running.stop().await;
         assert!(scene.agent.next().await.is_err());
-        return;
+        if failure
+            .message
+            .contains("1 chunks are missing or unreadable")
+        {
+            return;
+        }
     }
     panic!("twenty times the recipe stood first");
 }

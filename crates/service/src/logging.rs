@@ -83,8 +83,12 @@ pub fn check_filter(filter: &str) -> Result<(), LoggingError> {
     parse_filter(filter).map(|_| ())
 }
 
+/// What says at INFO which access key it found.
+const QUIET: &str = "aws_config=warn";
+
+/// `filter` with noisy libraries silenced, unless it names them itself.
 fn parse_filter(filter: &str) -> Result<EnvFilter, LoggingError> {
-    EnvFilter::try_new(filter).map_err(|source| LoggingError::Filter {
+    EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|source| LoggingError::Filter {
         filter: filter.to_owned(),
         source,
     })

@@ -192,7 +192,7 @@ mod tests {
             assert_eq!(failure.class, Class::Unavailable, "{len}");
         }
         let failure = read_body(body(), 1 << 40).await.unwrap_err();
-        assert_eq!(failure.class, Class::Refused);
+        assert_eq!(failure.class, Class::TooLarge(1 << 40));
     }
 
     #[test]
