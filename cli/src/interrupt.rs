@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as a value that can be awaited in several places.
+//! Ctrl-C, SIGTERM and the loss of the terminal as a value that can be awaited in several places.
 //!
 //! Unlike the services' shutdown there is no forced exit at the second signal: the demo must not
 //! leave children behind.
@@ -22,12 +22,14 @@ impl Interrupt {
         };
         let mut int = install(SignalKind::interrupt())?;
         let mut term = install(SignalKind::terminate())?;
+        let mut hangup = install(SignalKind::hangup())?;
         let (sender, receiver) = watch::channel(false);
         // Lives as long as the process.
         drop(tokio::spawn(async move {
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
+                _ = hangup.recv() => {}
             }
             sender.send_replace(true);
             std::future::pending::<()>().await;

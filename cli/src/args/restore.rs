@@ -1,5 +1,6 @@
 //! `holdfast restore …`
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 /// What to do about a restore.
@@ -32,15 +33,15 @@ pub(crate) struct RestoreSelection {
     pub(crate) id: String,
 
     /// A collection to restore; may be given several times [default: all of the recovery point].
-    #[arg(long = "collection", short = 'c', value_name = "NAME")]
+    #[arg(long = "collection", short = 'c', value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) collections: Vec<String>,
 
     /// The new name of the collection. Give it once for each --collection, in the same order, or not at all.
-    #[arg(long = "as", value_name = "NAME", requires = "collections")]
+    #[arg(long = "as", value_name = "NAME", requires = "collections", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) targets: Vec<String>,
 
     /// The node that receives the data [default: the only connected node].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) node: Option<String>,
 
     /// Replace collections that exist, after capturing their present state.
