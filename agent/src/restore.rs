@@ -275,7 +275,10 @@ fn mixed(progress: &RestoreProgress, order: &RestoreOrder) -> String {
     let mut parts = Vec::new();
     for (shards, what) in [
         (progress.uploaded.clone(), "the restored data"),
-        (uploading.into_iter().collect(), "one or the other"),
+        (
+            uploading.into_iter().collect(),
+            "either, since its upload was interrupted",
+        ),
         (waiting.collect(), "the data of before"),
     ] {
         if !shards.is_empty() {

@@ -22,6 +22,7 @@ pub use certificate::{CertificateError, CertificateInfo, describe};
 pub use connect::{ConnectError, ConnectOptions, Whose, connect, connect_lazy};
 pub use identity::{Identity, IdentityError, ParseRoleError, Role};
 pub use incoming::{Incoming, PeerIdentity, PeerStream, Refusal, incoming};
+pub use log_once::LogOnce;
 pub use provider::install_crypto_provider;
 pub use tls::{ClientTls, Reload, ServerTls, TlsError, TlsPaths};
 

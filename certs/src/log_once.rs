@@ -11,20 +11,23 @@ const REPEAT_AFTER: Duration = Duration::from_secs(600);
 /// Most things remembered; beyond it the memory starts afresh, at the cost of a repeated line.
 const MAX_ENTRIES: usize = 1024;
 
+/// What was logged lately, by what tells one thing from another.
 #[derive(Debug)]
-pub(crate) struct LogOnce<K> {
+pub struct LogOnce<K> {
     seen: Mutex<HashMap<K, Instant>>,
 }
 
 impl<K: Eq + Hash> LogOnce<K> {
-    pub(crate) fn new() -> Self {
+    /// Nothing was logged yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             seen: Mutex::new(HashMap::new()),
         }
     }
 
     /// Whether `key` should be logged at `now`.
-    pub(crate) fn should_log(&self, key: K, now: Instant) -> bool {
+    pub fn should_log(&self, key: K, now: Instant) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = seen.get(&key)
             && now.saturating_duration_since(*last) < REPEAT_AFTER

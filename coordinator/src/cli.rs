@@ -40,10 +40,15 @@ struct Args {
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Command {
     /// Run the coordinator (the default).
+    #[command(after_help = "Example:\n  holdfast-coordinator --config coordinator.toml run")]
     Run,
     /// Make the catalogue anew from the repository. The coordinator must be stopped.
+    #[command(after_help = "Example:\n  holdfast-coordinator --config coordinator.toml rebuild")]
     Rebuild,
     /// Ask a running coordinator whether it is ready; for container health checks.
+    #[command(
+        after_help = "Example:\n  holdfast-coordinator --config coordinator.toml healthcheck"
+    )]
     Healthcheck,
     /// Check or print the configuration.
     #[command(subcommand)]
@@ -56,16 +61,22 @@ enum Command {
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum ConfigCommand {
     /// Check the file strictly: unknown keys are errors, and every named file must be readable.
+    #[command(
+        after_help = "Example:\n  holdfast-coordinator --config coordinator.toml config check"
+    )]
     Check,
     /// Print a documented configuration with every default.
+    #[command(after_help = "Example:\n  holdfast-coordinator config default > coordinator.toml")]
     Default,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum RepoCommand {
     /// Create the configured repository where nothing is.
+    #[command(after_help = "Example:\n  holdfast-coordinator --config coordinator.toml repo init")]
     Init,
     /// Try whether the configured place keeps every promise that a repository needs, before trusting it.
+    #[command(after_help = "Example:\n  holdfast-coordinator --config coordinator.toml repo probe")]
     Probe,
 }
 

@@ -174,7 +174,7 @@ fn grpc_code(code: Code) -> tonic::Code {
     match code {
         Code::Usage | Code::Config => tonic::Code::InvalidArgument,
         Code::Certificate | Code::PermissionDenied => tonic::Code::PermissionDenied,
-        Code::CollectionNotFound | Code::PointNotFound | Code::NodeNotFound => {
+        Code::CollectionNotFound | Code::PointNotFound | Code::JobNotFound | Code::NodeNotFound => {
             tonic::Code::NotFound
         }
         Code::TargetExists => tonic::Code::AlreadyExists,

@@ -198,7 +198,7 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
         ),
         RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. } => (
             Code::RepositoryDamaged,
-            "restore the object from a copy of the repository; other recovery points are not concerned",
+            "restore the object from a copy of the repository; recovery points that don't share it still restore",
         ),
         RepositoryError::PointNotFound { .. } => (
             Code::PointNotFound,

@@ -182,7 +182,7 @@ fn a_failure_says_what_state_the_target_is_in() {
     let half = halfway(&progress(TargetMode::Replace, &[0]));
     assert_eq!(
         half,
-        "no space; shard 0 of docs: the restored data; shard 1 of docs: one or the other; \
+        "no space; shard 0 of docs: the restored data; shard 1 of docs: either, since its upload was interrupted; \
          run the restore again, or restore the safety recovery point taken before"
     );
     let gone = told(&made(progress(TargetMode::Recreate, &[])));

@@ -21,7 +21,7 @@ impl Action {
         match self {
             Self::Read => "nothing: this command only reads",
             Self::Backup => {
-                "no new recovery point was committed; earlier ones are untouched and Qdrant keeps serving"
+                "no new recovery point was committed; earlier ones and the data in Qdrant are untouched"
             }
             Self::Restore => {
                 "the recovery point is untouched; check the target with `holdfast collections` before \
@@ -92,6 +92,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
             "see which there are: `holdfast collections`, `holdfast backup show ID`"
         }
         Code::PointNotFound => "see which there are: `holdfast backup list`",
+        Code::JobNotFound => "see which there are: `holdfast jobs list`",
         Code::NodeNotFound => "see which there are: `holdfast nodes`",
         Code::TargetExists => {
             "restore under another name (--as NAME), or replace it with --overwrite (it is captured first)"

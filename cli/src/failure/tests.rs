@@ -96,7 +96,7 @@ fn an_unknown_code_of_a_newer_coordinator_is_kept() {
   "exit_code": 11,
   "message": "the moon is full",
   "causes": [],
-  "at_risk": "no new recovery point was committed; earlier ones are untouched and Qdrant keeps serving",
+  "at_risk": "no new recovery point was committed; earlier ones and the data in Qdrant are untouched",
   "to_do": "look into the coordinator's and the agent's log"
 }
 "#);

@@ -79,7 +79,7 @@ async fn a_failed_job_fails_with_its_code() {
     assert_eq!(failure.exit(), ExitCode::Storage);
     insta::assert_snapshot!(failure.render(), @r"
 error: the repository's disk is full: 3 MiB free, 32 MiB needed
-  at risk  no new recovery point was committed; earlier ones are untouched and Qdrant keeps serving
+  at risk  no new recovery point was committed; earlier ones and the data in Qdrant are untouched
   to do    free space on the disk that is full, then try again
 ");
 }

@@ -10,6 +10,8 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct CollectionsView {
     pub(crate) collections: Vec<CollectionView>,
+    /// Nodes whose collections can't be seen now, and why.
+    pub(crate) unseen: Vec<String>,
 }
 
 /// One collection.
@@ -30,7 +32,10 @@ pub(crate) struct CollectionView {
 impl From<&v1::ListCollectionsResponse> for CollectionsView {
     fn from(wire: &v1::ListCollectionsResponse) -> Self {
         let collections = wire.collections.iter().map(CollectionView::from).collect();
-        Self { collections }
+        Self {
+            collections,
+            unseen: wire.unseen.clone(),
+        }
     }
 }
 
@@ -52,8 +57,13 @@ impl View for CollectionsView {
     const KIND: &'static str = "collections";
 
     fn text(&self) -> String {
+        let unseen = self.unseen.iter().map(|why| format!("Not shown: {why}"));
+        let unseen = unseen.collect::<Vec<_>>().join("\n");
         if self.collections.is_empty() {
-            return "No collections on the connected nodes.".to_owned();
+            return match unseen.as_str() {
+                "" => "No collections on the connected nodes.".to_owned(),
+                unseen => unseen.to_owned(),
+            };
         }
         let row = |c: &CollectionView| {
             vec![
@@ -68,7 +78,7 @@ impl View for CollectionsView {
                     .unwrap_or_else(|| "NONE".to_owned()),
             ]
         };
-        table(
+        let mut text = table(
             &[
                 "COLLECTION",
                 "STATUS",
@@ -79,6 +89,10 @@ impl View for CollectionsView {
                 "NEWEST RECOVERY POINT",
             ],
             self.collections.iter().map(row),
-        )
+        );
+        if !unseen.is_empty() {
+            text.push_str(&format!("\n{unseen}"));
+        }
+        text
     }
 }

@@ -110,6 +110,7 @@ fn collections() -> v1::ListCollectionsResponse {
             nodes: vec!["n1".into()],
             newest_recovery_point: String::new(),
         }],
+        unseen: vec!["node n2 is not connected".into()],
     }
 }
 
@@ -325,12 +326,16 @@ fn collections_of_nodes() {
       ],
       "newest_recovery_point": null
     }
+  ],
+  "unseen": [
+    "node n2 is not connected"
   ]
 }
 "#);
     insta::assert_snapshot!(view.text(), @r"
 COLLECTION  STATUS  SHARDS  POINTS    ALIASES  NODES  NEWEST RECOVERY POINT
 products    green   1       ~300,000  current  n1     NONE
+Not shown: node n2 is not connected
 ");
 }
 

@@ -28,6 +28,10 @@ pub(super) async fn open_store(
             };
             match disk {
                 Ok(disk) => Arc::new(RetryStore::new(disk, policy)),
+                Err(error @ StoreError::Io { .. }) => {
+                    let place = format!("repository.path: {} can't be used", path.display());
+                    return Err(Fault::from_error(Code::Config, &error).within(&place));
+                }
                 Err(error) => return Ok(Err(error)),
             }
         }

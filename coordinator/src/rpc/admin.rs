@@ -63,8 +63,13 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListCollectionsResponse>, Status> {
         self.0.look().await;
         let points = self.points().await?;
-        let collections = status::collections(&self.0.nodes.list(), &points);
-        Ok(Response::new(v1::ListCollectionsResponse { collections }))
+        let nodes = self.0.nodes.list();
+        let collections = status::collections(&nodes, &points);
+        let unseen = status::unseen(&nodes);
+        Ok(Response::new(v1::ListCollectionsResponse {
+            collections,
+            unseen,
+        }))
     }
 
     async fn create_backup(
@@ -147,11 +152,7 @@ impl Admin for AdminService {
         let id: JobId = text.parse().map_err(|error| bad_argument(&error))?;
         match execute::cancel(&self.0, &id).await? {
             Some(cancelled) => Ok(Response::new(v1::CancelJobResponse { cancelled })),
-            None => Err(Fault::new(
-                Code::Usage,
-                format!("job {id} is not known: `holdfast status` shows the jobs"),
-            )
-            .into()),
+            None => Err(Fault::new(Code::JobNotFound, format!("job {id} is not known")).into()),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{peer, wire};
 use crate::core::Core;
 use crate::dispatch::{Answer, Generation, OUTGOING, Outgoing};
 use crate::fault::{Fault, chain};
+use holdfast_certs::LogOnce;
 use holdfast_proto::convert::{Greeting, command_id};
 use holdfast_proto::v1;
 use holdfast_proto::v1::agent_control_server::AgentControl;
@@ -12,7 +13,7 @@ use holdfast_proto::v1::command_result::Outcome;
 use holdfast_service::failure::Code;
 use holdfast_types::NodeId;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,13 +29,20 @@ const SILENCE_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// The service.
 #[derive(Clone, Debug)]
-pub struct Control(Arc<Core>);
+pub struct Control {
+    core: Arc<Core>,
+    /// Who was turned away why: such agents come back every few seconds.
+    turned_away: Arc<LogOnce<(NodeId, String)>>,
+}
 
 impl Control {
     /// The service of this coordinator.
     #[must_use]
     pub fn new(core: Arc<Core>) -> Self {
-        Self(core)
+        Self {
+            core,
+            turned_away: Arc::new(LogOnce::new()),
+        }
     }
 }
 
@@ -47,7 +55,7 @@ impl AgentControl for Control {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let node = peer::node(&request)?;
-        let core = Arc::clone(&self.0);
+        let core = Arc::clone(&self.core);
         let mut inbound = request.into_inner();
         let first = tokio::time::timeout(HELLO_WITHIN, inbound.message())
             .await
@@ -58,7 +66,10 @@ impl AgentControl for Control {
         let greeting =
             Greeting::try_from(hello).map_err(|e| Status::invalid_argument(chain(&e)))?;
         admit(&core, &node, &greeting).inspect_err(|fault| {
-            tracing::warn!(%node, reason = %fault, "an agent was turned away");
+            let what = (node.clone(), fault.message.clone());
+            if self.turned_away.should_log(what, Instant::now()) {
+                tracing::warn!(%node, reason = %fault, "an agent was turned away");
+            }
         })?;
 
         let (out, outgoing) = mpsc::channel(OUTGOING);

@@ -508,7 +508,7 @@ mod tests {
         .unwrap_err();
         assert_eq!(
             blockers[0].to_string(),
-            "collection dogs does not exist; there are: docs"
+            "collection dogs is on no node that can be seen; there are: docs"
         );
     }
 

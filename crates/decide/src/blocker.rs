@@ -71,7 +71,7 @@ pub enum Blocker {
         version: ServerVersion,
     },
     /// No connected node has the collection.
-    #[error("collection {collection} does not exist; there are: {}", list(.known))]
+    #[error("collection {collection} is on no node that can be seen; there are: {}", list(.known))]
     CollectionUnknown {
         /// The one that was named.
         collection: CollectionName,

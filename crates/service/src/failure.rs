@@ -92,6 +92,8 @@ codes! {
     CollectionNotFound = "collection-not-found", NotFound, never;
     /// No such recovery point.
     PointNotFound = "point-not-found", NotFound, never;
+    /// No such job.
+    JobNotFound = "job-not-found", NotFound, never;
     /// No such node, or it is not connected.
     NodeNotFound = "node-not-found", NotFound, never;
     /// The target of a restore exists.

@@ -372,7 +372,12 @@ async fn a_cancelled_restore_says_what_the_target_holds() {
     let commit = world.capture(Stored).await;
     world.coordinator.lock().withhold_chunks = true;
     for (id, target, overwrite, said) in [
-        ("over", "docs", true, "shard 0 of docs: one or the other"),
+        (
+            "over",
+            "docs",
+            true,
+            "shard 0 of docs: either, since its upload was interrupted",
+        ),
         (
             "new",
             "copy",

@@ -130,6 +130,21 @@ pub(super) fn nodes(nodes: &[(NodeId, NodeRecord)]) -> Vec<v1::NodeStatus> {
     nodes.iter().map(status).collect()
 }
 
+/// Nodes whose collections are not among [`collections`], and why.
+pub(super) fn unseen(nodes: &[(NodeId, NodeRecord)]) -> Vec<String> {
+    let why = |(node, record): &(NodeId, NodeRecord)| {
+        if !record.connected {
+            return Some(format!("node {node} is not connected"));
+        }
+        match (&record.error, &record.inventory) {
+            (Some(error), _) => Some(format!("node {node}: {}", error.message)),
+            (None, None) => Some(format!("node {node} has not reported yet")),
+            (None, Some(_)) => None,
+        }
+    };
+    nodes.iter().filter_map(why).collect()
+}
+
 /// The collections of connected nodes. A shard with several replicas counts its points once.
 pub(super) fn collections(
     nodes: &[(NodeId, NodeRecord)],
