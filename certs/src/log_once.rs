@@ -17,13 +17,19 @@ pub struct LogOnce<K> {
     seen: Mutex<HashMap<K, Instant>>,
 }
 
+impl<K> Default for LogOnce<K> {
+    fn default() -> Self {
+        Self {
+            seen: Mutex::default(),
+        }
+    }
+}
+
 impl<K: Eq + Hash> LogOnce<K> {
     /// Nothing was logged yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            seen: Mutex::new(HashMap::new()),
-        }
+        Self::default()
     }
 
     /// Whether `key` should be logged at `now`.
