@@ -141,6 +141,20 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// As a script gives it whose variable is not set: it must not mean the original's own name.
+    #[test]
+    fn an_empty_name_is_no_name() {
+        for flag in ["--as", "--collection", "--node"] {
+            let mut line = vec!["holdfast", "restore", "run", "latest", flag, ""];
+            if flag == "--as" {
+                line.extend(["--collection", "docs"]);
+            }
+            assert!(Cli::try_parse_from(&line).is_err(), "{flag}");
+            line[5] = "x";
+            assert!(Cli::try_parse_from(&line).is_ok(), "{flag}");
+        }
+    }
+
     #[test]
     fn every_command_with_arguments_shows_examples() {
         fn walk(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
