@@ -8,6 +8,7 @@ mod demo;
 mod jobs;
 #[cfg(test)]
 mod reference;
+mod repo;
 mod restore;
 
 pub(crate) use backup::{BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, Method};
@@ -16,6 +17,7 @@ pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use demo::{DemoArgs, ServerChoice};
 pub(crate) use jobs::JobsCommand;
+pub(crate) use repo::{DirectArgs, RepoCommand};
 pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -104,6 +106,11 @@ pub(crate) enum Command {
         connection: ConnectionArgs,
         #[command(subcommand)]
         command: JobsCommand,
+    },
+    /// Work on the repository itself. No coordinator is asked.
+    Repo {
+        #[command(subcommand)]
+        command: RepoCommand,
     },
     /// Check configuration files.
     Config {

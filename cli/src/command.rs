@@ -3,8 +3,10 @@
 pub(crate) mod backup;
 mod certs;
 mod config;
+mod direct;
 mod jobs;
 mod read;
+mod repo;
 pub(crate) mod restore;
 
 use crate::args::{Cli, Command, ConnectionArgs};
@@ -43,6 +45,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
             connection,
             command,
         } => jobs::run(context, &connection, command).await,
+        Command::Repo { command } => repo::run(context, command).await,
         Command::Config { command } => config::run(context, &command),
         Command::Completions { shell } => completions(shell),
         Command::Demo(args) => demo::run(context, args).await,

@@ -55,7 +55,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-certs",
             "holdfast-coordinator",
             "holdfast-proto",
+            "holdfast-repository",
             "holdfast-service",
+            "holdfast-store",
         ],
     ),
     (

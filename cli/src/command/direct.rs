@@ -1,0 +1,27 @@
+//! Reaching the repository with no coordinator between: its configuration says where it is.
+
+use crate::args::DirectArgs;
+use crate::failure::{Failure, Outcome};
+use holdfast_coordinator::config::CoordinatorConfig;
+use holdfast_coordinator::fault::Fault;
+use holdfast_service::config::Strictness;
+use holdfast_service::failure::Code;
+
+/// Reads the coordinator's configuration.
+pub(super) fn load(args: &DirectArgs) -> Outcome<CoordinatorConfig> {
+    let file = &args.coordinator_config;
+    let loaded = holdfast_coordinator::config::load(file, Strictness::Lenient);
+    let (config, _) = loaded.map_err(|error| {
+        let what = format!("{} is not a valid configuration", file.display());
+        Failure::new(Code::Config, what)
+            .caused_by(&error)
+            .risking("nothing: nothing was done")
+            .todo("correct it; `holdfast config check FILE` looks at every key")
+    })?;
+    Ok(config)
+}
+
+/// What the coordinator's own code says of the repository.
+pub(super) fn told(fault: &Fault) -> Failure {
+    Failure::new(fault.known_code(), fault.message.clone())
+}

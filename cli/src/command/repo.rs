@@ -1,0 +1,40 @@
+//! `repo …`: the repository itself, reached as the coordinator's configuration says.
+
+use super::{Context, direct};
+use crate::args::RepoCommand;
+use crate::failure::{Failure, Outcome};
+use crate::view::ProbeView;
+use holdfast_service::clock::{Clock as _, SystemClock};
+use holdfast_service::failure::Code;
+
+/// `holdfast repo …`.
+pub(super) async fn run(context: Context, command: RepoCommand) -> Outcome<()> {
+    match command {
+        RepoCommand::Probe(args) => {
+            let config = direct::load(&args)?;
+            let report =
+                holdfast_coordinator::repository::probe_place(&config, SystemClock.now()).await;
+            let report = report.map_err(|fault| direct::told(&fault))?;
+            let view = ProbeView::new(&report);
+            context.output.show(&view)?;
+            verdict(&view)
+        }
+    }
+}
+
+fn verdict(view: &ProbeView) -> Outcome<()> {
+    let (failed, all) = (view.failed(), view.checks.len());
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::RepositoryForeign,
+        format!(
+            "{} can't hold a repository: {failed} of {all} checks failed",
+            view.place
+        ),
+    )
+    .risking("nothing: what the probe wrote is removed again")
+    .todo("grant the rights that the failed checks name, or choose another place")
+    .already_shown())
+}
