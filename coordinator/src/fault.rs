@@ -198,6 +198,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::WrongKey
         | Code::VersionMismatch
         | Code::PlanBlocked
+        | Code::PointKept
+        | Code::SecondOperator
         | Code::StaleEpoch
         | Code::ProofFailed => tonic::Code::FailedPrecondition,
         Code::Internal | Code::JobFailed => tonic::Code::Internal,

@@ -204,6 +204,15 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
             Code::PointNotFound,
             "`holdfast backup list` shows those that do",
         ),
+        RepositoryError::Unaccounted { .. } => (
+            Code::RepositoryDamaged,
+            "heal its manifest or recipe from a copy of the repository, or give the point up with `holdfast backup delete ID --confirm`",
+        ),
+        RepositoryError::PointGone { .. } => (
+            Code::PointNotFound,
+            "another recovery point, or a copy of the repository, may have what it held",
+        ),
+        RepositoryError::NotYet { .. } => (Code::PointKept, "wait until then; nothing was deleted"),
         RepositoryError::Incomplete { .. } => (
             Code::RepositoryDamaged,
             "nothing was committed; run the backup again",

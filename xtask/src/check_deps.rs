@@ -20,7 +20,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-qdrant", &["holdfast-types", "holdfast-archive"]),
     (
         "holdfast-repository",
-        &["holdfast-types", "holdfast-archive", "holdfast-store"],
+        &[
+            "holdfast-types",
+            "holdfast-archive",
+            "holdfast-decide",
+            "holdfast-store",
+        ],
     ),
     (
         "holdfast-agent",

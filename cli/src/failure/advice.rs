@@ -13,6 +13,8 @@ pub(crate) enum Action {
     Restore,
     /// Stopping a job.
     Cancel,
+    /// Removing recovery points, or saying which must stay.
+    Remove,
 }
 
 impl Action {
@@ -28,13 +30,17 @@ impl Action {
                  using it"
             }
             Self::Cancel => "the job goes on until it is cancelled or ends by itself",
+            Self::Remove => {
+                "no recovery point is deleted before its grace is over; see what is marked with \
+                 `holdfast backup list --deleted`"
+            }
         }
     }
 }
 
 /// Whether the coordinator only ever answers so before it begins.
 pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
-    const REFUSALS: [Code; 9] = [
+    const REFUSALS: [Code; 11] = [
         Code::Usage,
         Code::PermissionDenied,
         Code::CollectionNotFound,
@@ -44,6 +50,8 @@ pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
         Code::VersionMismatch,
         Code::PlanBlocked,
         Code::JobConflict,
+        Code::PointKept,
+        Code::SecondOperator,
     ];
     REFUSALS.contains(&code)
 }
@@ -101,6 +109,8 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
             "restore into a server of the captured minor version or of the next one"
         }
         Code::PlanBlocked => "see what forbids it: `holdfast restore plan`",
+        Code::PointKept => "see what keeps it: `holdfast backup prune`, `holdfast hold list`",
+        Code::SecondOperator => "have another operator run the same command within the hour",
         Code::JobConflict => "wait for the other job (`holdfast jobs list`), or cancel it",
         Code::StaleEpoch => "another coordinator has taken over: talk to that one",
         Code::Cancelled => "start it again when you want it",

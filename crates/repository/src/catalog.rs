@@ -1,8 +1,8 @@
 //! What is known of packs and chunks, in memory: rebuilt at every open from indexes and footers.
 //!
 //! Knowledge only, no IO. A chunk counts as present only where its pack was listed with the right
-//! size and no read of it has failed; so whatever is found damaged is stored anew by the next capture
-//! that meets it.
+//! size, is not about to be deleted, and no read of it has failed; so whatever is found damaged or
+//! doomed is stored anew by the next capture that meets it.
 
 use crate::RepositoryStats;
 use crate::chunk_table::{ChunkTable, Location};
@@ -22,6 +22,17 @@ pub(crate) enum PackState {
     },
     /// Not listed.
     Missing,
+    /// Deleted as garbage. Its number is not given to another.
+    Removed,
+}
+
+/// Who decided that a pack is to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// This process, as its n-th such decision: it may be taken back.
+    Ours(u64),
+    /// An earlier writer, who may still be deleting: nothing relies on the pack ever again.
+    Anothers,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +49,7 @@ impl Pack {
         match self.state {
             PackState::WrongSize { found } => found.min(self.size),
             // A missing pack may have come back since: reading it tells.
-            PackState::Sound | PackState::Missing => self.size,
+            PackState::Sound | PackState::Missing | PackState::Removed => self.size,
         }
     }
 }
@@ -50,6 +61,10 @@ pub(crate) struct Catalog {
     chunks: ChunkTable,
     /// Places at which a chunk was found unreadable.
     bad: HashSet<(u32, u32)>,
+    /// Packs that are to be deleted.
+    doomed: HashMap<u32, Doom>,
+    /// How often this process has doomed packs.
+    dooms: u64,
 }
 
 impl Catalog {
@@ -59,6 +74,8 @@ impl Catalog {
             by_id: HashMap::new(),
             chunks: ChunkTable::new(),
             bad: HashSet::new(),
+            doomed: HashMap::new(),
+            dooms: 0,
         }
     }
 
@@ -87,7 +104,7 @@ impl Catalog {
         if self.by_id.contains_key(&index.id) {
             return None;
         }
-        let number = u32::try_from(self.packs.len()).expect("2^32 packs would fill 128 PiB");
+        let number = self.next_number();
         self.by_id.insert(index.id, number);
         self.packs.push(Pack {
             id: index.id,
@@ -105,8 +122,15 @@ impl Catalog {
         self.packs.get(number as usize).copied()
     }
 
-    pub(crate) fn packs(&self) -> &[Pack] {
-        &self.packs
+    /// Every pack by number, those that were removed apart.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = (u32, Pack)> + '_ {
+        let numbered = (0..).zip(self.packs.iter().copied());
+        numbered.filter(|(_, pack)| pack.state != PackState::Removed)
+    }
+
+    /// The number that the next pack will get.
+    pub(crate) fn next_number(&self) -> u32 {
+        u32::try_from(self.packs.len()).expect("2^32 packs would fill 128 PiB")
     }
 
     /// What an index says of a pack's content.
@@ -128,6 +152,7 @@ impl Catalog {
                 PackState::Sound => (1, pack.size, 0),
                 PackState::WrongSize { found } => (1, found, 1),
                 PackState::Missing => (0, 0, 1),
+                PackState::Removed => (0, 0, 0),
             };
             stats.packs += there;
             stats.stored_bytes += bytes;
@@ -141,9 +166,15 @@ impl Catalog {
         self.plain_len(id).is_some()
     }
 
+    /// Whether the chunk can be read, although perhaps not for long.
+    pub(crate) fn is_readable(&self, id: &ChunkId) -> bool {
+        self.chunks.find(id).any(|place| self.is_good(&place))
+    }
+
     /// Plain length in bytes of a chunk that can be relied upon.
     pub(crate) fn plain_len(&self, id: &ChunkId) -> Option<u32> {
-        let good = self.chunks.find(id).find(|place| self.is_good(place))?;
+        let mut places = self.chunks.find(id);
+        let good = places.find(|place| self.is_good(place) && !self.is_doomed(place))?;
         Some(good.entry.plain_len)
     }
 
@@ -154,8 +185,12 @@ impl Catalog {
             .find(id)
             .filter_map(|place| Some((place, self.pack(place.pack)?)))
             .collect();
-        places.sort_by_key(|(place, _)| !self.is_good(place));
+        places.sort_by_key(|(place, _)| (!self.is_good(place), self.is_doomed(place)));
         places
+    }
+
+    fn is_doomed(&self, place: &Location) -> bool {
+        self.doomed.contains_key(&place.pack)
     }
 
     fn is_good(&self, place: &Location) -> bool {
@@ -177,13 +212,123 @@ impl Catalog {
         let mut changed = Vec::new();
         for pack in self.packs.iter_mut().take(known) {
             let state = state_of(pack.size, listed.get(&pack.id).copied());
-            if state != pack.state {
+            if state != pack.state && pack.state != PackState::Removed {
                 pack.state = state;
                 changed.push(*pack);
             }
         }
         changed
     }
+}
+
+/// What garbage collection asks and does.
+impl Catalog {
+    /// The number of a pack that is known.
+    pub(crate) fn number_of(&self, id: &PackId) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
+    /// How often this process has doomed packs.
+    pub(crate) fn dooms(&self) -> u64 {
+        self.dooms
+    }
+
+    /// Whether the pack is to be deleted, and who said so.
+    pub(crate) fn doom_of(&self, pack: u32) -> Option<Doom> {
+        self.doomed.get(&pack).copied()
+    }
+
+    /// From now on nothing new relies on these packs.
+    pub(crate) fn doom(&mut self, packs: impl IntoIterator<Item = u32>) {
+        self.dooms += 1;
+        let doom = Doom::Ours(self.dooms);
+        for pack in packs {
+            self.doomed.entry(pack).or_insert(doom);
+        }
+    }
+
+    /// Takes note of what an earlier writer has doomed.
+    pub(crate) fn doom_by_another(&mut self, packs: impl IntoIterator<Item = u32>) {
+        self.doomed
+            .extend(packs.into_iter().map(|pack| (pack, Doom::Anothers)));
+    }
+
+    /// Takes our own decision back. What another has doomed stays so.
+    pub(crate) fn spare(&mut self, pack: u32) {
+        if let Some(Doom::Ours(_)) = self.doomed.get(&pack) {
+            self.doomed.remove(&pack);
+        }
+    }
+
+    /// Spares the pack that holds a chunk, if that makes the chunk one that can be relied upon.
+    pub(crate) fn rescue(&mut self, id: &ChunkId) -> bool {
+        let ours = |place: &Location| matches!(self.doom_of(place.pack), Some(Doom::Ours(_)));
+        let mut places = self.chunks.find(id);
+        let Some(place) = places.find(|place| self.is_good(place) && ours(place)) else {
+            return false;
+        };
+        drop(places);
+        self.spare(place.pack);
+        true
+    }
+
+    /// Forgets packs that are being deleted.
+    pub(crate) fn remove_packs(&mut self, gone: &HashSet<u32>) {
+        for number in gone {
+            if let Some(pack) = self.packs.get_mut(*number as usize) {
+                pack.state = PackState::Removed;
+                self.by_id.remove(&pack.id);
+            }
+            self.doomed.remove(number);
+        }
+        self.bad.retain(|(pack, _)| !gone.contains(pack));
+        self.chunks.forget_packs(|pack| gone.contains(&pack));
+    }
+
+    /// Begins to mark what is needed: nothing is.
+    pub(crate) fn clear_marks(&mut self) {
+        self.chunks.clear_marks();
+    }
+
+    /// Marks a chunk as needed, at its best place; at every place if none of them is good.
+    pub(crate) fn mark(&mut self, id: &ChunkId) {
+        let best = self.chunks.find(id).filter(|place| self.is_good(place));
+        let best = best.min_by_key(|place| self.is_doomed(place));
+        self.chunks
+            .mark(id, |place| best.is_none_or(|best| best == *place));
+    }
+
+    /// What the marks say of every pack, by number.
+    pub(crate) fn weigh(&self) -> Vec<Weight> {
+        let mut weights = vec![Weight::default(); self.packs.len()];
+        for (place, marked) in self.chunks.iter() {
+            if let (Some(weight), true) = (weights.get_mut(place.pack as usize), marked) {
+                weight.live_chunks += 1;
+                weight.live_bytes += u64::from(place.entry.len);
+            }
+        }
+        weights
+    }
+
+    /// The marked chunks of some packs, in the order in which they stand in them.
+    pub(crate) fn marked_in(&self, packs: &HashSet<u32>) -> Vec<Location> {
+        let places = self.chunks.iter();
+        let mut marked: Vec<_> = places
+            .filter(|(place, marked)| *marked && packs.contains(&place.pack))
+            .map(|(place, _)| place)
+            .collect();
+        marked.sort_by_key(|place| (place.pack, place.entry.offset));
+        marked
+    }
+}
+
+/// What of a pack is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Chunks that are marked.
+    pub(crate) live_chunks: u32,
+    /// Their sealed bytes.
+    pub(crate) live_bytes: u64,
 }
 
 /// How a pack of this size stands to what was listed of it.
@@ -200,7 +345,7 @@ mod tests {
     use super::{Catalog, PackState};
     use holdfast_archive::{Codec, PackEntry, PackIndex};
     use holdfast_types::{ChunkId, PackId};
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     const CHUNK: ChunkId = ChunkId::from_bytes([1; 32]);
 
@@ -243,6 +388,68 @@ mod tests {
         assert!(!catalog.has(&CHUNK));
         catalog.add(&pack(2));
         assert!(catalog.has(&CHUNK));
+    }
+
+    #[test]
+    fn what_is_doomed_is_not_relied_upon_but_can_be_rescued() {
+        let mut catalog = Catalog::new();
+        catalog.add(&pack(1));
+        catalog.doom([0]);
+        assert!(!catalog.has(&CHUNK));
+        assert_eq!(catalog.places(&CHUNK).len(), 1, "still readable");
+        assert!(catalog.is_readable(&CHUNK));
+        catalog.mark(&CHUNK);
+        assert_eq!(catalog.weigh()[0].live_chunks, 1, "still marked");
+        assert!(catalog.rescue(&CHUNK));
+        assert!(catalog.has(&CHUNK));
+        assert!(!catalog.rescue(&CHUNK), "nothing left to rescue");
+        catalog.doom_by_another([0]);
+        assert!(!catalog.rescue(&CHUNK), "another may still delete it");
+        catalog.spare(0);
+        assert!(!catalog.has(&CHUNK));
+    }
+
+    #[test]
+    fn the_best_place_is_marked() {
+        let mut catalog = Catalog::new();
+        for n in 1..=3 {
+            catalog.add(&pack(n));
+        }
+        let live = |catalog: &Catalog| -> Vec<u32> {
+            let weights = catalog.weigh();
+            weights.iter().map(|weight| weight.live_chunks).collect()
+        };
+        catalog.doom([0]);
+        catalog.mark(&CHUNK);
+        assert_eq!(live(&catalog), [0, 1, 0]);
+        catalog.clear_marks();
+        for (place, _) in catalog.places(&CHUNK) {
+            catalog.mark_bad(&place);
+        }
+        catalog.mark(&CHUNK);
+        assert_eq!(live(&catalog), [1, 1, 1], "all, while none is good");
+    }
+
+    #[test]
+    fn removed_packs_leave_no_trace_but_their_number() {
+        let mut catalog = Catalog::new();
+        catalog.add(&pack(1));
+        catalog.add(&pack(2));
+        catalog.remove_packs(&HashSet::from([0]));
+        assert_eq!(
+            catalog
+                .packs()
+                .map(|(number, _)| number)
+                .collect::<Vec<_>>(),
+            [1]
+        );
+        assert_eq!((catalog.stats().packs, catalog.chunk_count()), (1, 1));
+        assert!(
+            catalog.compare(2, &HashMap::new()).len() == 1,
+            "not the removed one"
+        );
+        catalog.add(&pack(1));
+        assert_eq!(catalog.number_of(&PackId::from_bytes([1; 32])), Some(2));
     }
 
     #[test]

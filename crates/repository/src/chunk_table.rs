@@ -10,6 +10,8 @@ use holdfast_types::ChunkId;
 const SHELF_BITS: u32 = 12;
 /// The codec stands above the plain length, which is at most 2²⁰.
 const CODEC_SHIFT: u32 = 24;
+/// Above both stands the mark of garbage collection, so that marking takes no memory.
+const MARK: u32 = 1 << 31;
 
 /// A place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +84,46 @@ impl ChunkTable {
 
     /// Every chunk of a pack. Looks at the whole table: for checks of whole packs only.
     pub(crate) fn of_pack(&self, pack: u32) -> Vec<PackEntry> {
+        let inside = |place: &Location| place.pack == pack;
+        let places = self.iter().map(|(place, _)| place);
+        places.filter(inside).map(|place| place.entry).collect()
+    }
+
+    /// Every place with its mark, shelf by shelf.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Location, bool)> + '_ {
         let records = self.shelves.iter().flatten();
-        let inside = records.filter(|record| record.pack == pack);
-        inside.map(|record| record.location().entry).collect()
+        records.map(|record| (record.location(), record.is_marked()))
+    }
+
+    /// Takes every mark away.
+    pub(crate) fn clear_marks(&mut self) {
+        for record in self.shelves.iter_mut().flatten() {
+            record.codec_and_plain_len &= !MARK;
+        }
+    }
+
+    /// Marks those places of a chunk that `wanted` names.
+    pub(crate) fn mark(&mut self, id: &ChunkId, mut wanted: impl FnMut(&Location) -> bool) {
+        debug_assert!(!self.unsorted, "looked up before sorting");
+        let id = *id.as_bytes();
+        let shelf = &mut self.shelves[shelf_of(&id)];
+        let first = shelf.partition_point(|record| record.id < id);
+        let same = shelf[first..]
+            .iter_mut()
+            .take_while(|record| record.id == id);
+        for record in same {
+            if wanted(&record.location()) {
+                record.codec_and_plain_len |= MARK;
+            }
+        }
+    }
+
+    /// Forgets every place in packs that `gone` names.
+    pub(crate) fn forget_packs(&mut self, gone: impl Fn(u32) -> bool) {
+        for shelf in &mut self.shelves {
+            shelf.retain(|record| !gone(record.pack));
+        }
+        self.len = self.shelves.iter().map(Vec::len).sum();
     }
 
     /// Every place of a chunk, in the order of their addition.
@@ -121,8 +160,12 @@ impl Record {
         }
     }
 
+    fn is_marked(&self) -> bool {
+        self.codec_and_plain_len & MARK != 0
+    }
+
     fn location(&self) -> Location {
-        let codec = Codec::try_from(self.codec_and_plain_len >> CODEC_SHIFT)
+        let codec = Codec::try_from((self.codec_and_plain_len & !MARK) >> CODEC_SHIFT)
             .expect("the number was taken from a codec");
         Location {
             pack: self.pack,
@@ -158,6 +201,29 @@ mod tests {
     #[test]
     fn a_place_takes_48_bytes() {
         assert_eq!(size_of::<Record>(), 48);
+    }
+
+    #[test]
+    fn marks_and_what_is_forgotten() {
+        let mut table = ChunkTable::new();
+        for n in 0..4 {
+            table.insert(n, &entry([u8::try_from(n / 2).unwrap(); 32], n));
+        }
+        let id = ChunkId::from_bytes([1; 32]);
+        table.mark(&id, |place| place.pack == 3);
+        table.mark(&ChunkId::from_bytes([9; 32]), |_| true);
+        let marked = |table: &ChunkTable| {
+            let marked = table.iter().filter(|(_, marked)| *marked);
+            marked.map(|(place, _)| place.pack).collect::<Vec<_>>()
+        };
+        assert_eq!(marked(&table), [3]);
+        let places: Vec<_> = table.find(&id).collect();
+        assert_eq!(places[1].entry, entry([1; 32], 3), "a mark changes nothing");
+        table.forget_packs(|pack| pack == 2);
+        assert_eq!(table.len(), 3);
+        assert_eq!(table.find(&id).count(), 1);
+        table.clear_marks();
+        assert!(marked(&table).is_empty());
     }
 
     fn ids() -> impl Strategy<Value = Vec<[u8; 32]>> {

@@ -14,6 +14,8 @@ pub(crate) struct CoreState {
     /// Newest epoch seen in the repository's objects when it was opened.
     pub(crate) epoch_seen: Epoch,
     catalog: RwLock<Catalog>,
+    /// Held shared while a point is committed, and alone while packs cease to exist.
+    pub(crate) gate: tokio::sync::RwLock<()>,
 }
 
 impl CoreState {
@@ -28,12 +30,13 @@ impl CoreState {
             master,
             epoch_seen,
             catalog: RwLock::new(catalog),
+            gate: tokio::sync::RwLock::default(),
         }
     }
 
     /// Never held across an await.
     pub(crate) fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
-        // The catalogue only grows, and is consistent whenever the lock is released.
+        // The catalogue is consistent whenever the lock is released.
         self.catalog.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,7 +47,7 @@ impl CoreState {
 
     /// Lists the packs, and takes note of those that went away, changed size or came back.
     pub(crate) async fn compare_packs(&self) -> Result<Vec<Pack>, RepositoryError> {
-        let known = self.catalog().packs().len();
+        let known = self.catalog().next_number() as usize;
         let listed = list_packs(self.store.as_ref()).await?;
         let changed = self.catalog_mut().compare(known, &listed);
         for pack in &changed {

@@ -61,6 +61,9 @@ pub enum Damage {
     /// The description of the repository makes no sense.
     #[error(transparent)]
     Description(Arc<RepositoryFileError>),
+    /// The content of a tombstone, hold or pin makes no sense.
+    #[error("its content makes no sense")]
+    Note(#[source] Arc<serde_json::Error>),
 }
 
 impl Damage {
@@ -91,6 +94,7 @@ impl Damage {
             | Self::Index(_)
             | Self::Recipe(_)
             | Self::Chunk(_)
+            | Self::Note(_)
             | Self::Key(_) => None,
         }
     }
@@ -115,6 +119,12 @@ impl Damage {
     /// A description or key that can't be written as JSON.
     pub(crate) fn json(error: serde_json::Error) -> Self {
         RepositoryFileError::Damaged(error).into()
+    }
+}
+
+impl From<serde_json::Error> for Damage {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Note(Arc::new(error))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::Damage;
 use holdfast_archive::KekError;
+use holdfast_decide::{NotYet, Refused};
 use holdfast_store::StoreError;
 use holdfast_types::{ChunkId, Epoch, RecoveryPointId};
 
@@ -96,6 +97,33 @@ pub enum RepositoryError {
         /// One of them.
         first: ChunkId,
     },
+    /// Nothing can be deleted while it is not known what a recovery point needs.
+    #[error("which chunks recovery point {id} needs can't be read, so nothing is deleted")]
+    Unaccounted {
+        /// The point.
+        id: RecoveryPointId,
+        /// What can't be read.
+        #[source]
+        source: Box<RepositoryError>,
+    },
+    /// The point's objects are being deleted.
+    #[error("recovery point {id} is gone")]
+    PointGone {
+        /// The point.
+        id: RecoveryPointId,
+        /// Why there is no way back.
+        #[source]
+        source: Refused,
+    },
+    /// The point must not be deleted now.
+    #[error("recovery point {id} must not be deleted yet")]
+    NotYet {
+        /// The point.
+        id: RecoveryPointId,
+        /// What has to happen before.
+        #[source]
+        source: NotYet,
+    },
     /// What was handed over can't be stored: a fault of the caller.
     #[error("{what} can't be stored")]
     Invalid {
@@ -134,6 +162,9 @@ impl RepositoryError {
             | Self::PointNotFound { .. }
             | Self::PointExists { .. }
             | Self::Incomplete { .. }
+            | Self::Unaccounted { .. }
+            | Self::PointGone { .. }
+            | Self::NotYet { .. }
             | Self::Invalid { .. }
             | Self::Aborted { .. } => false,
         }

@@ -8,8 +8,13 @@
 //! index/<hash>                      which pack holds which chunk
 //! points/<recovery point id>        manifests: the recovery points
 //! epochs/<20 digits>                claims of the writer's epoch
+//! holds/<hold id>                   legal holds
+//! pins/<recovery point id>          points that a person wants kept
+//! tombstones/points/<point id>      points that are to be removed
+//! tombstones/packs/<32 digits>      packs that are to be deleted
 //! ```
 
+use holdfast_decide::HoldId;
 use holdfast_store::{KeyPrefix, ObjectKey};
 use holdfast_types::{Epoch, PackId, RecoveryPointId};
 
@@ -98,6 +103,40 @@ pub(crate) fn parse_epoch(found: &ObjectKey) -> Option<Epoch> {
     let digits = found.as_str().strip_prefix("epochs/")?;
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| digits.parse().ok().map(Epoch)).flatten()
+}
+
+pub(crate) fn holds() -> KeyPrefix {
+    prefix("holds")
+}
+
+/// Hold ids are plain words, which every store takes.
+pub(crate) fn hold(id: &HoldId) -> ObjectKey {
+    key(&format!("holds/{id}"))
+}
+
+pub(crate) fn pins() -> KeyPrefix {
+    prefix("pins")
+}
+
+pub(crate) fn pin(id: &RecoveryPointId) -> ObjectKey {
+    key(&format!("pins/{id}"))
+}
+
+pub(crate) fn point_tombstones() -> KeyPrefix {
+    prefix("tombstones/points")
+}
+
+pub(crate) fn point_tombstone(id: &RecoveryPointId) -> ObjectKey {
+    key(&format!("tombstones/points/{id}"))
+}
+
+pub(crate) fn pack_tombstones() -> KeyPrefix {
+    prefix("tombstones/packs")
+}
+
+/// Tombstones of packs are written anew under their name, which is random.
+pub(crate) fn pack_tombstone(name: &[u8; 16]) -> ObjectKey {
+    key(&format!("tombstones/packs/{}", hex::encode(name)))
 }
 
 /// Whether a text can be a repository's id: 32 hexadecimal digits.

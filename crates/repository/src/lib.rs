@@ -11,7 +11,7 @@
 //! | a writer with a newer epoch appears | fails at flush | refused | refused | goes on | goes on |
 //! | damage is found | stores the chunk anew | – | refused if it concerns the point | another copy, else a named error | reported |
 //!
-//! This crate does not decide what to capture, keep or delete, and deletes nothing itself.
+//! This crate does not decide which points to keep: callers do. What no point needs, it deletes when told to.
 
 mod catalog;
 mod chunk_table;
@@ -20,14 +20,18 @@ mod create;
 mod damage;
 mod epochs;
 mod error;
+mod gc;
 mod layout;
 mod load;
+mod marks;
+mod notes;
 mod packer;
 mod points;
 mod reader;
 mod report;
 mod repository;
 mod segment_cache;
+mod sessions;
 mod system;
 mod unlock;
 mod verify;
@@ -35,10 +39,12 @@ mod write_session;
 
 pub use damage::{Damage, DamagedObject};
 pub use error::RepositoryError;
+pub use gc::{GarbageOptions, GarbageReport, PackCount};
+pub use marks::{Marks, Pin, PlacedHold, PointTombstone};
 pub use packer::Tuning;
 pub use points::MAX_RECIPE_BYTES;
 pub use reader::StoredChunk;
 pub use report::{OpenReport, PointListing, RepositoryStats};
-pub use repository::{Repository, RepositoryOptions};
+pub use repository::{Protection, Repository, RepositoryOptions};
 pub use verify::{AffectedPoint, AffectedShard, VerifyLevel, VerifyReport};
 pub use write_session::{PutOutcome, SessionStats, WriteSession};

@@ -63,7 +63,7 @@ pub(crate) async fn load(
 impl Loaded {
     fn note_pack(&mut self, pack: &PackIndex, state: PackState) {
         let damage = match state {
-            PackState::Sound => return,
+            PackState::Sound | PackState::Removed => return,
             PackState::Missing => Damage::Missing,
             PackState::WrongSize { found } => Damage::Size {
                 expected: pack.size,

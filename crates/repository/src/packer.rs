@@ -9,6 +9,7 @@
 //! that relies on it.
 
 use crate::core_state::CoreState;
+use crate::reader::StoredChunk;
 use crate::{RepositoryError, epochs, layout, system};
 use bytes::Bytes;
 use holdfast_archive::{
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Chunks in one index object: about 23 MB.
-const MAX_INDEX_CHUNKS: usize = 500_000;
+pub(crate) const MAX_INDEX_CHUNKS: usize = 500_000;
 
 /// Sizes that trade memory for throughput.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,17 @@ pub(crate) struct NewChunk {
     pub(crate) codec: Codec,
     pub(crate) plain_len: u32,
     pub(crate) data: Bytes,
+}
+
+impl From<StoredChunk> for NewChunk {
+    fn from(chunk: StoredChunk) -> Self {
+        Self {
+            id: chunk.id,
+            codec: chunk.codec,
+            plain_len: chunk.plain_len,
+            data: chunk.data,
+        }
+    }
 }
 
 /// Number of failures so far: what a session compares to see whether one concerns it.
@@ -137,6 +149,12 @@ impl Packer {
     pub(crate) fn adopt(&self, packs: Vec<PackIndex>) {
         let packs = packs.into_iter().map(Arc::new);
         self.state().unindexed.extend(packs);
+    }
+
+    /// Puts packs that are being deleted into no index any more.
+    pub(crate) fn forget(&self, packs: &BTreeSet<PackId>) {
+        let mut state = self.state();
+        state.unindexed.retain(|pack| !packs.contains(&pack.id));
     }
 
     /// Takes a chunk, unless it is known. Returns whether it was taken. Waits while the open pack is
@@ -305,7 +323,8 @@ impl Packer {
         state.unindexed.iter().take_while(fits).cloned().collect()
     }
 
-    async fn store_index(
+    /// Writes one index object.
+    pub(crate) async fn store_index(
         &self,
         packs: Vec<Arc<PackIndex>>,
         epoch: Epoch,

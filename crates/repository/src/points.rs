@@ -4,6 +4,7 @@
 //! looked for in a fresh listing, each recipe is read back, each chunk looked up. The conditional put
 //! of the manifest is the commit.
 
+use crate::catalog::Catalog;
 use crate::core_state::CoreState;
 use crate::packer::Packer;
 use crate::reader::Reader;
@@ -32,6 +33,8 @@ pub(crate) async fn commit(
     manifest: &Manifest,
 ) -> Result<(), RepositoryError> {
     let id = &manifest.id;
+    // What is checked here exists until the manifest keeps it.
+    let _no_sweep = core.gate.read().await;
     epochs::check(core, manifest.epoch).await?;
     packer.write_index(manifest.epoch).await?;
     core.compare_packs().await?;
@@ -76,10 +79,12 @@ async fn check_shard(
         }),
         None => Ok(()),
     };
-    incomplete(missing_of(core, shard.recipe.iter().copied()))?;
+    rescue(core, shard.recipe.iter().copied());
+    incomplete(missing_of(core, Catalog::has, shard.recipe.iter().copied()))?;
     let recipe = read_shard_recipe(reader, shard).await?;
     let core = core.clone();
     let missing = system::blocking(move || {
+        rescue(&core, recipe.chunks().map(|(chunk, _)| chunk));
         for (chunk, len) in recipe.chunks() {
             let known = core.catalog().plain_len(&chunk);
             if known.is_some_and(|known| known != len) {
@@ -89,9 +94,19 @@ async fn check_shard(
                 return Err(RepositoryError::invalid("the recipe", error));
             }
         }
-        Ok(missing_of(&core, recipe.chunks().map(|(chunk, _)| chunk)))
+        let chunks = recipe.chunks().map(|(chunk, _)| chunk);
+        Ok(missing_of(&core, Catalog::has, chunks))
     });
     incomplete(missing.await?)
+}
+
+/// Spares the packs that hold these chunks from being deleted: a manifest is about to name them.
+fn rescue(core: &CoreState, chunks: impl Iterator<Item = ChunkId>) {
+    for chunk in chunks {
+        if !core.catalog().has(&chunk) {
+            core.catalog_mut().rescue(&chunk);
+        }
+    }
 }
 
 /// Chunks that can't be relied upon.
@@ -102,11 +117,16 @@ pub(crate) struct Missing {
     pub(crate) first: Option<ChunkId>,
 }
 
-pub(crate) fn missing_of(core: &CoreState, chunks: impl Iterator<Item = ChunkId>) -> Missing {
+/// Those of the chunks that are not `there`.
+pub(crate) fn missing_of(
+    core: &CoreState,
+    there: impl Fn(&Catalog, &ChunkId) -> bool,
+    chunks: impl Iterator<Item = ChunkId>,
+) -> Missing {
     let mut seen = HashSet::new();
     let mut missing = Missing::default();
     for chunk in chunks {
-        if !core.catalog().has(&chunk) && seen.insert(chunk) {
+        if !there(&core.catalog(), &chunk) && seen.insert(chunk) {
             missing.first.get_or_insert(chunk);
             missing.count += 1;
         }

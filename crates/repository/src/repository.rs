@@ -3,10 +3,11 @@
 use crate::core_state::CoreState;
 use crate::packer::{Packer, Tuning};
 use crate::reader::{Reader, StoredChunk};
+use crate::sessions::{SessionGuard, Sessions, Start};
 use crate::unlock::Unlocked;
 use crate::{
     AffectedShard, OpenReport, PointListing, RepositoryError, RepositoryStats, VerifyLevel,
-    VerifyReport, WriteSession, create, epochs, load, points, unlock, verify,
+    VerifyReport, WriteSession, create, epochs, gc, layout, load, points, unlock, verify,
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -17,6 +18,8 @@ use holdfast_store::{LockAttempt, ObjectKey, ObjectStore, PutMode, StoreLock};
 use holdfast_types::{ChunkId, ClusterName, Epoch, Namespace, RecoveryPointId, Timestamp};
 use std::sync::Arc;
 use tokio::sync::Mutex;
+
+mod removal;
 
 /// What a new repository is made of.
 #[derive(Clone, Debug)]
@@ -41,10 +44,16 @@ struct Inner {
     core: Arc<CoreState>,
     packer: Arc<Packer>,
     reader: Arc<Reader>,
+    sessions: Arc<Sessions>,
     description: RepositoryFile,
     report: OpenReport,
     writer: Mutex<Writer>,
+    /// Held while garbage is collected or what is said of points changes.
+    removing: Mutex<()>,
 }
+
+/// As long as it lives, garbage collection deletes nothing that was there when it was made.
+pub struct Protection(SessionGuard);
 
 /// What only a writer does or holds.
 struct Writer {
@@ -92,20 +101,25 @@ impl Repository {
             mut damaged,
             repairs,
         } = unlock::unlock(store.as_ref(), &kek).await?;
-        let loaded = load::load(&store, &master).await?;
+        let mut loaded = load::load(&store, &master).await?;
         damaged.extend(loaded.damaged);
+        let core = CoreState::new(store, master, loaded.epoch, loaded.catalog);
+        let core = Arc::new(core);
+        let gone = gc::heed(&core).await?;
+        let is_gone = |object: &str| gone.iter().any(|id| layout::pack(id).as_str() == object);
+        damaged.retain(|found| !is_gone(&found.object));
+        loaded.unindexed.retain(|pack| !gone.contains(&pack.id));
         let report = OpenReport {
             damaged,
             adopted_packs: loaded.unindexed.len(),
-            packs: loaded.catalog.packs().len(),
-            chunks: loaded.catalog.chunk_count(),
+            packs: core.catalog().packs().count(),
+            chunks: core.catalog().chunk_count(),
         };
-        let core = CoreState::new(store, master, loaded.epoch, loaded.catalog);
-        let core = Arc::new(core);
         Ok(Self {
             inner: Arc::new(Inner {
                 packer: Arc::new(Packer::new(core.clone(), tuning, loaded.unindexed)),
                 reader: Arc::new(Reader::new(core.clone())),
+                sessions: Arc::default(),
                 core,
                 description,
                 report,
@@ -113,6 +127,7 @@ impl Repository {
                     lock: None,
                     repairs,
                 }),
+                removing: Mutex::default(),
             }),
         })
     }
@@ -179,7 +194,9 @@ impl Repository {
         }
         let epoch = epochs::claim(core).await?;
         // An older writer may have gone on between our opening and our claim.
-        let adopted = load::adopt_new(core).await?;
+        let mut adopted = load::adopt_new(core).await?;
+        let gone = gc::heed(core).await?;
+        adopted.retain(|pack| !gone.contains(&pack.id));
         self.inner.packer.adopt(adopted);
         Ok(epoch)
     }
@@ -198,7 +215,23 @@ impl Repository {
     /// [`RepositoryError::StaleEpoch`].
     pub async fn begin(&self, epoch: Epoch) -> Result<WriteSession, RepositoryError> {
         epochs::check(&self.inner.core, epoch).await?;
-        Ok(WriteSession::new(self.inner.packer.clone(), epoch))
+        let Protection(guard) = self.protect();
+        Ok(WriteSession::new(self.inner.packer.clone(), guard, epoch))
+    }
+
+    /// Keeps everything that is there now, and whatever is written from now on, from being deleted as
+    /// garbage, until the answer is dropped. Hold it from the first capture of a point until its commit, and while
+    /// a point is restored.
+    #[must_use]
+    pub fn protect(&self) -> Protection {
+        let start = {
+            let catalog = self.inner.core.catalog();
+            Start {
+                dooms: catalog.dooms(),
+                next_pack: catalog.next_number(),
+            }
+        };
+        Protection(self.inner.sessions.begin(start))
     }
 
     /// Commits a recovery point: once it returns, the point is listed and restorable for good.

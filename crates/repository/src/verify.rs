@@ -159,10 +159,10 @@ async fn check_indexes(
 async fn check_sizes(core: &CoreState, report: &mut VerifyReport) -> Result<(), RepositoryError> {
     core.compare_packs().await?;
     let catalog = core.catalog();
-    for pack in catalog.packs() {
+    for (_, pack) in catalog.packs() {
         report.packs += 1;
         match pack.state {
-            PackState::Sound => {}
+            PackState::Sound | PackState::Removed => {}
             PackState::Missing => report.damage(layout::pack(&pack.id), Damage::Missing),
             PackState::WrongSize { found } => {
                 let expected = pack.size;

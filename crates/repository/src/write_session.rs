@@ -1,6 +1,7 @@
 //! The handle by which one capture stores its chunks.
 
 use crate::packer::{Failures, NewChunk, Packer};
+use crate::sessions::SessionGuard;
 use crate::{RepositoryError, system};
 use bytes::Bytes;
 use holdfast_archive::{ChunkEvent, ChunkKey, Codec, Encoder, chunk_blob};
@@ -38,6 +39,8 @@ pub struct WriteSession {
 
 struct Shared {
     packer: Arc<Packer>,
+    /// Garbage collection leaves alone what this session was told to be there.
+    _protection: SessionGuard,
     epoch: Epoch,
     began: Failures,
     chunks: AtomicU64,
@@ -46,11 +49,12 @@ struct Shared {
 }
 
 impl WriteSession {
-    pub(crate) fn new(packer: Arc<Packer>, epoch: Epoch) -> Self {
+    pub(crate) fn new(packer: Arc<Packer>, protection: SessionGuard, epoch: Epoch) -> Self {
         Self {
             shared: Arc::new(Shared {
                 began: packer.failures(),
                 packer,
+                _protection: protection,
                 epoch,
                 chunks: AtomicU64::new(0),
                 stored_chunks: AtomicU64::new(0),

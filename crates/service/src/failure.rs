@@ -102,6 +102,10 @@ codes! {
     VersionMismatch = "version-mismatch", Refused, never;
     /// The plan can't be carried out.
     PlanBlocked = "plan-blocked", Refused, never;
+    /// A hold, a pin, a rule or a grace keeps the recovery point.
+    PointKept = "point-kept", Refused, never;
+    /// A second operator must ask for the same.
+    SecondOperator = "second-operator", Refused, never;
     /// Another job works on the same collection.
     JobConflict = "job-conflict", Refused, again;
     /// A newer coordinator has taken over.

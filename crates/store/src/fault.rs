@@ -97,6 +97,11 @@ impl<S: ObjectStore> FaultStore<S> {
         self.stopped.store(false, Ordering::SeqCst);
     }
 
+    /// Goes on by another plan.
+    pub fn set_plan(&self, plan: FaultPlan) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
     fn plan(&self) -> FaultPlan {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }

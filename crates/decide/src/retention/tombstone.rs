@@ -23,8 +23,24 @@ use std::time::Duration;
 pub struct Tombstone {
     /// When it was marked.
     pub since: Timestamp,
-    /// How long it can surely be undeleted.
+    /// How long it can surely be undeleted; in whole seconds where it is written down.
+    #[serde(rename = "grace_seconds", with = "seconds")]
     pub grace: Duration,
+}
+
+/// A duration as its number of seconds, rounded up.
+mod seconds {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(span: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        let more = u64::from(span.subsec_nanos() > 0);
+        s.serialize_u64(span.as_secs().saturating_add(more))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_secs)
+    }
 }
 
 /// Where a recovery point stands.

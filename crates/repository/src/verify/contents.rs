@@ -128,7 +128,7 @@ async fn seek_elsewhere(
     key: &ChunkKey,
     id: ChunkId,
 ) -> Result<(), RepositoryError> {
-    while core.catalog().has(&id) {
+    while core.catalog().is_readable(&id) {
         let places = core.catalog().places(&id);
         if let Some((place, pack)) = places.first() {
             core.catalog_mut().mark_bad(place);

@@ -31,7 +31,7 @@ pub(super) async fn check(
     let namespace = description.cluster.as_str().parse();
     let namespace = namespace.expect("cluster names and namespaces follow one rule");
     let key = core.master.chunk_key(&namespace);
-    let packs: Vec<_> = (0_u32..).zip(core.catalog().packs().to_vec()).collect();
+    let packs: Vec<_> = core.catalog().packs().collect();
     let mut checks = stream::iter(packs)
         .filter(|(_, pack)| std::future::ready(pack.state != PackState::Missing))
         .map(async |(number, pack)| {

@@ -1,6 +1,7 @@
 //! Which recovery points can be restored in full.
 
 use super::{AffectedPoint, AffectedShard, VerifyReport};
+use crate::catalog::Catalog;
 use crate::core_state::CoreState;
 use crate::points::{list, missing_of, read_shard_recipe};
 use crate::reader::Reader;
@@ -81,12 +82,13 @@ pub(super) async fn check_shard(
             let (core, parts) = (core.clone(), shard.recipe.clone());
             let missing = system::blocking(move || {
                 let chunks = recipe.chunks().map(|(chunk, _)| chunk);
-                Ok(missing_of(&core, chunks.chain(parts)))
+                Ok(missing_of(&core, Catalog::is_readable, chunks.chain(parts)))
             });
             affected.missing_chunks = missing.await?.count;
         }
         Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. })) => {
-            affected.missing_chunks = missing_of(core, shard.recipe.iter().copied()).count;
+            affected.missing_chunks =
+                missing_of(core, Catalog::is_readable, shard.recipe.iter().copied()).count;
             affected.recipe = Some(error);
         }
         Err(other) => return Err(other),

@@ -1,0 +1,110 @@
+//! Marking what is needed: every chunk that any manifest names, tombstoned points included.
+//!
+//! Memory: one manifest, one recipe (32 bytes a chunk and more), 32 bytes for each distinct recipe seen;
+//! the marks themselves are a bit in the catalogue's own records.
+
+use crate::core_state::CoreState;
+use crate::points::{self, read_shard_recipe};
+use crate::reader::Reader;
+use crate::{RepositoryError, layout, system};
+use holdfast_archive::ShardEntry;
+use holdfast_types::{ChunkId, RecoveryPointId};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Chunks marked under one lock: captures go on between.
+const BATCH: usize = 4096;
+
+/// What was marked so far.
+#[derive(Default)]
+pub(super) struct Marked {
+    /// Points whose chunks are marked.
+    points: HashSet<RecoveryPointId>,
+    /// Recipes whose chunks are marked: unchanged shards share them.
+    recipes: HashSet<[u8; 32]>,
+}
+
+impl Marked {
+    /// Marks the chunks of every point that is listed now and not marked yet. A point that can't be
+    /// read is an error: what it needs is not known.
+    pub(super) async fn mark_points(
+        &mut self,
+        core: &Arc<CoreState>,
+        reader: &Arc<Reader>,
+    ) -> Result<(), RepositoryError> {
+        for found in core.store.list(&layout::points()).await? {
+            let Some(id) = layout::parse_point(&found.key) else {
+                continue;
+            };
+            if self.points.contains(&id) {
+                continue;
+            }
+            match self.mark_point(core, reader, &id).await {
+                // Swept since the listing.
+                Ok(()) | Err(RepositoryError::PointNotFound { .. }) => {}
+                Err(error @ RepositoryError::Store(_)) => return Err(error),
+                Err(source) => {
+                    let source = Box::new(source);
+                    return Err(RepositoryError::Unaccounted { id, source });
+                }
+            }
+            self.points.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Number of points.
+    pub(super) fn points(&self) -> usize {
+        self.points.len()
+    }
+
+    async fn mark_point(
+        &mut self,
+        core: &Arc<CoreState>,
+        reader: &Arc<Reader>,
+        id: &RecoveryPointId,
+    ) -> Result<(), RepositoryError> {
+        let manifest = points::read(core, id).await?;
+        for (_, shard) in manifest.shards() {
+            mark_all(core, &shard.recipe);
+            self.mark_shard(core, reader, shard).await?;
+        }
+        Ok(())
+    }
+
+    async fn mark_shard(
+        &mut self,
+        core: &Arc<CoreState>,
+        reader: &Arc<Reader>,
+        shard: &ShardEntry,
+    ) -> Result<(), RepositoryError> {
+        let digest = shard.recipe_digest();
+        if digest.is_some_and(|digest| self.recipes.contains(&digest)) {
+            return Ok(());
+        }
+        let recipe = read_shard_recipe(reader, shard).await?;
+        let core = core.clone();
+        system::blocking(move || {
+            let mut batch = Vec::with_capacity(BATCH);
+            for (id, _) in recipe.chunks() {
+                batch.push(id);
+                if batch.len() == BATCH {
+                    mark_all(&core, &batch);
+                    batch.clear();
+                }
+            }
+            mark_all(&core, &batch);
+            Ok(())
+        })
+        .await?;
+        self.recipes.extend(digest);
+        Ok(())
+    }
+}
+
+fn mark_all(core: &CoreState, ids: &[ChunkId]) {
+    let mut catalog = core.catalog_mut();
+    for id in ids {
+        catalog.mark(id);
+    }
+}

@@ -1,0 +1,106 @@
+//! The deletion of packs whose grace is over.
+//!
+//! Order: last look under the gate → swept written down → forgotten in memory → indexes without them →
+//! packs deleted. From "swept" on, everybody who opens the repository takes them for gone, so a crash in
+//! between costs only that the next run goes on.
+
+use super::mark::Marked;
+use super::stones::{self, Stone};
+use super::{Collector, GarbageReport, indexes, is_live};
+use crate::catalog::Doom;
+use crate::core_state::list_packs;
+use crate::{RepositoryError, epochs, layout};
+use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_types::PackId;
+use std::collections::{BTreeSet, HashSet};
+
+/// Packs deleted at once.
+const DELETES_AHEAD: usize = 8;
+
+/// Looks a last time, while no point is committed, and takes the packs out of the world.
+pub(super) async fn sweep(
+    run: &Collector<'_>,
+    stone: &mut Stone,
+    marked: &mut Marked,
+    report: &mut GarbageReport,
+) -> Result<(), RepositoryError> {
+    let core = run.core;
+    let _no_commits = core.gate.write().await;
+    epochs::check(core, run.epoch).await?;
+    // What was committed since the mark.
+    marked.mark_points(core, run.reader).await?;
+    let weights = core.catalog().weigh();
+    let known = run.known(&stone.content.packs);
+    let needed = |number: u32| is_live(&weights, number);
+    let doom = |number: u32| core.catalog().doom_of(number);
+    let copied_first = |number| needed(number) && doom(number) == Some(Doom::Anothers);
+    if known.iter().any(|(number, _)| copied_first(*number)) {
+        // The next run copies what is needed of it, or finds it in its new place.
+        let tombstone = stone.content.tombstone;
+        let until = tombstone.since.after(tombstone.grace);
+        known.iter().for_each(|(_, pack)| report.wait(pack, until));
+        return Ok(());
+    }
+    let mut packs = BTreeSet::new();
+    let mut numbers = HashSet::new();
+    for (number, pack) in known {
+        // A commit may have spared it since the tombstone was confirmed.
+        if needed(number) || doom(number).is_none() {
+            core.catalog_mut().spare(number);
+            report.spared.add(&pack);
+            continue;
+        }
+        packs.insert(pack.id);
+        numbers.insert(number);
+        report.swept.add(&pack);
+    }
+    stone.content.packs = packs;
+    stone.content.swept = Some(run.options.now);
+    stones::write(core, run.epoch, stone).await?;
+    core.catalog_mut().remove_packs(&numbers);
+    run.packer.forget(&stone.content.packs);
+    Ok(())
+}
+
+/// Deletes what swept tombstones name, and the tombstones themselves after another grace.
+pub(super) async fn finish(
+    run: &Collector<'_>,
+    stones: &mut [Stone],
+) -> Result<(), RepositoryError> {
+    let core = run.core;
+    let now = run.options.now;
+    let over = |stone: &Stone| match stone.content.swept {
+        Some(swept) => swept.after(run.options.grace) <= now,
+        None => stone.content.packs.is_empty(),
+    };
+    let gone: HashSet<PackId> = stones
+        .iter()
+        .filter(|stone| stone.content.swept.is_some() && (!stone.content.finished || over(stone)))
+        .flat_map(|stone| stone.content.packs.iter().copied())
+        .collect();
+    if !gone.is_empty() {
+        epochs::check(core, run.epoch).await?;
+        indexes::rewrite_without(core, run.packer, run.epoch, &gone).await?;
+        let listed = list_packs(core.store.as_ref()).await?;
+        let there = gone.iter().filter(|id| listed.contains_key(*id));
+        stream::iter(there)
+            .map(|id| delete_pack(run, *id))
+            .buffer_unordered(DELETES_AHEAD)
+            .try_collect::<()>()
+            .await?;
+    }
+    for stone in stones {
+        if over(stone) {
+            stones::delete(core, stone).await?;
+        } else if stone.content.swept.is_some() && !stone.content.finished {
+            stone.content.finished = true;
+            stones::write(core, run.epoch, stone).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete_pack(run: &Collector<'_>, id: PackId) -> Result<(), RepositoryError> {
+    run.core.store.delete(&layout::pack(&id)).await?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The part of [`Repository`] that removes: recovery points, and what nothing needs any more.
+
+use super::Repository;
+use crate::gc::Collector;
+use crate::{
+    GarbageOptions, GarbageReport, Marks, Pin, PlacedHold, PointTombstone, RepositoryError, marks,
+};
+use holdfast_decide::HoldId;
+use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+
+/// Every change asks for the newest epoch:
+/// [`RepositoryError::StaleEpoch`] otherwise.
+impl Repository {
+    /// Tombstones, pins and holds.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`] if a pin or hold can't be read: then nothing may be removed.
+    pub async fn read_marks(&self) -> Result<Marks, RepositoryError> {
+        marks::read(&self.inner.core).await
+    }
+
+    /// Marks a point for removal. If it is marked already, its wait goes on, under this epoch.
+    ///
+    /// # Errors
+    /// [`RepositoryError::PointNotFound`], [`RepositoryError::PointGone`].
+    pub async fn tombstone_point(
+        &self,
+        epoch: Epoch,
+        wanted: &PointTombstone,
+    ) -> Result<PointTombstone, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::tombstone(&self.inner.core, epoch, wanted).await
+    }
+
+    /// Takes the mark of a point back. Returns whether it had one.
+    ///
+    /// # Errors
+    /// [`RepositoryError::PointNotFound`], [`RepositoryError::PointGone`].
+    pub async fn undelete_point(
+        &self,
+        epoch: Epoch,
+        id: &RecoveryPointId,
+    ) -> Result<bool, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::undelete(&self.inner.core, epoch, id).await
+    }
+
+    /// Deletes the manifest of a marked point whose grace is over. There is no way back. Its chunks go when
+    /// garbage is collected.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotYet`].
+    pub async fn sweep_point(
+        &self,
+        epoch: Epoch,
+        id: &RecoveryPointId,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::sweep(&self.inner.core, epoch, id, now).await
+    }
+
+    /// Pins a point, or changes its pin.
+    ///
+    /// # Errors
+    /// [`RepositoryError::PointNotFound`].
+    pub async fn pin_point(&self, epoch: Epoch, pin: &Pin) -> Result<(), RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::pin(&self.inner.core, epoch, pin).await
+    }
+
+    /// Takes a pin away. Returns whether there was one.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn unpin_point(
+        &self,
+        epoch: Epoch,
+        id: &RecoveryPointId,
+    ) -> Result<bool, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::unpin(&self.inner.core, epoch, id).await
+    }
+
+    /// Places a legal hold.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`](holdfast_store::StoreError::AlreadyExists) within
+    /// [`RepositoryError::Store`] if its id is taken.
+    pub async fn place_hold(
+        &self,
+        epoch: Epoch,
+        placed: &PlacedHold,
+    ) -> Result<(), RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::place_hold(&self.inner.core, epoch, placed).await
+    }
+
+    /// Releases a legal hold. Returns what it was; `None` if there was none.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`] if it can't be read: it stays.
+    pub async fn release_hold(
+        &self,
+        epoch: Epoch,
+        id: &HoldId,
+    ) -> Result<Option<PlacedHold>, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::release_hold(&self.inner.core, epoch, id).await
+    }
+
+    /// Collects garbage, once: see the module `gc`. Captures and restores may go on meanwhile.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Unaccounted`] if a recovery point can't be read: then nothing is deleted. After any
+    /// error, the next run goes on.
+    pub async fn collect_garbage(
+        &self,
+        epoch: Epoch,
+        options: GarbageOptions,
+    ) -> Result<GarbageReport, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        Box::pin(self.collector(epoch, options).run()).await
+    }
+
+    /// What [`collect_garbage`](Self::collect_garbage) would do now. Changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn preview_garbage(
+        &self,
+        options: GarbageOptions,
+    ) -> Result<GarbageReport, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        self.collector(Epoch(0), options).preview().await
+    }
+
+    fn collector(&self, epoch: Epoch, options: GarbageOptions) -> Collector<'_> {
+        let inner = &*self.inner;
+        Collector {
+            core: &inner.core,
+            reader: &inner.reader,
+            packer: &inner.packer,
+            sessions: &inner.sessions,
+            epoch,
+            options,
+        }
+    }
+}

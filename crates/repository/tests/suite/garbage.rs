@@ -1,0 +1,413 @@
+//! I2: garbage collection deletes what nothing needs, and nothing else.
+
+use crate::late::{Arrival, LateStore};
+use crate::support::{Files, capture, create, files, noise, open, point_id, restore, store_files};
+use holdfast_decide::{NotYet, Tombstone};
+use holdfast_repository::{
+    GarbageOptions, PointTombstone, Repository, RepositoryError, VerifyLevel,
+};
+use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_types::{Epoch, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) const GRACE: Duration = Duration::from_secs(100);
+
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::EPOCH.after(Duration::from_secs(seconds))
+}
+
+pub(crate) fn options(now: Timestamp) -> GarbageOptions {
+    GarbageOptions {
+        now,
+        grace: GRACE,
+        small_pack_bytes: 16 << 10,
+        ..GarbageOptions::default()
+    }
+}
+
+pub(crate) fn tombstone(n: u32, since: Timestamp) -> PointTombstone {
+    PointTombstone {
+        point: point_id(n),
+        tombstone: Tombstone {
+            since,
+            grace: GRACE,
+        },
+        reasons: vec!["no rule keeps it".to_owned()],
+        by: "test".to_owned(),
+        swept: false,
+        marked: Epoch(0),
+    }
+}
+
+async fn remove(repository: &Repository, epoch: Epoch, n: u32, now: Timestamp) {
+    let stone = tombstone(n, now);
+    repository.tombstone_point(epoch, &stone).await.unwrap();
+    let later = now.after(GRACE);
+    repository
+        .sweep_point(epoch, &point_id(n), later)
+        .await
+        .unwrap();
+}
+
+async fn count(store: &MemoryStore, prefix: &str) -> usize {
+    store.list(&prefix.parse().unwrap()).await.unwrap().len()
+}
+
+async fn sound(store: &Arc<MemoryStore>, points: &[u32]) {
+    let repository = open(store.clone()).await;
+    assert!(
+        repository.report().damaged.is_empty(),
+        "{:?}",
+        repository.report()
+    );
+    let verified = repository.verify(VerifyLevel::Full).await.unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+    for n in points {
+        assert_eq!(
+            restore(&repository, *n).await.unwrap(),
+            files(u64::from(*n))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_only_a_swept_point_needed_goes_after_the_grace() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=2 {
+        capture(&repository, epoch, n, &files(u64::from(n)))
+            .await
+            .unwrap();
+    }
+    let before = repository.stats();
+    let idle = repository
+        .collect_garbage(epoch, options(at(0)))
+        .await
+        .unwrap();
+    assert_eq!((idle.points, idle.dead.packs, idle.swept.packs), (2, 0, 0));
+
+    let stone = tombstone(1, at(0));
+    repository.tombstone_point(epoch, &stone).await.unwrap();
+    let early = repository.sweep_point(epoch, &point_id(1), at(99)).await;
+    let Err(RepositoryError::NotYet { source, .. }) = early else {
+        panic!("{early:?}");
+    };
+    assert_eq!(source, NotYet::Grace { until: at(100) });
+    // A tombstoned point still counts.
+    let report = repository
+        .collect_garbage(epoch, options(at(50)))
+        .await
+        .unwrap();
+    assert_eq!((report.points, report.dead.packs), (2, 0));
+    repository
+        .sweep_point(epoch, &point_id(1), at(100))
+        .await
+        .unwrap();
+
+    let preview = repository.preview_garbage(options(at(100))).await.unwrap();
+    let marked = repository
+        .collect_garbage(epoch, options(at(100)))
+        .await
+        .unwrap();
+    assert!(marked.dead.packs >= 3, "{marked:?}");
+    assert_eq!(preview.dead, marked.dead);
+    assert_eq!(marked.next_sweep, Some(at(200)));
+    assert_eq!(
+        repository.stats().packs,
+        before.packs + marked.rewritten.packs.min(1)
+    );
+    let waiting = repository
+        .collect_garbage(epoch, options(at(199)))
+        .await
+        .unwrap();
+    assert_eq!((waiting.swept.packs, waiting.waiting), (0, marked.waiting));
+    let swept = repository
+        .collect_garbage(epoch, options(at(200)))
+        .await
+        .unwrap();
+    assert_eq!(swept.swept, marked.waiting);
+    assert!(repository.stats().stored_bytes < before.stored_bytes * 6 / 10);
+    assert_eq!(restore(&repository, 2).await.unwrap(), files(2));
+    sound(&store, &[2]).await;
+    // The tombstone itself goes after another grace.
+    assert_eq!(count(&store, "tombstones").await, 1);
+    repository
+        .collect_garbage(epoch, options(at(300)))
+        .await
+        .unwrap();
+    assert_eq!(count(&store, "tombstones").await, 0);
+}
+
+#[tokio::test]
+async fn undelete_works_until_the_sweep() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    capture(&repository, epoch, 1, &files(1)).await.unwrap();
+    repository
+        .tombstone_point(epoch, &tombstone(1, at(0)))
+        .await
+        .unwrap();
+    assert_eq!(repository.read_marks().await.unwrap().tombstones.len(), 1);
+    // After the grace, too, as long as nobody has swept.
+    assert!(
+        repository
+            .undelete_point(epoch, &point_id(1))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !repository
+            .undelete_point(epoch, &point_id(1))
+            .await
+            .unwrap()
+    );
+    let live = repository.sweep_point(epoch, &point_id(1), at(1000)).await;
+    assert!(
+        matches!(
+            live,
+            Err(RepositoryError::NotYet {
+                source: NotYet::Live,
+                ..
+            })
+        ),
+        "{live:?}"
+    );
+    remove(&repository, epoch, 1, at(0)).await;
+    let gone = repository.undelete_point(epoch, &point_id(1)).await;
+    assert!(
+        matches!(gone, Err(RepositoryError::PointNotFound { .. })),
+        "{gone:?}"
+    );
+}
+
+/// The chunks of a capture that is under way are named by no manifest.
+#[tokio::test]
+async fn a_capture_under_way_loses_nothing() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    capture(&repository, epoch, 1, &files(1)).await.unwrap();
+    // Told that everything of point 1 is there, it stores nothing.
+    let session = repository.begin(epoch).await.unwrap();
+    let again = store_files(&repository, &session, 2, &files(1))
+        .await
+        .unwrap();
+    assert_eq!(session.stats().stored_chunks, 0, "deduplicated");
+    let before = repository.stats().packs;
+    let third = store_files(&repository, &session, 3, &files(3))
+        .await
+        .unwrap();
+
+    remove(&repository, epoch, 1, at(0)).await;
+    let doomed = repository
+        .collect_garbage(epoch, options(at(0)))
+        .await
+        .unwrap();
+    assert_eq!(
+        doomed.dead.packs, before,
+        "point 1's, and none that is being written"
+    );
+    let held_up = repository
+        .collect_garbage(epoch, options(at(5000)))
+        .await
+        .unwrap();
+    assert_eq!(held_up.swept.packs, 0, "the capture began before");
+    repository.commit_point(&again).await.unwrap();
+    repository.commit_point(&third).await.unwrap();
+    drop(session);
+    let spared = repository
+        .collect_garbage(epoch, options(at(5000)))
+        .await
+        .unwrap();
+    assert_eq!((spared.spared, spared.swept.packs), (doomed.dead, 0));
+    let restored = restore(&repository, 2).await.unwrap();
+    assert_eq!(restored, files(1));
+    sound(&store, &[3]).await;
+}
+
+#[tokio::test]
+async fn a_doomed_chunk_is_stored_again() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    capture(&repository, epoch, 1, &files(1)).await.unwrap();
+    remove(&repository, epoch, 1, at(0)).await;
+    repository
+        .collect_garbage(epoch, options(at(0)))
+        .await
+        .unwrap();
+    let session = repository.begin(epoch).await.unwrap();
+    let manifest = store_files(&repository, &session, 2, &files(1))
+        .await
+        .unwrap();
+    assert!(session.stats().stored_chunks > 0, "sent again");
+    repository.commit_point(&manifest).await.unwrap();
+    drop(session);
+    let swept = repository
+        .collect_garbage(epoch, options(at(5000)))
+        .await
+        .unwrap();
+    assert!(swept.swept.packs > 0);
+    assert_eq!(restore(&repository, 2).await.unwrap(), files(1));
+    sound(&store, &[]).await;
+}
+
+/// Files that share nothing with one another but one long file.
+fn mostly_shared(seed: u64) -> Files {
+    BTreeMap::from([
+        ("shared".to_owned(), noise(7, 100_000)),
+        ("own".to_owned(), noise(seed + 50, 400_000)),
+    ])
+}
+
+#[tokio::test]
+async fn sparse_packs_are_rewritten() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    capture(&repository, epoch, 1, &mostly_shared(1))
+        .await
+        .unwrap();
+    capture(&repository, epoch, 2, &mostly_shared(2))
+        .await
+        .unwrap();
+    remove(&repository, epoch, 1, at(0)).await;
+    let mut sizes = Vec::new();
+    for round in 0..3 {
+        let now = at(round * 1000);
+        let report = repository
+            .collect_garbage(epoch, options(now))
+            .await
+            .unwrap();
+        sizes.push((report.rewritten.packs, repository.stats().stored_bytes));
+        assert_eq!(restore(&repository, 2).await.unwrap(), mostly_shared(2));
+    }
+    let (_, last) = sizes[2];
+    assert!(last < 540_000, "500,000 bytes are needed: {sizes:?}");
+    let verified = open(store).await.verify(VerifyLevel::Full).await.unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_while_a_point_cant_be_read() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=2 {
+        capture(&repository, epoch, n, &files(u64::from(n)))
+            .await
+            .unwrap();
+    }
+    remove(&repository, epoch, 1, at(0)).await;
+    let key = format!("points/{}", point_id(2)).parse().unwrap();
+    let good = store.get(&key).await.unwrap();
+    let half = good.slice(..good.len() / 2);
+    store.put(&key, half, PutMode::Overwrite).await.unwrap();
+    let packs = count(&store, "packs").await;
+    let refused = repository.collect_garbage(epoch, options(at(0))).await;
+    let Err(RepositoryError::Unaccounted { id, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(id, point_id(2));
+    assert_eq!(count(&store, "packs").await, packs);
+    assert_eq!(count(&store, "tombstones").await, 0);
+    // Either its manifest is put back, or the point is given up by name.
+    remove(&repository, epoch, 2, at(0)).await;
+    let report = repository
+        .collect_garbage(epoch, options(at(0)))
+        .await
+        .unwrap();
+    assert_eq!(report.kept.packs, 0);
+}
+
+#[tokio::test]
+async fn another_coordinator_goes_on_where_the_first_was() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let first = create(store.clone()).await;
+    let old = first.claim_epoch().await.unwrap();
+    for n in 1..=2 {
+        capture(&first, old, n, &files(u64::from(n))).await.unwrap();
+    }
+    remove(&first, old, 1, at(0)).await;
+    let doomed = first.collect_garbage(old, options(at(0))).await.unwrap();
+
+    let second = open(store.clone()).await;
+    let new = second.claim_epoch().await.unwrap();
+    let stale = first.collect_garbage(old, options(at(1000))).await;
+    assert!(
+        matches!(stale, Err(RepositoryError::StaleEpoch { .. })),
+        "{stale:?}"
+    );
+    let early = second.collect_garbage(new, options(at(99))).await.unwrap();
+    assert_eq!(early.swept.packs, 0);
+    let swept = second.collect_garbage(new, options(at(100))).await.unwrap();
+    assert_eq!(
+        swept.swept, doomed.waiting,
+        "the wait goes on, it does not begin again"
+    );
+    sound(&store, &[2]).await;
+}
+
+/// A deposed writer's last put may take effect at any moment within the grace, even during the sweep.
+#[tokio::test]
+async fn a_manifest_that_lands_during_the_sweep_keeps_its_chunks() {
+    let memory = Arc::new(MemoryStore::without_locks());
+    let old = create(memory.clone()).await;
+    let old_epoch = old.claim_epoch().await.unwrap();
+    capture(&old, old_epoch, 1, &files(1)).await.unwrap();
+    let key: ObjectKey = format!("points/{}", point_id(1)).parse().unwrap();
+    let bytes = memory.get(&key).await.unwrap();
+    memory.delete(&key).await.unwrap();
+
+    let store = Arc::new(LateStore::new(memory.clone()));
+    let new = open(store.clone()).await;
+    let epoch = new.claim_epoch().await.unwrap();
+    let doomed = new.collect_garbage(epoch, options(at(0))).await.unwrap();
+    assert!(
+        doomed.dead.packs > 0 && doomed.kept.packs == 0,
+        "{doomed:?}"
+    );
+    // The first listing is the mark's, the second the sweep's.
+    let prefix = "points".parse().unwrap();
+    let nth = 2;
+    store.expect(Arrival {
+        prefix,
+        nth,
+        key,
+        bytes,
+    });
+    let report = new.collect_garbage(epoch, options(at(500))).await.unwrap();
+    assert!(!store.is_waiting(), "it has landed");
+    assert_eq!((report.swept.packs, report.spared), (0, doomed.dead));
+    assert_eq!(restore(&new, 1).await.unwrap(), files(1));
+    sound(&memory, &[1]).await;
+}
+
+#[tokio::test]
+async fn indexes_don_t_pile_up() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=40 {
+        let own = BTreeMap::from([("own".to_owned(), noise(u64::from(n), 70_000))]);
+        capture(&repository, epoch, n, &own).await.unwrap();
+    }
+    remove(&repository, epoch, 40, at(0)).await;
+    for round in 0..4 {
+        let now = at(round * 1000);
+        repository
+            .collect_garbage(epoch, options(now))
+            .await
+            .unwrap();
+    }
+    let (indexes, packs) = (count(&store, "index").await, count(&store, "packs").await);
+    assert!(indexes <= 3, "{indexes} indexes, {packs} packs");
+    assert!(packs < 60, "2,730,000 bytes in packs of 64 KiB: {packs}");
+    let again = open(store).await;
+    assert!(again.report().damaged.is_empty());
+    assert_eq!(again.report().adopted_packs, 0);
+}
