@@ -4,11 +4,12 @@ use prost::Message as _;
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/control.proto",
     "holdfast/v1/ingest.proto",
     "holdfast/v1/restore.proto",
+    "holdfast/v1/retention.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

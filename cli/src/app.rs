@@ -63,6 +63,7 @@ fn wants_events(command: &Command) -> bool {
         | Command::Backup { .. }
         | Command::Restore { .. }
         | Command::Jobs { .. }
+        | Command::Hold { .. }
         | Command::Repo { .. }
         | Command::Config { .. }
         | Command::Completions { .. }

@@ -8,6 +8,7 @@ mod demo;
 mod jobs;
 #[cfg(test)]
 mod reference;
+mod removal;
 mod repo;
 mod restore;
 
@@ -17,6 +18,10 @@ pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use demo::{DemoArgs, ServerChoice};
 pub(crate) use jobs::JobsCommand;
+pub(crate) use removal::{
+    DeleteArgs, HoldCommand, HoldPlaceArgs, HoldReleaseArgs, PinArgs, PointArgs, PruneArgs,
+    UnpinArgs,
+};
 pub(crate) use repo::{DirectArgs, RepoCommand};
 pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection};
 
@@ -86,12 +91,19 @@ pub(crate) enum Command {
   holdfast collections
   holdfast collections --output json | jq '.collections[] | select(.newest_recovery_point == null)'")]
     Collections(ReadArgs),
-    /// Create, list and show recovery points.
+    /// Create, list, show, protect and remove recovery points.
     Backup {
         #[command(flatten)]
         connection: ConnectionArgs,
         #[command(subcommand)]
         command: BackupCommand,
+    },
+    /// Place, release and list legal holds: what they are on is never removed.
+    Hold {
+        #[command(flatten)]
+        connection: ConnectionArgs,
+        #[command(subcommand)]
+        command: HoldCommand,
     },
     /// Plan or run a restore.
     Restore {

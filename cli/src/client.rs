@@ -2,10 +2,12 @@
 //! refusal translated into a [`Failure`](crate::failure::Failure).
 
 mod connect;
+mod retention;
 
 use crate::failure::{Action, Failure, Outcome, from_status};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_service::failure::Code;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
@@ -19,6 +21,7 @@ pub(crate) const LATEST: &str = "latest";
 #[derive(Clone, Debug)]
 pub(crate) struct Coordinator {
     admin: AdminClient<Channel>,
+    retention: RetentionClient<Channel>,
     endpoint: String,
 }
 
@@ -69,9 +72,14 @@ impl Coordinator {
         &mut self,
         limit: u32,
         collection: &str,
+        with_removed: bool,
     ) -> Outcome<v1::ListBackupsResponse> {
         let collection = collection.to_owned();
-        let request = unary(v1::ListBackupsRequest { limit, collection });
+        let request = unary(v1::ListBackupsRequest {
+            limit,
+            collection,
+            with_removed,
+        });
         let answer = self.admin.list_backups(request).await;
         answer
             .map(tonic::Response::into_inner)
@@ -146,7 +154,7 @@ impl Coordinator {
             };
         }
         let collection = collections.first().map_or("", String::as_str);
-        let listed = self.backups(0, collection).await?;
+        let listed = self.backups(0, collection, false).await?;
         // Newest first.
         for backup in listed.backups {
             let complete = collections
@@ -156,7 +164,7 @@ impl Coordinator {
                 return Ok(backup.recovery_point);
             }
         }
-        let any = !self.backups(1, "").await?.backups.is_empty();
+        let any = !self.backups(1, "", false).await?.backups.is_empty();
         Err(none_yet(collections, any))
     }
 }

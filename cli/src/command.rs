@@ -6,6 +6,7 @@ mod config;
 mod direct;
 mod jobs;
 mod read;
+mod removal;
 mod repo;
 pub(crate) mod restore;
 
@@ -37,6 +38,10 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
             connection,
             command,
         } => backup::run(context, &connection, command).await,
+        Command::Hold {
+            connection,
+            command,
+        } => removal::hold(context, &connection, command).await,
         Command::Restore {
             connection,
             command,

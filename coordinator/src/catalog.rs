@@ -5,10 +5,11 @@
 
 use crate::job::JobRecord;
 use holdfast_archive::{Manifest, PointStats};
-use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
+use holdfast_types::{CollectionName, RecoveryPointId, Tag, Timestamp};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -49,6 +50,9 @@ pub struct PointSummary {
     /// The recovery point that was about to be restored, if this is the capture of what that replaced.
     #[serde(default)]
     pub safety_for: Option<RecoveryPointId>,
+    /// Words that it was marked with.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
 }
 
 /// Why a catalogue can't be used.
@@ -184,6 +188,20 @@ impl Catalog {
             catalog.write(|txn| {
                 txn.open_table(POINTS)?
                     .insert(point.id.as_str(), value.as_slice())?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Takes a recovery point out of the listing.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn remove_point(&self, id: RecoveryPointId) -> Result<(), CatalogError> {
+        self.blocking(move |catalog| {
+            catalog.write(|txn| {
+                txn.open_table(POINTS)?.remove(id.as_str())?;
                 Ok(())
             })
         })
@@ -388,6 +406,7 @@ impl PointSummary {
             note: manifest.note.clone(),
             points: counts.sum::<Option<u64>>(),
             safety_for: manifest.safety_for.clone(),
+            tags: manifest.tags.clone(),
         }
     }
 }

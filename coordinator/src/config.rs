@@ -12,8 +12,10 @@ use std::time::Duration;
 
 mod location;
 mod raw;
+mod retention;
 
 pub use location::{Location, S3Location};
+pub use retention::RetentionSection;
 
 use raw::{RawConfig, RawLimits, RawRepository, RawTls};
 
@@ -42,6 +44,8 @@ pub struct CoordinatorConfig {
     pub tls: TlsFiles,
     /// Where recovery points are kept.
     pub repository: RepositorySection,
+    /// Which recovery points stay.
+    pub retention: RetentionSection,
     /// Bounds of patience.
     pub limits: Limits,
     /// The log.
@@ -142,6 +146,9 @@ pub enum CoordinatorConfigError {
     /// What is said of the bucket can't be.
     #[error("repository.s3 is not valid")]
     S3(#[source] holdfast_store_s3::OptionsError),
+    /// The rules of retention can't be meant.
+    #[error("[retention] is not valid")]
+    Retention(#[source] holdfast_decide::PolicyError),
     /// The log filter can't be parsed.
     #[error("log.filter is not valid")]
     Log(#[source] LoggingError),
@@ -228,6 +235,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         health_listen,
         tls: RawTls { cert, key, ca },
         repository,
+        retention,
         limits,
         log,
     } = raw;
@@ -248,6 +256,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         health_listen,
         tls: TlsFiles { cert, key, ca },
         repository: validate_repository(repository)?,
+        retention: retention::validate(retention)?,
         limits: validate_limits(limits)?,
         log,
     })

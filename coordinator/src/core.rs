@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::job::book::JobBook;
 use crate::observe::Registry;
 use crate::repository::fault_of;
+use crate::retention::Guard;
 use holdfast_archive::ChunkKey;
 use holdfast_decide::Observation;
 use holdfast_repository::{Repository, RepositoryError};
@@ -47,6 +48,8 @@ pub struct Core {
     pub repository: Repository,
     /// Recovery points that can't be read, and why, as found at the start.
     pub damaged_points: Vec<(RecoveryPointId, String)>,
+    /// Which recovery points stay.
+    pub retention: Guard,
     /// The listing of recovery points.
     pub catalog: Catalog,
     /// Jobs.
@@ -81,6 +84,8 @@ pub struct CoreParts {
     pub repository: Repository,
     /// What of it can't be read.
     pub damaged_points: Vec<(RecoveryPointId, String)>,
+    /// Which recovery points stay.
+    pub retention: Guard,
     /// The catalogue.
     pub catalog: Catalog,
     /// The jobs in it.
@@ -101,6 +106,7 @@ impl Core {
             clock,
             repository,
             damaged_points,
+            retention,
             catalog,
             book,
             shutdown,
@@ -121,6 +127,7 @@ impl Core {
             clock,
             repository,
             damaged_points,
+            retention,
             catalog,
             book,
             shutdown,

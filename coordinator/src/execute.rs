@@ -12,7 +12,7 @@ use holdfast_proto::convert::{BackupOrder, RestoreOrder};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{JobId, RecoveryPointId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
         point: point.clone(),
         begun: core.clock.now(),
         note: order.note.clone(),
+        tags: order.tags.iter().cloned().collect(),
         safety_for: None,
         plan,
         committed: BTreeMap::new(),
@@ -56,6 +57,8 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
 /// # Errors
 /// What speaks against it.
 pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc<JobFeed>, Fault> {
+    // Until it is recorded that the point is in use, nobody may begin to remove it.
+    let _not_removing = core.retention.removing.lock().await;
     let mut plan = plan::restore(core, order).await?;
     let node = plan
         .node
@@ -67,6 +70,7 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         point: id.clone(),
         begun: core.clock.now(),
         note: format!("taken before {} was restored over it", plan.point),
+        tags: BTreeSet::new(),
         safety_for: Some(plan.point.clone()),
         plan: captures,
         committed: BTreeMap::new(),
@@ -238,6 +242,8 @@ async fn carry_out(
 ) -> Result<v1::JobEnded, Fault> {
     core.check_epoch().await?;
     let record = recorded(core, id).await?;
+    // What earlier lives of the job have stored is named by no manifest yet; what it restores must stay.
+    let _kept = core.repository.protect();
     match record.work {
         Work::Backup(_) => {
             let summary = backup::run(core, id, feed, cancel).await?;

@@ -51,6 +51,7 @@ pub(crate) fn manifest(id: &str, committed: i64) -> Manifest {
         epoch: Epoch(1),
         program: "test".into(),
         note: String::new(),
+        tags: [].into(),
         nodes: vec![NodeEntry {
             node: "n1".parse().unwrap(),
             qdrant_version: "1.18.3".parse().unwrap(),
@@ -74,6 +75,7 @@ pub(crate) fn backup_work() -> BackupWork {
         point: "20261121t101530z-0a1b2c3d".parse().unwrap(),
         begun: NOW,
         note: "why".into(),
+        tags: [].into(),
         safety_for: None,
         plan: BackupPlan {
             epoch: Epoch(1),

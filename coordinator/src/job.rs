@@ -5,9 +5,9 @@
 use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
-use holdfast_types::{CaptureId, Epoch, JobId, NodeId, RecoveryPointId, Timestamp};
+use holdfast_types::{CaptureId, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub mod book;
 pub mod feed;
@@ -66,6 +66,9 @@ pub struct BackupWork {
     pub begun: Timestamp,
     /// Kept with the recovery point.
     pub note: String,
+    /// Words that retention rules may name.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
     /// Set on a safety capture: the recovery point whose restore it precedes.
     pub safety_for: Option<RecoveryPointId>,
     /// What is captured.

@@ -23,6 +23,7 @@ pub mod job;
 pub mod observe;
 pub mod plan;
 pub mod repository;
+pub mod retention;
 pub mod rpc;
 pub mod serve;
 pub mod start;

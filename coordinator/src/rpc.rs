@@ -6,4 +6,5 @@ mod follow;
 pub mod ingest;
 mod peer;
 pub mod restore;
+pub mod retention;
 pub mod wire;

@@ -7,6 +7,7 @@ use crate::rpc::admin::AdminService;
 use crate::rpc::control::Control;
 use crate::rpc::ingest::IngestService;
 use crate::rpc::restore::RestoreService;
+use crate::rpc::retention::RetentionService;
 use holdfast_certs::authz::AuthzLayer;
 use holdfast_certs::{ServerTls, incoming};
 use holdfast_proto::FILE_DESCRIPTOR_SET;
@@ -18,6 +19,7 @@ use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
 use holdfast_proto::v1::ingest_server::IngestServer;
 use holdfast_proto::v1::restore_server::RestoreServer;
+use holdfast_proto::v1::retention_server::RetentionServer;
 use holdfast_service::failure::Code;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +83,10 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
         .add_service(bounded!(RestoreServer::new(RestoreService::new(
             core.clone()
         ))))
+        .add_service(bounded!(
+            RetentionServer::new(RetentionService::new(core.clone())),
+            MAX_ADMIN_MESSAGE_BYTES
+        ))
         .add_service(bounded!(
             AdminServer::new(AdminService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES

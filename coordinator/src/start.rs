@@ -10,9 +10,10 @@ use crate::core::{Core, CoreParts};
 use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
 use crate::repository::{Creation, fault_of, open};
+use crate::retention::{self, Guard};
 use crate::{execute, serve};
 use holdfast_certs::{ServerTls, TlsPaths};
-use holdfast_repository::Repository;
+use holdfast_repository::{Marks, Repository, RepositoryError};
 use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;
@@ -58,6 +59,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     let stop = shutdown.token();
     drop(shutdown.spawn(tls.clone().watch(TLS_WATCH, stop.cancelled_owned())));
     execute::resume(&core).await;
+    drop(shutdown.spawn(retention::run_schedule(Arc::clone(&core))));
     health.ready(HEALTH_PART);
     let served = serve::serve(Arc::clone(&core), listener, tls).await;
     health.not_ready(HEALTH_PART, "stopping");
@@ -115,12 +117,28 @@ pub async fn open_core(
         limits: config.limits,
         epoch,
         clock,
-        repository,
         damaged_points,
+        retention: Guard::new(config.retention.clone(), marks(&repository).await?),
+        repository,
         catalog,
         book,
         shutdown,
     }))
+}
+
+/// What is said of recovery points. A hold that can't be read forbids every removal, but not to restore.
+async fn marks(repository: &Repository) -> Result<Marks, Fault> {
+    match repository.read_marks().await {
+        Ok(marks) => Ok(marks),
+        Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. })) => {
+            tracing::error!(
+                reason = chain(&error),
+                "nothing is removed before this is mended"
+            );
+            Ok(Marks::default())
+        }
+        Err(error) => Err(fault_of(&error)),
+    }
 }
 
 /// Opens the repository, or creates it if that is configured. A catalogue says that there was one: then

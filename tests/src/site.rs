@@ -38,6 +38,8 @@ pub struct Options {
     pub shared_snapshots: bool,
     /// Bound of the agent's spool, MiB.
     pub spool_mib: u64,
+    /// Sections added to the coordinator's configuration.
+    pub coordinator: &'static str,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
         Self {
             shared_snapshots: true,
             spool_mib: 256,
+            coordinator: "",
         }
     }
 }
@@ -75,7 +78,7 @@ impl Site {
         fs::write(root.join("repository.key"), "0123456789abcdef".repeat(4))?;
         fs::write(
             root.join("coordinator.toml"),
-            coordinator_config(root, port),
+            coordinator_config(root, port) + options.coordinator,
         )?;
         fs::write(
             root.join("agent.toml"),
@@ -248,9 +251,11 @@ fn certificates(root: &Path) -> Result<()> {
         ("coordinator", "c1"),
         ("agent", NODE),
         ("operator", "alice"),
+        ("operator", "carol"),
         ("viewer", "bob"),
     ] {
-        let out = certs.join(role).display().to_string();
+        let folder = if name == "carol" { "operator2" } else { role };
+        let out = certs.join(folder).display().to_string();
         let mut args = vec![
             "certs", "issue", "--ca", &ca, "--role", role, "--name", name, "--out", &out,
         ];

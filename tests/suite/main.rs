@@ -3,5 +3,6 @@
 mod bad_input;
 mod crashes;
 mod end_to_end;
+mod retention;
 mod roles;
 mod s3;

@@ -30,6 +30,15 @@ const MATRIX: &str = "\
 /holdfast.v1.Ingest/PutChunks: agent
 /holdfast.v1.Restore/FetchChunks: agent
 /holdfast.v1.Restore/FetchRecipe: agent
+/holdfast.v1.Retention/DeleteBackup: operator
+/holdfast.v1.Retention/ListHolds: operator viewer
+/holdfast.v1.Retention/PinBackup: operator
+/holdfast.v1.Retention/PlaceHold: operator
+/holdfast.v1.Retention/PlanPrune: operator viewer
+/holdfast.v1.Retention/ReleaseHold: operator
+/holdfast.v1.Retention/RunPrune: operator
+/holdfast.v1.Retention/UndeleteBackup: operator
+/holdfast.v1.Retention/UnpinBackup: operator
 ";
 
 /// The paths of every RPC in the .proto files.

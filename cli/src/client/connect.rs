@@ -6,6 +6,7 @@ use crate::settings::Settings;
 use holdfast_certs::{ClientTls, ConnectError, ConnectOptions, Role, TlsPaths, connect as dial};
 use holdfast_proto::limits;
 use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_service::failure::Code;
 
 const NOTHING: &str = "nothing: the coordinator was not asked to do anything";
@@ -29,11 +30,15 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
     let channel = dial(&settings.coordinator, &tls, &options())
         .await
         .map_err(|error| explain(&error, Action::Read))?;
+    let retention = RetentionClient::new(channel.clone())
+        .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     let admin = AdminClient::new(channel)
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     Ok(Coordinator {
         admin,
+        retention,
         endpoint: settings.coordinator.clone(),
     })
 }
@@ -43,7 +48,7 @@ pub(crate) fn explain(error: &ConnectError, action: Action) -> Failure {
     let code = error.code().parse().unwrap_or(Code::CoordinatorUnreachable);
     let risk = match action {
         Action::Read => NOTHING,
-        Action::Backup | Action::Restore | Action::Cancel => {
+        Action::Backup | Action::Restore | Action::Cancel | Action::Remove => {
             "nothing was asked of the coordinator by this call"
         }
     };

@@ -1,6 +1,6 @@
 //! `backup create`, `backup list` and `backup show`.
 
-use super::{Context, coordinator};
+use super::{Context, coordinator, removal};
 use crate::args::{
     BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, ConnectionArgs, Method,
 };
@@ -27,6 +27,11 @@ pub(super) async fn run(
         BackupCommand::Create(args) => create_command(context, &mut coordinator, args).await,
         BackupCommand::List(args) => list(context, &mut coordinator, args).await,
         BackupCommand::Show(args) => show(context, &mut coordinator, args).await,
+        BackupCommand::Prune(args) => removal::prune(context, &mut coordinator, &args).await,
+        BackupCommand::Delete(args) => removal::delete(context, &mut coordinator, args).await,
+        BackupCommand::Undelete(args) => removal::undelete(context, &mut coordinator, args).await,
+        BackupCommand::Pin(args) => removal::pin(context, &mut coordinator, args).await,
+        BackupCommand::Unpin(args) => removal::unpin(context, &mut coordinator, args).await,
     }
 }
 
@@ -79,6 +84,7 @@ async fn create_command(
         collections: args.collections,
         method: wire_method(args.method).into(),
         note: args.note,
+        tags: args.tags,
     };
     let result = create(
         coordinator,
@@ -98,7 +104,7 @@ async fn list(
 ) -> Outcome<()> {
     let collection = args.collection.unwrap_or_default();
     let answer = coordinator
-        .backups(args.limit.unwrap_or(0), &collection)
+        .backups(args.limit.unwrap_or(0), &collection, args.deleted)
         .await?;
     context.output.show(&BackupsView::from(&answer))
 }

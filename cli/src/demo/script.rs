@@ -154,6 +154,7 @@ impl Stage<'_> {
             collections: vec![COLLECTION.to_owned()],
             method: self.method.into(),
             note: format!("the demo's {which} backup"),
+            tags: Vec::new(),
         };
         let forever = std::future::pending();
         let BackupResultView { backup, .. } = backup::create(

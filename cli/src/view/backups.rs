@@ -1,7 +1,7 @@
 //! Recovery points.
 
-use super::some;
 use super::text::{grouped, list, millis, pairs, short_time, table};
+use super::{RemovalView, some};
 use crate::output::View;
 use holdfast_proto::v1;
 use holdfast_types::{ByteCount, Timestamp};
@@ -27,6 +27,14 @@ pub(crate) struct BackupView {
     pub(crate) elapsed_ms: u64,
     /// The recovery point that was about to be restored, if this is the capture of what that replaced.
     pub(crate) safety_for: Option<String>,
+    /// Words that retention rules may name.
+    pub(crate) tags: Vec<String>,
+    /// Why it is pinned.
+    pub(crate) pin: Option<String>,
+    /// Active legal holds on it.
+    pub(crate) holds: Vec<String>,
+    /// Set if it will be removed.
+    pub(crate) removal: Option<RemovalView>,
 }
 
 /// `backup list`.
@@ -65,6 +73,10 @@ impl From<&v1::BackupSummary> for BackupView {
             note: some(&wire.note),
             elapsed_ms: wire.elapsed_ms,
             safety_for: some(&wire.safety_for),
+            tags: wire.tags.clone(),
+            pin: some(&wire.pin),
+            holds: wire.holds.clone(),
+            removal: wire.removal.as_ref().map(RemovalView::from),
         }
     }
 }
@@ -87,8 +99,25 @@ impl BackupView {
             ByteCount(self.sent_bytes).to_string(),
             ByteCount(self.stored_bytes).to_string(),
             millis(self.elapsed_ms),
-            self.note.clone().unwrap_or_default(),
+            self.remark(),
         ]
+    }
+
+    /// What is said of it, the most urgent first.
+    fn remark(&self) -> String {
+        let mut said = Vec::new();
+        if let Some(mark) = &self.removal {
+            said.push(format!("to be removed {}", short_time(mark.until)));
+        }
+        if !self.holds.is_empty() {
+            said.push(format!("held: {}", self.holds.join(", ")));
+        }
+        said.extend(self.pin.as_ref().map(|why| format!("pinned: {why}")));
+        if !self.tags.is_empty() {
+            said.push(format!("[{}]", self.tags.join(" ")));
+        }
+        said.extend(self.note.clone());
+        said.join("; ")
     }
 
     fn lines(&self) -> String {
@@ -109,7 +138,7 @@ impl BackupView {
             ("Sent", ByteCount(self.sent_bytes).to_string()),
             ("Stored", ByteCount(self.stored_bytes).to_string()),
             ("Took", millis(self.elapsed_ms)),
-            ("Note", self.note.clone().unwrap_or_default()),
+            ("Note", self.remark()),
         ])
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
-    EventView, JobsView, NodesView, PlanView, RestoreView, StatusView,
+    EventView, HoldView, JobsView, MarkedView, NodesView, PlanView, PruneView, RestoreView,
+    StatusView,
 };
 use crate::output::View;
 use crate::output::render_json;
@@ -32,6 +33,16 @@ fn summary() -> v1::BackupSummary {
         points: Some(300_000),
         elapsed_ms: 4500,
         safety_for: String::new(),
+        tags: vec!["nightly".into()],
+        pin: String::new(),
+        holds: vec!["case-17".into()],
+        removal: Some(v1::RemovalMark {
+            recovery_point: POINT.into(),
+            since_us: 1_795_000_100_000_000,
+            until_us: 1_795_259_300_000_000,
+            reasons: vec!["no rule keeps it: products".into()],
+            by: "retention".into(),
+        }),
     }
 }
 
@@ -364,7 +375,23 @@ fn backups() {
     "points": 300000,
     "note": "nightly",
     "elapsed_ms": 4500,
-    "safety_for": null
+    "safety_for": null,
+    "tags": [
+      "nightly"
+    ],
+    "pin": null,
+    "holds": [
+      "case-17"
+    ],
+    "removal": {
+      "recovery_point": "20261121t101530z-0a1b2c3d",
+      "since": "2026-11-18T11:08:20Z",
+      "until": "2026-11-21T11:08:20Z",
+      "reasons": [
+        "no rule keeps it: products"
+      ],
+      "by": "retention"
+    }
   }
 }
 "#);
@@ -378,15 +405,15 @@ Captured        576.0 MiB of files, holes included
 Sent            5.0 MiB
 Stored          4.0 MiB
 Took            4.5 s
-Note            nightly
+Note            to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 ");
     let view = BackupsView {
         backups: vec![backup],
     };
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"}}]}"#);
     insta::assert_snapshot!(view.text(), @r"
 RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
-20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  nightly
+20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 ");
     insta::assert_snapshot!(detail().text(), @r"
 Recovery point  20261121t101530z-0a1b2c3d
@@ -398,10 +425,72 @@ Captured        576.0 MiB of files, holes included
 Sent            5.0 MiB
 Stored          4.0 MiB
 Took            4.5 s
-Note            nightly
+Note            to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 
 COLLECTION  SHARD  NODE  QDRANT  METHOD  CAPTURED              FILES  BYTES      ALIASES
 products    0      n1    1.18.3  stored  2026-11-21 10:15:30Z  42     576.0 MiB  current
+");
+}
+
+fn pruned() -> v1::PruneReport {
+    let sum = |packs| {
+        let bytes = packs << 25;
+        Some(v1::PackSum { packs, bytes })
+    };
+    v1::PruneReport {
+        configured: true,
+        verdicts: vec![
+            v1::PointVerdict {
+                recovery_point: POINT.into(),
+                committed_us: 1_795_000_004_500_000,
+                collections: vec!["products".into()],
+                keep: true,
+                reasons: vec![
+                    "last 1 of 5: products".into(),
+                    "the newest point: products".into(),
+                ],
+            },
+            v1::PointVerdict {
+                recovery_point: "20261101t101530z-0a1b2c3d".into(),
+                committed_us: 1_793_000_004_500_000,
+                collections: vec!["products".into()],
+                keep: false,
+                reasons: vec!["no rule keeps it: products".into()],
+            },
+        ],
+        swept: vec!["20261001t101530z-0a1b2c3d".into()],
+        spared: vec![],
+        waiting: summary().removal.into_iter().collect(),
+        garbage: Some(v1::GarbageSummary {
+            kept: sum(9),
+            dead: sum(2),
+            waiting: sum(2),
+            next_sweep_us: 1_795_086_400_000_000,
+            ..v1::GarbageSummary::default()
+        }),
+    }
+}
+
+#[test]
+fn pruning() {
+    insta::assert_snapshot!(PruneView::new(&pruned(), false).text(), @r"
+RECOVERY POINT             COMMITTED             VERDICT  COLLECTIONS  BECAUSE
+20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  keep     products     last 1 of 5: products; the newest point: products
+20261101t101530z-0a1b2c3d  2026-10-26 07:33:24Z  REMOVE   products     no rule keeps it: products
+
+MARKED                     UNDELETE UNTIL        BY         BECAUSE
+20261121t101530z-0a1b2c3d  2026-11-21 11:08:20Z  retention  no rule keeps it: products
+
+Would be deleted       20261001t101530z-0a1b2c3d
+Kept after all         none
+Data kept              288.0 MiB in 9 packs
+Data no longer needed  64.0 MiB in 2 packs
+Data rewritten         0 B in 0 packs
+Marked, waiting        64.0 MiB in 2 packs
+Space freed            0 B in 0 packs
+Next may go            2026-11-19 11:06:40Z
+
+Nothing was changed. To carry it out: holdfast backup prune --confirm
 ");
 }
 
@@ -542,6 +631,9 @@ fn the_reference_names_every_field() {
         render_json(&BackupView::from(&summary()).as_result(), false),
         render_json(&PlanView::from(&plan()), false),
         render_json(&RestoreView::new(String::new(), &restored()), false),
+        render_json(&PruneView::new(&pruned(), false), false),
+        render_json(&HoldView::from(&v1::Hold::default()), false),
+        render_json(&MarkedView::deleted(String::new(), None), false),
     ];
     let mut missing = Vec::new();
     for document in documents {

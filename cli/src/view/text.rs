@@ -20,7 +20,8 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 }
 
 /// Labelled values, one a line, the values in one column.
-pub(super) fn pairs<const N: usize>(pairs: [(&str, String); N]) -> String {
+pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let pairs: Vec<_> = pairs.into_iter().collect();
     let width = pairs
         .iter()
         .map(|(label, _)| label.len())

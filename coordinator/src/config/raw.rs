@@ -1,5 +1,6 @@
 //! The configuration as it stands in the file; checked by the module above.
 
+use super::retention::RawRetention;
 use holdfast_service::logging::LogConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) health_listen: Option<SocketAddr>,
     pub(super) tls: RawTls,
     pub(super) repository: RawRepository,
+    pub(super) retention: Option<RawRetention>,
     #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]

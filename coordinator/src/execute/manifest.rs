@@ -62,6 +62,7 @@ fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
         epoch: writer.epoch,
         program: PROGRAM.to_owned(),
         note: work.note.clone(),
+        tags: work.tags.clone(),
         nodes: nodes.collect(),
         collections,
         stats: PointStats {

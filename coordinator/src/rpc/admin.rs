@@ -30,6 +30,14 @@ impl AdminService {
         Self(core)
     }
 
+    /// Those that are not marked for removal.
+    async fn live_points(&self) -> Result<Vec<PointSummary>, Fault> {
+        let marks = self.0.retention.marks();
+        let mut points = self.points().await?;
+        points.retain(|point| !marks.tombstones.contains_key(&point.id));
+        Ok(points)
+    }
+
     async fn points(&self) -> Result<Vec<PointSummary>, Fault> {
         let points = self.0.catalog.points().await;
         points.map_err(|error: CatalogError| Fault::from_error(Code::Internal, &error))
@@ -45,7 +53,7 @@ impl Admin for AdminService {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let points = self.points().await?;
+        let points = self.live_points().await?;
         Ok(Response::new(status::status(&self.0, &points).await))
     }
 
@@ -62,7 +70,7 @@ impl Admin for AdminService {
         _request: Request<v1::ListCollectionsRequest>,
     ) -> Result<Response<v1::ListCollectionsResponse>, Status> {
         self.0.look().await;
-        let points = self.points().await?;
+        let points = self.live_points().await?;
         let nodes = self.0.nodes.list();
         let collections = status::collections(&nodes, &points);
         let unseen = status::unseen(&nodes);
@@ -94,14 +102,18 @@ impl Admin for AdminService {
             0 => usize::MAX,
             limit => limit as usize,
         };
+        let (marks, now) = (self.0.retention.marks(), self.0.clock.now());
         let wanted = |point: &&PointSummary| {
             let contains = |name| point.collections.contains(name);
-            collection.as_ref().is_none_or(contains)
+            let shown = request.with_removed || !marks.tombstones.contains_key(&point.id);
+            shown && collection.as_ref().is_none_or(contains)
         };
         let points = self.points().await?;
         let backups = points.iter().filter(wanted).take(limit);
         Ok(Response::new(v1::ListBackupsResponse {
-            backups: backups.map(wire::backup_summary).collect(),
+            backups: backups
+                .map(|point| wire::marked_summary(point, &marks, now))
+                .collect(),
         }))
     }
 
@@ -121,7 +133,11 @@ impl Admin for AdminService {
             .to_json()
             .map_err(|error| Fault::from_error(Code::RepositoryDamaged, &error))?;
         Ok(Response::new(v1::ShowBackupResponse {
-            summary: Some(wire::backup_summary(&PointSummary::of(&manifest))),
+            summary: Some(wire::marked_summary(
+                &PointSummary::of(&manifest),
+                &self.0.retention.marks(),
+                self.0.clock.now(),
+            )),
             manifest_json: String::from_utf8_lossy(&json).into_owned(),
         }))
     }

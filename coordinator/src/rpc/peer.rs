@@ -18,3 +18,13 @@ pub(super) fn node<T>(request: &Request<T>) -> Result<NodeId, Status> {
         .cloned()
         .ok_or_else(|| Status::permission_denied(format!("{identity} is not an agent")))
 }
+
+/// The operator who calls.
+///
+/// # Errors
+/// UNAUTHENTICATED without a verified certificate.
+pub(super) fn name<T>(request: &Request<T>) -> Result<String, Status> {
+    let peer = PeerIdentity::of(request)
+        .ok_or_else(|| Status::unauthenticated("this connection has no verified certificate"))?;
+    Ok(peer.identity().name().to_string())
+}

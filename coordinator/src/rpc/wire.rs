@@ -6,6 +6,8 @@ use crate::fault::Fault;
 use crate::job::JobRecord;
 use holdfast_decide::{RestorePlan, RestoreStep};
 use holdfast_proto::v1;
+use holdfast_repository::{Marks, PointTombstone};
+use holdfast_types::Timestamp;
 
 /// This program's release.
 pub(super) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,6 +35,40 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
+        tags: point.tags.iter().map(ToString::to_string).collect(),
+        pin: String::new(),
+        holds: Vec::new(),
+        removal: None,
+    }
+}
+
+/// With what is said of it beside its manifest.
+pub(super) fn marked_summary(
+    point: &PointSummary,
+    marks: &Marks,
+    now: Timestamp,
+) -> v1::BackupSummary {
+    let pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
+    let holds = marks.holds_on(&point.id, point.collections.iter());
+    v1::BackupSummary {
+        pin: pin.unwrap_or_default(),
+        holds: holds
+            .filter(|hold| hold.is_active(now))
+            .map(|hold| hold.id.to_string())
+            .collect(),
+        removal: marks.tombstones.get(&point.id).map(removal_mark),
+        ..backup_summary(point)
+    }
+}
+
+pub(super) fn removal_mark(stone: &PointTombstone) -> v1::RemovalMark {
+    let until = stone.tombstone.since.after(stone.tombstone.grace);
+    v1::RemovalMark {
+        recovery_point: stone.point.to_string(),
+        since_us: stone.tombstone.since.as_micros(),
+        until_us: until.as_micros(),
+        reasons: stone.reasons.clone(),
+        by: stone.by.clone(),
     }
 }
 

@@ -156,6 +156,7 @@ impl Operator {
             collections: vec![],
             method: v1::CaptureMethod::Auto.into(),
             note: "a note".into(),
+            tags: vec!["nightly".into()],
         };
         Job(self.0.create_backup(request).await.unwrap().into_inner())
     }

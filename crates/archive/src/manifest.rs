@@ -6,11 +6,11 @@
 
 use holdfast_types::{
     AliasName, ChunkId, ClusterName, CollectionName, Epoch, Namespace, NodeId, RecoveryPointId,
-    ServerVersion, ShardId, Timestamp,
+    ServerVersion, ShardId, Tag, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The manifest format that this program writes and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -37,6 +37,9 @@ pub struct Manifest {
     /// What the operator wrote about it; may be empty.
     #[serde(default)]
     pub note: String,
+    /// Words that retention rules may name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
     /// The nodes that were captured from.
     pub nodes: Vec<NodeEntry>,
     /// The collections it contains, by name.

@@ -32,8 +32,8 @@ pub use restore::{
 };
 pub use restore_check::check_restore;
 pub use retention::{
-    Claim, Decision, Hold, HoldId, NamePattern, NotYet, ParseLabelError, Period, PointFacts,
+    Claim, Decision, Deletion, Hold, NamePattern, NotYet, ParsePatternError, Period, PointFacts,
     PointState, PolicyError, Proof, Reason, Refused, RetentionPolicy, RetentionViolation, Rule,
-    Tag, Tombstone, Verdict, check_retention, lock_until, may_sweep, plan_retention,
+    Tombstone, Verdict, check_retention, judge_deletion, lock_until, may_sweep, plan_retention,
 };
 pub use violation::Violation;

@@ -31,9 +31,10 @@
 
 mod check;
 mod claims;
+mod deletion;
 mod guard;
 mod history;
-mod label;
+mod pattern;
 mod period;
 mod point;
 mod policy;
@@ -47,7 +48,8 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use check::{RetentionViolation, check_retention};
-pub use label::{HoldId, NamePattern, ParseLabelError, Tag};
+pub use deletion::{Deletion, judge_deletion};
+pub use pattern::{NamePattern, ParsePatternError};
 pub use period::Period;
 pub use point::{Hold, PointFacts, Proof, lock_until};
 pub use policy::{PolicyError, RetentionPolicy, Rule};

@@ -14,9 +14,8 @@
 //! tombstones/packs/<32 digits>      packs that are to be deleted
 //! ```
 
-use holdfast_decide::HoldId;
 use holdfast_store::{KeyPrefix, ObjectKey};
-use holdfast_types::{Epoch, PackId, RecoveryPointId};
+use holdfast_types::{Epoch, HoldId, PackId, RecoveryPointId};
 
 /// The plain file that names a repository.
 pub(crate) const DESCRIPTION: &str = "holdfast.json";

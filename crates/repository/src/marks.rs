@@ -7,9 +7,9 @@ use crate::core_state::CoreState;
 use crate::notes::{self, Found};
 use crate::{RepositoryError, epochs, layout};
 use holdfast_archive::ObjectKind;
-use holdfast_decide::{Hold, HoldId, NamePattern, PointState, Refused, Tombstone};
+use holdfast_decide::{Hold, NamePattern, PointState, Refused, Tombstone};
 use holdfast_store::PutMode;
-use holdfast_types::{CollectionName, Epoch, RecoveryPointId, Timestamp};
+use holdfast_types::{CollectionName, Epoch, HoldId, RecoveryPointId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,8 +16,8 @@ pub use bytes::ByteCount;
 pub use epoch::Epoch;
 pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
 pub use name::{
-    AliasName, CaptureId, ClusterName, CollectionName, JobId, Namespace, NodeId, ParseNameError,
-    ShardId,
+    AliasName, CaptureId, ClusterName, CollectionName, HoldId, JobId, Namespace, NodeId,
+    ParseNameError, ShardId, Tag,
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};
 pub use timestamp::{ParseTimestampError, Timestamp};

@@ -102,6 +102,14 @@ name! {
     CaptureId, "capture id", is_plain, PLAIN
 }
 name! {
+    /// A word that a recovery point is marked with, such as `before-migration`.
+    Tag, "tag", is_plain, PLAIN
+}
+name! {
+    /// One legal hold.
+    HoldId, "hold id", is_plain, PLAIN
+}
+name! {
     /// A collection's name, by Qdrant's rule.
     CollectionName, "collection name", is_qdrant, QDRANT
 }

@@ -2,7 +2,7 @@
 
 use super::{ConvertError, Method, parse, parse_all};
 use crate::v1;
-use holdfast_types::{CollectionName, NodeId, RecoveryPointId};
+use holdfast_types::{CollectionName, NodeId, RecoveryPointId, Tag};
 
 /// A `CreateBackupRequest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct BackupOrder {
     pub method: Method,
     /// Kept with the recovery point.
     pub note: String,
+    /// Words that retention rules may name.
+    pub tags: Vec<Tag>,
 }
 
 /// One collection of a restore: its name in the recovery point and the one it shall have.
@@ -55,6 +57,7 @@ impl TryFrom<v1::CreateBackupRequest> for BackupOrder {
             collections: parse_all("collections", &wire.collections)?,
             method: Method::from_wire(wire.method)?,
             note: wire.note,
+            tags: parse_all("tags", &wire.tags)?,
         })
     }
 }
@@ -126,6 +129,7 @@ mod tests {
             collections: vec!["a/b".into()],
             method: 1,
             note: String::new(),
+            tags: vec!["nightly".to_owned()],
         };
         assert!(BackupOrder::try_from(wire).is_err());
     }

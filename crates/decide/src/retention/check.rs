@@ -6,7 +6,7 @@
 mod rules;
 mod violation;
 
-use super::label::NamePattern;
+use super::pattern::NamePattern;
 use super::point::{PointFacts, Proof};
 use super::policy::{RetentionPolicy, Rule};
 use super::{Decision, Verdict};

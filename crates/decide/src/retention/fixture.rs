@@ -1,9 +1,9 @@
 //! Small histories for the tests of retention.
 
-use super::label::{HoldId, Tag};
 use super::point::{Hold, PointFacts, Proof};
 use super::policy::{RetentionPolicy, Rule};
 use crate::fixture::{NOW, name};
+use holdfast_types::{HoldId, Tag};
 use holdfast_types::{RecoveryPointId, Timestamp};
 use jiff::tz::TimeZone;
 use std::time::Duration;

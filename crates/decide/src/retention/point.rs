@@ -1,7 +1,7 @@
 //! What a retention decision knows of one recovery point.
 
-use super::label::{HoldId, Tag};
 use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
+use holdfast_types::{HoldId, Tag};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 

@@ -1,8 +1,9 @@
 //! What people ask for: the rules by which recovery points are kept.
 
-use super::label::{NamePattern, Tag};
+use super::pattern::NamePattern;
 use super::point::PointFacts;
 use holdfast_types::CollectionName;
+use holdfast_types::Tag;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;

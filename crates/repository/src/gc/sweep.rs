@@ -82,9 +82,10 @@ pub(super) async fn finish(
         epochs::check(core, run.epoch).await?;
         indexes::rewrite_without(core, run.packer, run.epoch, &gone).await?;
         let listed = list_packs(core.store.as_ref()).await?;
-        let there = gone.iter().filter(|id| listed.contains_key(*id));
+        let is_there = |id: &PackId| listed.contains_key(id);
+        let there: Vec<PackId> = gone.into_iter().filter(is_there).collect();
         stream::iter(there)
-            .map(|id| delete_pack(run, *id))
+            .map(|id| delete_pack(run, id))
             .buffer_unordered(DELETES_AHEAD)
             .try_collect::<()>()
             .await?;

@@ -5,8 +5,7 @@ use crate::gc::Collector;
 use crate::{
     GarbageOptions, GarbageReport, Marks, Pin, PlacedHold, PointTombstone, RepositoryError, marks,
 };
-use holdfast_decide::HoldId;
-use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use holdfast_types::{Epoch, HoldId, RecoveryPointId, Timestamp};
 
 /// Every change asks for the newest epoch:
 /// [`RepositoryError::StaleEpoch`] otherwise.

@@ -143,6 +143,7 @@ fn manifest(repository: &Repository, epoch: Epoch, n: u32, shard: ShardEntry) ->
         epoch,
         program: "test".to_owned(),
         note: String::new(),
+        tags: [].into(),
         nodes: vec![NodeEntry {
             node: shard.node.clone(),
             qdrant_version: shard.server_version.clone(),

@@ -1,0 +1,26 @@
+//! Which recovery points stay: the rules applied, on command and by themselves, and what operators say of single points.
+//!
+//! Observe (catalogue, marks, jobs) → plan and check ([`holdfast_decide`]) → carry out, under one lock, so that no
+//! restore begins of a point that is being removed. The repository keeps the marks: a restart forgets none.
+//!
+//! | while … | prune | delete, undelete, pin, hold | a restore begins | kill −9 |
+//! |---|---|---|---|---|
+//! | prune | waits | waits | waits | marks are kept; the next prune goes on |
+//! | a restore runs | keeps its point | its point can't be deleted | – | goes on, keeps its point |
+
+mod confirm;
+mod facts;
+mod guard;
+mod holds;
+mod points;
+mod prune;
+mod schedule;
+
+pub use guard::Guard;
+pub use holds::{HoldOrder, list_holds, place_hold, release_hold};
+pub use points::{Removal, delete, pin, undelete, unpin};
+pub use prune::{Pruned, plan, prune};
+pub use schedule::run as run_schedule;
+
+/// Who the rules are, as the author of a mark.
+const BY_POLICY: &str = "retention";

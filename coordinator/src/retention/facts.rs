@@ -1,0 +1,105 @@
+//! What the decision needs to know of every recovery point.
+
+use crate::catalog::PointSummary;
+use crate::core::Core;
+use crate::fault::Fault;
+use crate::job::Work;
+use holdfast_decide::{PointFacts, Proof};
+use holdfast_repository::Marks;
+use holdfast_service::failure::Code;
+use holdfast_types::{RecoveryPointId, Timestamp};
+use std::collections::BTreeSet;
+
+/// Every point: those that live, and those that are marked for removal.
+pub(super) struct Facts {
+    /// What rules judge.
+    pub(super) live: Vec<PointFacts>,
+    /// What is marked, by tombstone.
+    pub(super) marked: Vec<PointFacts>,
+}
+
+impl Facts {
+    /// The live points and this marked one, as if it were not marked.
+    pub(super) fn with(&self, point: &PointFacts) -> Vec<PointFacts> {
+        let mut points = self.live.clone();
+        points.push(point.clone());
+        points
+    }
+
+    pub(super) fn find(&self, id: &RecoveryPointId) -> Option<&PointFacts> {
+        let mut all = self.live.iter().chain(&self.marked);
+        all.find(|point| point.id == *id)
+    }
+}
+
+/// Gathers them.
+pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
+    let listed = core.catalog.points().await;
+    let listed = listed.map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    let in_use = in_use(core).await;
+    let mut facts = Facts {
+        live: Vec::new(),
+        marked: Vec::new(),
+    };
+    let known = listed.iter().map(|summary| of_summary(summary));
+    let damaged = core.damaged_points.iter().map(|(id, _)| unknown(id));
+    for mut point in known.chain(damaged) {
+        point.in_use = in_use.contains(&point.id);
+        point.pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
+        let holds = marks.holds_on(&point.id, point.collections.iter());
+        point.holds = holds.cloned().collect();
+        if marks.tombstones.contains_key(&point.id) {
+            facts.marked.push(point);
+        } else {
+            facts.live.push(point);
+        }
+    }
+    Ok(facts)
+}
+
+fn of_summary(summary: &PointSummary) -> PointFacts {
+    PointFacts {
+        id: summary.id.clone(),
+        committed: summary.committed,
+        collections: summary.collections.iter().cloned().collect(),
+        tags: summary.tags.clone(),
+        // Nothing records proofs yet: the floor counts the newest untried points.
+        proof: Proof::Unproven,
+        pin: None,
+        holds: Vec::new(),
+        locked_until: None,
+        safety: summary.safety_for.is_some(),
+        in_use: false,
+    }
+}
+
+/// A point whose manifest can't be read: nobody knows what it holds.
+fn unknown(id: &RecoveryPointId) -> PointFacts {
+    PointFacts {
+        id: id.clone(),
+        committed: Timestamp::EPOCH,
+        collections: BTreeSet::new(),
+        tags: BTreeSet::new(),
+        proof: Proof::Unproven,
+        pin: None,
+        holds: Vec::new(),
+        locked_until: None,
+        safety: false,
+        in_use: false,
+    }
+}
+
+/// Points that a running job reads, or may have to fall back to.
+async fn in_use(core: &Core) -> BTreeSet<RecoveryPointId> {
+    let mut points = BTreeSet::new();
+    for job in core.book.list().await {
+        if job.ended.is_some() {
+            continue;
+        }
+        if let Work::Restore(work) = &job.work {
+            points.insert(work.plan.point.clone());
+            points.extend(work.safety.as_ref().map(|safety| safety.point.clone()));
+        }
+    }
+    points
+}

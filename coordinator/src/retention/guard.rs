@@ -1,0 +1,51 @@
+//! What the parts of retention share: settings, the marks as last read, the lock.
+
+use super::confirm::Requests;
+use crate::config::RetentionSection;
+use crate::core::Core;
+use crate::fault::Fault;
+use holdfast_repository::Marks;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::Mutex;
+
+/// Retention of a running coordinator.
+#[derive(Debug)]
+pub struct Guard {
+    /// As configured.
+    pub settings: RetentionSection,
+    /// Held while anything is marked, removed or protected, and while a restore is recorded.
+    pub removing: Mutex<()>,
+    /// Requests that wait for a second operator.
+    pub(super) requests: Requests,
+    marks: RwLock<Arc<Marks>>,
+}
+
+impl Guard {
+    /// With the marks that the repository has.
+    #[must_use]
+    pub fn new(settings: RetentionSection, marks: Marks) -> Self {
+        Self {
+            settings,
+            removing: Mutex::default(),
+            requests: Requests::default(),
+            marks: RwLock::new(Arc::new(marks)),
+        }
+    }
+
+    /// Tombstones, pins and holds as last read. Only this coordinator writes them while its epoch lasts.
+    #[must_use]
+    pub fn marks(&self) -> Arc<Marks> {
+        let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&marks)
+    }
+}
+
+/// Reads the marks anew: after every change, whether or not it was acknowledged.
+pub(super) async fn refresh(core: &Core) -> Result<Arc<Marks>, Fault> {
+    let marks = core.repository.read_marks().await;
+    let marks = Arc::new(marks.map_err(|error| core.repository_failed(&error))?);
+    let guard = &core.retention;
+    let mut kept = guard.marks.write().unwrap_or_else(PoisonError::into_inner);
+    *kept = Arc::clone(&marks);
+    Ok(marks)
+}

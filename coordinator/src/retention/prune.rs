@@ -1,0 +1,247 @@
+//! One run of the rules: mark what no rule keeps, sweep what was marked long enough ago, collect garbage.
+
+use super::facts::{Facts, gather};
+use super::guard::refresh;
+use super::{BY_POLICY, confirm};
+use crate::core::Core;
+use crate::fault::Fault;
+use holdfast_decide::{
+    Decision, Deletion, NotYet, RetentionPolicy, Tombstone, Verdict, check_retention,
+    judge_deletion, may_sweep, plan_retention,
+};
+use holdfast_repository::{GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError};
+use holdfast_service::failure::Code;
+use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+
+/// What a run did, or would do.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Whether there are rules.
+    pub configured: bool,
+    /// On every point that was not marked before.
+    pub verdicts: Vec<Verdict>,
+    /// Marked earlier, deleted now.
+    pub swept: Vec<RecoveryPointId>,
+    /// Marked earlier, and kept after all.
+    pub spared: Vec<RecoveryPointId>,
+    /// Marked, and waiting.
+    pub waiting: Vec<PointTombstone>,
+    /// Packs.
+    pub garbage: GarbageReport,
+}
+
+/// What becomes of a point that is marked already.
+enum Fate {
+    Spare,
+    Wait,
+    Sweep,
+}
+
+/// What a run would do now. Changes nothing.
+///
+/// # Errors
+/// A repository or catalogue that can't be read; a plan that its checker refuses.
+pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
+    let _alone = core.retention.removing.lock().await;
+    let marks = refresh(core).await?;
+    let (facts, now) = (gather(core, &marks).await?, core.clock.now());
+    let mut pruned = judged(core, &facts, now)?;
+    for stone in marks.tombstones.values() {
+        match fate(core, &facts, stone, now) {
+            Fate::Spare => pruned.spared.push(stone.point.clone()),
+            Fate::Wait => pruned.waiting.push(stone.clone()),
+            Fate::Sweep => pruned.swept.push(stone.point.clone()),
+        }
+    }
+    let garbage = core.repository.preview_garbage(options(core, now)).await;
+    pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
+    Ok(pruned)
+}
+
+/// One run, asked for by `by`, who is an operator, or the rules themselves where `None`.
+///
+/// # Errors
+/// As [`plan`]; `second-operator`. What was done before stays done, and the next run goes on.
+pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
+    let _alone = core.retention.removing.lock().await;
+    let marks = refresh(core).await?;
+    let (facts, now) = (gather(core, &marks).await?, core.clock.now());
+    let mut pruned = judged(core, &facts, now)?;
+    if let Some(by) = by {
+        confirm::require(core, &what(&pruned.verdicts), by)?;
+    }
+    let done = carry_out(core, &facts, &marks, &mut pruned, now).await;
+    refresh(core).await?;
+    done?;
+    Ok(pruned)
+}
+
+async fn carry_out(
+    core: &Core,
+    facts: &Facts,
+    marks: &Marks,
+    pruned: &mut Pruned,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let failed = |error: RepositoryError| core.repository_failed(&error);
+    let remove = |verdict: &&Verdict| verdict.decision == Decision::Remove;
+    for verdict in pruned.verdicts.iter().filter(remove) {
+        let reasons = verdict.reasons.iter().map(ToString::to_string).collect();
+        let stone = tombstone(core, &verdict.id, reasons, BY_POLICY, now);
+        let marked = core.repository.tombstone_point(core.epoch, &stone).await;
+        tracing::info!(point = %verdict.id, "a recovery point is marked for removal");
+        pruned.waiting.push(marked.map_err(failed)?);
+    }
+    for stone in marks.tombstones.values() {
+        let id = &stone.point;
+        match fate(core, facts, stone, now) {
+            Fate::Spare => {
+                core.repository
+                    .undelete_point(core.epoch, id)
+                    .await
+                    .map_err(failed)?;
+                tracing::info!(point = %id, "a recovery point is kept after all");
+                pruned.spared.push(id.clone());
+            }
+            Fate::Wait => {
+                let confirmed = core.repository.tombstone_point(core.epoch, stone).await;
+                pruned.waiting.push(confirmed.map_err(failed)?);
+            }
+            Fate::Sweep => {
+                sweep(core, stone, now).await?;
+                pruned.swept.push(id.clone());
+            }
+        }
+    }
+    let garbage = core
+        .repository
+        .collect_garbage(core.epoch, options(core, now))
+        .await;
+    pruned.garbage = garbage.map_err(failed)?;
+    Ok(())
+}
+
+/// Deletes one point for good.
+async fn sweep(core: &Core, stone: &PointTombstone, now: Timestamp) -> Result<(), Fault> {
+    let (id, epoch) = (&stone.point, core.epoch);
+    let failed = |error: RepositoryError| core.repository_failed(&error);
+    if !stone.swept && stone.marked != epoch {
+        // It was decided again just now: in this term.
+        core.repository
+            .tombstone_point(epoch, stone)
+            .await
+            .map_err(failed)?;
+    }
+    core.repository
+        .sweep_point(epoch, id, now)
+        .await
+        .map_err(failed)?;
+    tracing::info!(point = %id, by = stone.by, "a recovery point is deleted");
+    let listed = core.catalog.remove_point(id.clone()).await;
+    listed.map_err(|error| Fault::from_error(Code::Internal, &error))
+}
+
+/// What becomes of a marked point, decided again.
+fn fate(core: &Core, facts: &Facts, stone: &PointTombstone, now: Timestamp) -> Fate {
+    if stone.swept {
+        return Fate::Sweep;
+    }
+    if let Some(point) = facts.find(&stone.point) {
+        let how = if stone.by == BY_POLICY {
+            Deletion::ByPolicy
+        } else {
+            Deletion::AskedDespiteFloor
+        };
+        let settings = &core.retention.settings;
+        let policy = policy_of(core);
+        let all = facts.with(point);
+        let judged = judge_deletion(&point.id, how, &all, &policy, &settings.time_zone, now);
+        if judged.is_err() {
+            return Fate::Spare;
+        }
+    }
+    // As if it were confirmed in this term, which it will be.
+    match may_sweep(stone.tombstone, now, core.epoch, core.epoch) {
+        Ok(()) => Fate::Sweep,
+        Err(
+            NotYet::Grace { .. }
+            | NotYet::Deposed { .. }
+            | NotYet::Unconfirmed { .. }
+            | NotYet::Live,
+        ) => Fate::Wait,
+    }
+}
+
+/// Verdicts that their checker has approved; none without rules.
+fn judged(core: &Core, facts: &Facts, now: Timestamp) -> Result<Pruned, Fault> {
+    let settings = &core.retention.settings;
+    let Some(policy) = &settings.policy else {
+        return Ok(Pruned::default());
+    };
+    let verdicts = plan_retention(&facts.live, policy, &settings.time_zone, now);
+    let wrong = check_retention(&verdicts, &facts.live, policy, &settings.time_zone, now);
+    if !wrong.is_empty() {
+        let texts: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        let texts = texts.join("; ");
+        tracing::error!(
+            violations = texts,
+            "a retention plan was refused by its checker"
+        );
+        return Err(Fault::new(
+            Code::Internal,
+            format!(
+                "the plan was refused by its checker ({texts}); nothing was removed: please report this"
+            ),
+        ));
+    }
+    Ok(Pruned {
+        configured: true,
+        verdicts,
+        ..Pruned::default()
+    })
+}
+
+/// The configured rules; without any, a policy that keeps whatever nobody names.
+pub(super) fn policy_of(core: &Core) -> RetentionPolicy {
+    let configured = core.retention.settings.policy.clone();
+    configured.unwrap_or_else(RetentionPolicy::staging)
+}
+
+/// A mark as of now.
+pub(super) fn tombstone(
+    core: &Core,
+    id: &RecoveryPointId,
+    reasons: Vec<String>,
+    by: &str,
+    now: Timestamp,
+) -> PointTombstone {
+    PointTombstone {
+        point: id.clone(),
+        tombstone: Tombstone {
+            since: now,
+            grace: core.retention.settings.grace,
+        },
+        reasons,
+        by: by.to_owned(),
+        swept: false,
+        marked: Epoch(0),
+    }
+}
+
+fn options(core: &Core, now: Timestamp) -> GarbageOptions {
+    GarbageOptions {
+        now,
+        grace: core.retention.settings.garbage_grace,
+        ..GarbageOptions::default()
+    }
+}
+
+/// The request in words: a second operator has seen the same list.
+fn what(verdicts: &[Verdict]) -> String {
+    let removed = verdicts.iter().filter(|v| v.decision == Decision::Remove);
+    let ids: Vec<String> = removed.map(|verdict| verdict.id.to_string()).collect();
+    if ids.is_empty() {
+        return "prune".to_owned();
+    }
+    format!("prune {}", ids.join(" "))
+}
