@@ -144,7 +144,7 @@ async fn pins_and_holds_keep_and_deletion_can_be_taken_back() -> Result<()> {
     ensure!(all["backups"].as_array().map(Vec::len) == Some(4), "{all}");
 
     // A mark survives a restart, binds nobody, and can be taken back within the grace.
-    site.coordinator.kill()?;
+    site.coordinator.kill9()?;
     site.coordinator.restart()?;
     site.wait_connected().await?;
     ensure!(!listed(&site)?.contains(&plain));
