@@ -41,6 +41,8 @@ pub enum ObjectKind {
     Audit = 9,
     /// The outcome of a drill or comparison, `proofs/`.
     Proof = 10,
+    /// What is known of a damaged object, `quarantine/`.
+    Quarantine = 11,
 }
 
 /// An object that was opened.

@@ -10,6 +10,10 @@ use holdfast_archive::{PackEntry, PackIndex};
 use holdfast_types::{ChunkId, PackId};
 use std::collections::{HashMap, HashSet};
 
+mod distrust;
+
+use distrust::Distrust;
+
 /// How a pack was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PackState {
@@ -59,8 +63,8 @@ pub(crate) struct Catalog {
     packs: Vec<Pack>,
     by_id: HashMap<PackId, u32>,
     chunks: ChunkTable,
-    /// Places at which a chunk was found unreadable.
-    bad: HashSet<(u32, u32)>,
+    /// Places that don't count: pack number and offset.
+    bad: HashMap<(u32, u32), Distrust>,
     /// Packs that are to be deleted.
     doomed: HashMap<u32, Doom>,
     /// How often this process has doomed packs.
@@ -73,7 +77,7 @@ impl Catalog {
             packs: Vec::new(),
             by_id: HashMap::new(),
             chunks: ChunkTable::new(),
-            bad: HashSet::new(),
+            bad: HashMap::new(),
             doomed: HashMap::new(),
             dooms: 0,
         }
@@ -198,12 +202,7 @@ impl Catalog {
             .packs
             .get(place.pack as usize)
             .is_some_and(|pack| pack.state == PackState::Sound);
-        sound && !self.bad.contains(&(place.pack, place.entry.offset))
-    }
-
-    /// Remembers that a chunk can't be read at a place. Returns whether that is news.
-    pub(crate) fn mark_bad(&mut self, place: &Location) -> bool {
-        self.bad.insert((place.pack, place.entry.offset))
+        sound && !self.bad.contains_key(&(place.pack, place.entry.offset))
     }
 
     /// Compares the first `known` packs with a listing that was begun when there were that many.
@@ -281,7 +280,7 @@ impl Catalog {
             }
             self.doomed.remove(number);
         }
-        self.bad.retain(|(pack, _)| !gone.contains(pack));
+        self.bad.retain(|(pack, _), _| !gone.contains(pack));
         self.chunks.forget_packs(|pack| gone.contains(&pack));
     }
 

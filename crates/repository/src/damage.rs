@@ -34,6 +34,9 @@ pub enum Damage {
     /// It differs from its second copy, which is authentic.
     #[error("it contradicts its copy")]
     Contradiction,
+    /// As an earlier check found it.
+    #[error("{0}")]
+    Known(String),
     /// The pack can't be read.
     #[error(transparent)]
     Pack(#[from] PackError),
@@ -46,8 +49,8 @@ pub enum Damage {
     /// The manifest makes no sense.
     #[error(transparent)]
     Manifest(Arc<ManifestError>),
-    /// The manifest of another point stands under this name.
-    #[error("it names another recovery point")]
+    /// It is sound, and belongs under another name.
+    #[error("it names another object")]
     Misplaced,
     /// The recipe makes no sense.
     #[error(transparent)]
@@ -89,6 +92,7 @@ impl Damage {
             | Self::Hash
             | Self::Misplaced
             | Self::Contradiction
+            | Self::Known(_)
             | Self::Pack(_)
             | Self::Sealed(_)
             | Self::Index(_)

@@ -12,6 +12,7 @@
 //! pins/<recovery point id>          points that a person wants kept
 //! tombstones/points/<point id>      points that are to be removed
 //! tombstones/packs/<32 digits>      packs that are to be deleted
+//! quarantine/<name>                 what is known of a damaged object
 //! ```
 
 use holdfast_store::{KeyPrefix, ObjectKey};
@@ -136,6 +137,16 @@ pub(crate) fn pack_tombstones() -> KeyPrefix {
 /// Tombstones of packs are written anew under their name, which is random.
 pub(crate) fn pack_tombstone(name: &[u8; 16]) -> ObjectKey {
     key(&format!("tombstones/packs/{}", hex::encode(name)))
+}
+
+pub(crate) fn quarantine() -> KeyPrefix {
+    prefix("quarantine")
+}
+
+/// Where it stands what is known of the object `name`: its name, with dots for slashes.
+pub(crate) fn quarantine_of(name: &ObjectKey) -> Option<ObjectKey> {
+    let flat = name.as_str().replace('/', ".");
+    format!("quarantine/{flat}").parse().ok()
 }
 
 /// Whether a text can be a repository's id: 32 hexadecimal digits.

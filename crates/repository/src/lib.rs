@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|---|
 //! | a capture puts | shares the open pack | waits for packs on their way | – | – | – |
 //! | a writer with a newer epoch appears | fails at flush | refused | refused | goes on | goes on |
-//! | damage is found | stores the chunk anew | – | refused if it concerns the point | another copy, else a named error | reported |
+//! | damage is found | stores the chunk anew | – | refused if it concerns the point | another copy, else a named error | reported, and recorded in quarantine |
 //!
 //! This crate does not decide which points to keep: callers do. What no point needs, it deletes when told to.
 
@@ -27,6 +27,7 @@ mod marks;
 mod notes;
 mod packer;
 mod points;
+mod quarantine;
 mod reader;
 mod report;
 mod repository;
@@ -43,8 +44,12 @@ pub use gc::{GarbageOptions, GarbageReport, PackCount};
 pub use marks::{Marks, Pin, PlacedHold, PointTombstone};
 pub use packer::Tuning;
 pub use points::MAX_RECIPE_BYTES;
+pub use quarantine::{BadPlace, QuarantineRecord, QuarantineState};
 pub use reader::StoredChunk;
 pub use report::{OpenReport, PointListing, RepositoryStats};
 pub use repository::{Protection, Repository, RepositoryOptions};
-pub use verify::{AffectedPoint, AffectedShard, VerifyLevel, VerifyReport};
+pub use verify::{
+    AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,
+    VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use write_session::{PutOutcome, SessionStats, WriteSession};

@@ -197,9 +197,10 @@ const _: () = {
     assert!(payload + payload / 256 + 4096 <= MAX_OBJECT_BYTES);
 };
 
-type Footer = Result<(Epoch, Vec<PackEntry>), Damage>;
+pub(crate) type Footer = Result<(Epoch, Vec<PackEntry>), Damage>;
 
-async fn read_footer(
+/// Reads a pack's footer: its epoch and entries, or how it is damaged.
+pub(crate) async fn read_footer(
     store: &Arc<dyn ObjectStore>,
     master: &MasterKey,
     id: PackId,

@@ -1,6 +1,6 @@
 //! What opening and listing found.
 
-use crate::{DamagedObject, RepositoryError};
+use crate::{DamagedObject, QuarantineRecord, RepositoryError};
 use holdfast_archive::Manifest;
 use holdfast_types::RecoveryPointId;
 
@@ -16,6 +16,8 @@ pub struct OpenReport {
     pub packs: usize,
     /// Places of chunks in them.
     pub chunks: usize,
+    /// What earlier checks found, and recorded.
+    pub quarantine: Vec<QuarantineRecord>,
 }
 
 /// A recovery point as listed.

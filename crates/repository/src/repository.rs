@@ -7,7 +7,8 @@ use crate::sessions::{SessionGuard, Sessions, Start};
 use crate::unlock::Unlocked;
 use crate::{
     AffectedShard, OpenReport, PointListing, RepositoryError, RepositoryStats, VerifyLevel,
-    VerifyReport, WriteSession, create, epochs, gc, layout, load, points, unlock, verify,
+    VerifyObserver, VerifyOptions, VerifyReport, WriteSession, create, epochs, gc, layout, load,
+    points, quarantine, unlock, verify,
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -103,6 +104,9 @@ impl Repository {
         } = unlock::unlock(store.as_ref(), &kek).await?;
         let mut loaded = load::load(&store, &master).await?;
         damaged.extend(loaded.damaged);
+        let quarantine = quarantine::load(&store, &master).await?;
+        quarantine.apply(&mut loaded.catalog);
+        damaged.extend(quarantine.damaged);
         let core = CoreState::new(store, master, loaded.epoch, loaded.catalog);
         let core = Arc::new(core);
         let gone = gc::heed(&core).await?;
@@ -114,6 +118,7 @@ impl Repository {
             adopted_packs: loaded.unindexed.len(),
             packs: core.catalog().packs().count(),
             chunks: core.catalog().chunk_count(),
+            quarantine: quarantine.records.into_values().collect(),
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -356,17 +361,28 @@ impl Repository {
     }
 
     /// Checks everything that is stored, and which recovery points damage concerns. What it finds
-    /// damaged no longer counts as present, so the next capture stores it anew.
+    /// damaged no longer counts as present, so the next capture stores it anew. Writes nothing.
     ///
     /// # Errors
     /// Only what keeps it from checking; damage is in the report.
     pub async fn verify(&self, level: VerifyLevel) -> Result<VerifyReport, RepositoryError> {
-        verify::verify(
-            &self.inner.core,
-            &self.inner.reader,
-            &self.inner.description,
-            level,
-        )
-        .await
+        let options = VerifyOptions::read_only(level, Timestamp::EPOCH);
+        self.verify_with(&options, &()).await
+    }
+
+    /// [`verify`](Self::verify) with everything that can be chosen; `observer` is told after every pack. It
+    /// may be dropped at any moment, and go on from the last checkpoint that the observer saw.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_with(
+        &self,
+        options: &VerifyOptions,
+        observer: &dyn VerifyObserver,
+    ) -> Result<VerifyReport, RepositoryError> {
+        let Inner {
+            core, description, ..
+        } = &*self.inner;
+        verify::verify(core, description, options, observer).await
     }
 }

@@ -1,159 +1,65 @@
 //! Checks what is stored, and says which recovery points damage concerns.
 //!
 //! Quick: every object is there with its size; every index, manifest and recipe opens; every chunk
-//! that a point names is known. Full: also every pack hashes to its name, and every chunk opens, decodes
-//! and hashes to its id. Nothing is changed in the store; what is found damaged is remembered, so that the
-//! next capture stores it anew.
+//! that a point names is known, and was not found bad before. Sample: also, of some packs, what full does.
+//! Full: also every pack hashes to its name, and every chunk opens, decodes and hashes to its id.
+//!
+//! No object is changed, moved or deleted. What is found damaged no longer counts as present, so the next
+//! capture stores it anew; and if that is wanted it is recorded under `quarantine/`, so that this
+//! holds after a restart, too.
 
 pub(crate) mod contents;
+mod options;
 mod packs;
 pub(crate) mod points;
+mod report;
+mod settle;
+mod small;
+
+pub use options::{
+    InvalidSample, Sample, SavedFinding, VerifyCheckpoint, VerifyLevel, VerifyObserver,
+    VerifyOptions, VerifyProgress,
+};
+pub use report::{AffectedPoint, AffectedShard, Recording, VerifyReport};
 
 use crate::catalog::PackState;
 use crate::core_state::CoreState;
 use crate::reader::Reader;
-use crate::{Damage, DamagedObject, RepositoryError, layout, load};
-use futures::{StreamExt, TryStreamExt, stream};
+use crate::{Damage, RepositoryError, layout, quarantine};
 use holdfast_archive::RepositoryFile;
-use holdfast_types::{CollectionName, RecoveryPointId, ShardId};
 use std::sync::Arc;
 
-/// Objects read at once.
-const READS_AHEAD: usize = 4;
-
-/// How thoroughly to check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifyLevel {
-    /// Sizes and small objects: reads little.
-    Quick,
-    /// Every byte.
-    Full,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, Default)]
-pub struct VerifyReport {
-    /// Packs that were checked.
-    pub packs: u64,
-    /// Chunks that were opened and hashed; 0 for a quick check.
-    pub chunks: u64,
-    /// Recovery points that were checked.
-    pub points: u64,
-    /// Bytes of packs that were read; 0 for a quick check.
-    pub bytes_read: u64,
-    /// Objects that are damaged.
-    pub damaged: Vec<DamagedObject>,
-    /// Recovery points that can't be restored in full.
-    pub affected: Vec<AffectedPoint>,
-}
-
-impl VerifyReport {
-    /// Whether nothing at all was found.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.damaged.is_empty() && self.affected.is_empty()
-    }
-
-    fn damage(&mut self, object: impl ToString, damage: Damage) {
-        let object = object.to_string();
-        self.damaged.push(DamagedObject { object, damage });
-    }
-}
-
-/// A recovery point that damage concerns.
-#[derive(Clone, Debug)]
-pub struct AffectedPoint {
-    /// The point.
-    pub id: RecoveryPointId,
-    /// Set if the manifest itself can't be read.
-    pub manifest: Option<RepositoryError>,
-    /// Its shards that can't be restored in full; the others can.
-    pub shards: Vec<AffectedShard>,
-}
-
-/// A captured shard that damage concerns.
-#[derive(Clone, Debug)]
-pub struct AffectedShard {
-    /// The collection.
-    pub collection: CollectionName,
-    /// The shard.
-    pub shard: ShardId,
-    /// Distinct chunks that are missing or damaged.
-    pub missing_chunks: usize,
-    /// Set if the recipe itself can't be read.
-    pub recipe: Option<RepositoryError>,
-}
-
+/// Checks what `options` ask for.
 pub(crate) async fn verify(
     core: &Arc<CoreState>,
-    reader: &Arc<Reader>,
     description: &RepositoryFile,
-    level: VerifyLevel,
+    options: &VerifyOptions,
+    observer: &dyn VerifyObserver,
 ) -> Result<VerifyReport, RepositoryError> {
-    let mut report = VerifyReport::default();
-    check_description(core, description, &mut report).await?;
-    check_indexes(core, &mut report).await?;
+    let mut report = VerifyReport::new(options.level);
+    // A reader of its own: what the shared one has in its cache may be rotten in the store by now.
+    let reader = Arc::new(Reader::new(core.clone()));
+    let known = quarantine::load(&core.store, &core.master).await?;
+    for found in &known.damaged {
+        report.damage(&found.object, found.damage.clone());
+    }
+    small::check_description(core, description, &mut report).await?;
+    small::check_indexes(core, &mut report).await?;
     check_sizes(core, &mut report).await?;
-    match level {
-        VerifyLevel::Quick => {}
-        VerifyLevel::Full => packs::check(core, description, &mut report).await?,
-    }
-    points::check(core, reader, &mut report).await?;
+    small::check_unknown_packs(core, &mut report).await?;
+    known.apply(&mut core.catalog_mut());
+    let mut findings = match options.level {
+        VerifyLevel::Quick => Vec::new(),
+        VerifyLevel::Sample(_) | VerifyLevel::Full => {
+            packs::check(core, description, options, observer, &mut report).await?
+        }
+    };
+    let needs = points::check(core, &reader, &mut report).await?;
+    settle::blame(core, &mut findings, &needs, &known, &mut report);
+    settle::report_distrusted(core, &findings, &known, &mut report);
+    settle::supersede(core, &needs, &mut report);
+    settle::record(core, options, &findings, known, &mut report).await?;
     Ok(report)
-}
-
-/// Both copies of description and key must be there; what they say was checked at the open.
-async fn check_description(
-    core: &CoreState,
-    description: &RepositoryFile,
-    report: &mut VerifyReport,
-) -> Result<(), RepositoryError> {
-    let id = &description.id;
-    let copies = [layout::master_key(id), layout::master_key_copy(id)];
-    let [plain_key, sealed_key] = [layout::description(), layout::description_copy(id)];
-    let [main, copy] = copies.clone();
-    let (main, copy) = (core.store.get(&main).await, core.store.get(&copy).await);
-    let differ = matches!((&main, &copy), (Ok(main), Ok(copy)) if main != copy);
-    if differ {
-        report.damage(&copies[1], Damage::Contradiction);
-    }
-    let plain = core.store.get(&plain_key).await;
-    if let Ok(bytes) = &plain {
-        let sound = RepositoryFile::from_json(bytes).is_ok_and(|file| file == *description);
-        if !sound {
-            report.damage(&plain_key, Damage::Contradiction);
-        }
-    }
-    let sealed = core.store.get(&sealed_key).await;
-    if let Ok(bytes) = &sealed
-        && let Err(error) = holdfast_archive::sealed::verify_checksum(bytes)
-    {
-        report.damage(&sealed_key, error.into());
-    }
-    let keys = copies.into_iter().chain([plain_key, sealed_key]);
-    for (key, read) in keys.zip([main, copy, plain, sealed]) {
-        match read {
-            Ok(_) => {}
-            Err(error) => report.damage(key, Damage::of_read(error)?),
-        }
-    }
-    Ok(())
-}
-
-async fn check_indexes(
-    core: &Arc<CoreState>,
-    report: &mut VerifyReport,
-) -> Result<(), RepositoryError> {
-    let listed = core.store.list(&layout::indexes()).await?;
-    let mut reads = stream::iter(listed)
-        .map(|found| load::read_index(&core.store, &core.master, found.key))
-        .buffer_unordered(READS_AHEAD);
-    while let Some((key, outcome)) = reads.try_next().await? {
-        if let Err(damage) = outcome {
-            report.damage(key, damage);
-        }
-    }
-    Ok(())
 }
 
 async fn check_sizes(core: &CoreState, report: &mut VerifyReport) -> Result<(), RepositoryError> {

@@ -6,7 +6,7 @@
 //! ids of its distinct chunks, and a few batches of chunks.
 
 use super::AffectedShard;
-use super::points::check_shard;
+use super::points::{Needs, check_shard};
 use crate::core_state::CoreState;
 use crate::points::read_shard_recipe;
 use crate::reader::{Reader, StoredChunk};
@@ -39,7 +39,8 @@ pub(crate) async fn authenticate_collection(
             read_all(core, &reader, key, ids).await?;
         }
         // Whatever could not be read is marked by now.
-        affected.extend(check_shard(core, &reader, &collection.name, shard).await?);
+        let needs = &mut Needs::default();
+        affected.extend(check_shard(core, &reader, &collection.name, shard, needs).await?);
     }
     Ok(affected)
 }

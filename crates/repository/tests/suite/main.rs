@@ -5,6 +5,7 @@
     reason = "a test file: a failed expectation is a failed test"
 )]
 
+mod checkpoints;
 mod crash;
 mod damage;
 mod disk;
@@ -12,6 +13,7 @@ mod epochs;
 mod garbage;
 mod late;
 mod opening;
+mod quarantine;
 mod reading;
 mod stress;
 mod support;

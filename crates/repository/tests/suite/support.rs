@@ -7,9 +7,11 @@ use holdfast_archive::{
     ChunkEvent, CollectionEntry, Decoder, Encoder, Extent, FileChunker, FileClass, Kek, Manifest,
     NodeEntry, PointStats, ShardEntry, ShardRecipe,
 };
-use holdfast_repository::{Repository, RepositoryError, RepositoryOptions, Tuning, WriteSession};
-use holdfast_store::{KeyPrefix, MemoryStore, ObjectStore, PutMode};
-use holdfast_types::{ChunkId, Epoch, RecoveryPointId, ShardId, Timestamp};
+use holdfast_repository::{
+    Repository, RepositoryError, RepositoryOptions, Tuning, VerifyLevel, WriteSession,
+};
+use holdfast_store::{KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_types::{ChunkId, Epoch, Namespace, RecoveryPointId, ShardId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -93,7 +95,18 @@ pub(crate) async fn store_files(
     n: u32,
     files: &Files,
 ) -> Result<Manifest, RepositoryError> {
-    let key = repository.chunk_key(&repository.namespace());
+    store_files_in(&repository.namespace(), repository, session, n, files).await
+}
+
+/// [`store_files`] with chunks named in this namespace.
+pub(crate) async fn store_files_in(
+    namespace: &Namespace,
+    repository: &Repository,
+    session: &WriteSession,
+    n: u32,
+    files: &Files,
+) -> Result<Manifest, RepositoryError> {
+    let key = repository.chunk_key(namespace);
     let mut recipe = Vec::new();
     let mut encoder = Encoder::new();
     for (path, content) in files {
@@ -129,15 +142,15 @@ pub(crate) async fn store_files(
         files: u32::try_from(files.len()).unwrap(),
         logical_bytes: files.values().map(|content| content.len() as u64).sum(),
     };
-    Ok(manifest(repository, session.epoch(), n, shard))
+    Ok(manifest(namespace, session.epoch(), n, shard))
 }
 
-fn manifest(repository: &Repository, epoch: Epoch, n: u32, shard: ShardEntry) -> Manifest {
+fn manifest(namespace: &Namespace, epoch: Epoch, n: u32, shard: ShardEntry) -> Manifest {
     Manifest {
         format: 1,
         id: point_id(n),
         cluster: "demo".parse().unwrap(),
-        namespace: repository.namespace(),
+        namespace: namespace.clone(),
         begun: Timestamp::EPOCH,
         committed: Timestamp::EPOCH,
         epoch,
@@ -213,4 +226,45 @@ pub(crate) fn chunk(repository: &Repository, seed: u64, len: usize) -> (ChunkId,
     let plain = noise(seed, len);
     let id = repository.chunk_key(&repository.namespace()).id(&plain);
     (id, u32::try_from(len).unwrap(), plain.into())
+}
+
+/// Two points, and a pack that only point 1 needs, every byte of which is wrong.
+pub(crate) async fn rotten() -> (Arc<MemoryStore>, ObjectKey) {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=2 {
+        let files = files(n.into());
+        capture(&repository, epoch, n, &files).await.unwrap();
+    }
+    let pack = pack_of_point_1(&store).await;
+    rot(&store, &pack).await;
+    (store, pack)
+}
+
+/// Flips a bit of every byte; twice is never.
+pub(crate) async fn rot(store: &MemoryStore, key: &ObjectKey) {
+    let sound = store.get(key).await.unwrap();
+    let rotten: Bytes = sound.iter().map(|byte| byte ^ 1).collect();
+    store.put(key, rotten, PutMode::Overwrite).await.unwrap();
+}
+
+/// The key of a pack that holds a chunk which only point 1 needs.
+pub(crate) async fn pack_of_point_1(store: &MemoryStore) -> ObjectKey {
+    for found in store.list(&"packs".parse().unwrap()).await.unwrap() {
+        let without = copy_of(store).await;
+        without.delete(&found.key).await.unwrap();
+        let reopened = open(without).await;
+        if restore(&reopened, 1).await.is_err() && restore(&reopened, 2).await.is_ok() {
+            return found.key;
+        }
+    }
+    panic!("no pack is needed by point 1 alone")
+}
+
+/// Whether the pack is known to be bad, without reading it.
+pub(crate) async fn is_bad_pack(repository: &Repository, pack: &ObjectKey) -> bool {
+    let quick = repository.verify(VerifyLevel::Quick).await.unwrap();
+    let mut damaged = quick.damaged.iter();
+    damaged.any(|found| found.object == pack.as_str())
 }
