@@ -14,6 +14,7 @@ mod repo;
 mod restore;
 mod status;
 mod text;
+mod verify;
 
 pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, BackupsView};
 pub(crate) use certs::{CaView, CertificateView, CertificatesView, IssuedView};
@@ -27,6 +28,7 @@ pub(crate) use repo::ProbeView;
 pub(crate) use restore::{PlanView, RestoreView};
 pub(crate) use status::StatusView;
 pub(crate) use text::{millis, rate};
+pub(crate) use verify::{Resumption, VerifyView};
 
 use holdfast_proto::v1;
 use serde::Serialize;

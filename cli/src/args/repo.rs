@@ -11,6 +11,57 @@ pub(crate) enum RepoCommand {
   holdfast repo probe --coordinator-config coordinator.toml
   holdfast repo probe --output json | jq '.checks[] | select(.failure)'")]
     Probe(DirectArgs),
+    /// Check what is stored, and name the recovery points and collections that damage concerns.
+    ///
+    /// Without --sample and --full it looks at sizes and small objects, and reads no pack. Damage ends with exit code 7. No
+    /// object is changed, moved or deleted; what is found is recorded under quarantine/ in the repository, so that bad chunks
+    /// are not taken for stored ones any more: the next backup sends them again. A running coordinator learns of it at
+    /// its own next check, or when it is started again.
+    #[command(after_help = "Examples:
+  holdfast repo verify --coordinator-config coordinator.toml
+  holdfast repo verify --sample 5            every 20th run has read everything
+  holdfast repo verify --full --resume       go on where an interrupted check stopped
+  holdfast repo verify --output json | jq '.affected[].recovery_point'")]
+    Verify(VerifyArgs),
+}
+
+/// Which part of the repository to check, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) direct: DirectArgs,
+
+    /// Read and authenticate every chunk of this many percent of the packs, each time others, until all were read.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) sample: Option<u8>,
+
+    /// Read and authenticate every chunk of every pack.
+    #[arg(long, conflicts_with = "sample")]
+    pub(crate) full: bool,
+
+    /// Repeat a sample: the seed that its report names. Default: as kept in the state file.
+    #[arg(long, requires = "sample", requires = "from_slot")]
+    pub(crate) seed: Option<u64>,
+
+    /// Repeat a sample: the slot at which it began.
+    #[arg(long, requires = "sample", requires = "seed", value_name = "SLOT", value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) from_slot: Option<u8>,
+
+    /// Go on where an interrupted check stopped; begin one if none was interrupted.
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Write nothing into the repository: findings are not recorded.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+
+    /// Where it is kept how far a check is, and which sample comes next. Default: verify.json in the coordinator's state_dir.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Read packs no faster than this, in MiB per second.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_mib_per_sec: Option<u32>,
 }
 
 /// How the repository is reached where no coordinator is asked.

@@ -4,6 +4,9 @@ use crate::args::DirectArgs;
 use crate::failure::{Failure, Outcome};
 use holdfast_coordinator::config::CoordinatorConfig;
 use holdfast_coordinator::fault::Fault;
+use holdfast_coordinator::repository::{self, Creation};
+use holdfast_repository::{Repository, RepositoryError};
+use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_service::config::Strictness;
 use holdfast_service::failure::Code;
 
@@ -19,6 +22,17 @@ pub(super) fn load(args: &DirectArgs) -> Outcome<CoordinatorConfig> {
             .todo("correct it; `holdfast config check FILE` looks at every key")
     })?;
     Ok(config)
+}
+
+/// Opens the repository that the configuration names. Writes nothing.
+pub(super) async fn open(config: &CoordinatorConfig) -> Outcome<Repository> {
+    let opened = repository::open(config, Creation::Never, SystemClock.now()).await;
+    opened.map_err(|fault| told(&fault))
+}
+
+/// What an error of the repository says.
+pub(super) fn failed(error: &RepositoryError) -> Failure {
+    told(&repository::fault_of(error))
 }
 
 /// What the coordinator's own code says of the repository.

@@ -1,5 +1,8 @@
 //! `repo …`: the repository itself, reached as the coordinator's configuration says.
 
+mod state;
+mod verify;
+
 use super::{Context, direct};
 use crate::args::RepoCommand;
 use crate::failure::{Failure, Outcome};
@@ -19,6 +22,7 @@ pub(super) async fn run(context: Context, command: RepoCommand) -> Outcome<()> {
             context.output.show(&view)?;
             verdict(&view)
         }
+        RepoCommand::Verify(args) => verify::run(context, args).await,
     }
 }
 

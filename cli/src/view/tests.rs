@@ -3,12 +3,19 @@
 use super::{
     BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
     EventView, HoldView, JobsView, MarkedView, NodesView, PlanView, PruneView, RestoreView,
-    StatusView,
+    Resumption, StatusView, VerifyView,
 };
 use crate::output::View;
 use crate::output::render_json;
 use holdfast_proto::v1;
 use holdfast_proto::v1::job_event::Event;
+use holdfast_repository::{
+    AffectedPoint, AffectedShard, Damage, DamagedObject, Recording, Sample, VerifyLevel,
+    VerifyReport,
+};
+use holdfast_types::ShardId;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 const POINT: &str = "20261121t101530z-0a1b2c3d";
 
@@ -161,6 +168,42 @@ fn restored() -> v1::RestoreSummary {
         elapsed_ms: 4000,
         safety_recovery_point: String::new(),
     }
+}
+
+fn verified() -> VerifyView {
+    let damaged = |object: &str| DamagedObject {
+        object: object.into(),
+        damage: Damage::Hash,
+    };
+    let report = VerifyReport {
+        level: VerifyLevel::Sample(Sample::new(5, 42, 95).unwrap()),
+        packs: 2000,
+        packs_read: 104,
+        chunks: 60_123,
+        unexplained: 2,
+        points: 12,
+        bytes_read: 3_489_660_928,
+        damaged: vec![damaged("packs/ab/ab12"), damaged("packs/cd/cd34")],
+        superseded: BTreeSet::from(["packs/cd/cd34".to_owned()]),
+        affected: vec![AffectedPoint {
+            id: POINT.parse().unwrap(),
+            manifest: None,
+            shards: vec![AffectedShard {
+                collection: "products".parse().unwrap(),
+                shard: ShardId(1),
+                missing_chunks: 3,
+                recipe: None,
+            }],
+        }],
+        quarantine: Vec::new(),
+        recording: Recording::ReadOnly,
+    };
+    let resumption = Resumption {
+        resumed: true,
+        unkept: Some("permission denied".into()),
+    };
+    let elapsed = Duration::from_millis(12_345);
+    VerifyView::new("/srv/repository".into(), &report, resumption, elapsed)
 }
 
 fn detail() -> BackupDetailView {
@@ -620,6 +663,79 @@ fn events() {
 "#);
 }
 
+#[test]
+fn a_check_of_the_repository() {
+    insta::assert_snapshot!(render_json(&verified(), true), @r#"
+{
+  "kind": "verify",
+  "format": 1,
+  "place": "/srv/repository",
+  "level": "sample",
+  "sample": {
+    "percent": 5,
+    "seed": 42,
+    "from_slot": 95,
+    "next_slot": 0
+  },
+  "resumed": true,
+  "needs_attention": true,
+  "packs": 2000,
+  "packs_read": 104,
+  "chunks": 60123,
+  "unexplained_chunks": 2,
+  "recovery_points": 12,
+  "bytes_read": 3489660928,
+  "elapsed_ms": 12345,
+  "damaged": [
+    {
+      "object": "packs/ab/ab12",
+      "damage": "its bytes do not hash to its name",
+      "superseded": false
+    },
+    {
+      "object": "packs/cd/cd34",
+      "damage": "its bytes do not hash to its name",
+      "superseded": true
+    }
+  ],
+  "affected": [
+    {
+      "recovery_point": "20261121t101530z-0a1b2c3d",
+      "manifest": null,
+      "shards": [
+        {
+          "collection": "products",
+          "shard": 1,
+          "missing_chunks": 3,
+          "recipe": null
+        }
+      ]
+    }
+  ],
+  "recorded": false,
+  "not_recorded": "nothing was to be written",
+  "not_resumable": "permission denied"
+}
+"#);
+    insta::assert_snapshot!(verified().text(), @r#"
+/srv/repository is damaged: 1 of 12 recovery points can't be restored in full
+checked (sample, going on with an interrupted check) in 12.3 s: 12 recovery points; 104 of 2,000 packs (60,123 chunks, 3.2 GiB) were read: 5 slots from 95, seed 42; the next sample begins at slot 0
+
+2 chunks are well sealed and belong to no recovery point's namespace: left by captures that were not committed
+
+RECOVERY POINT             COLLECTION  SHARD  LOST
+20261121t101530z-0a1b2c3d  products    1      3 chunks
+
+DAMAGED OBJECT  HOW
+packs/ab/ab12   its bytes do not hash to its name
+packs/cd/cd34   its bytes do not hash to its name (nothing needs it)
+
+not recorded (nothing was to be written): coordinators don't learn of it from this check
+
+not kept for the next check (permission denied): name a writable --state FILE
+"#);
+}
+
 /// Every field that a program may read is described in the reference.
 #[test]
 fn the_reference_names_every_field() {
@@ -634,6 +750,7 @@ fn the_reference_names_every_field() {
         render_json(&PruneView::new(&pruned(), false), false),
         render_json(&HoldView::from(&v1::Hold::default()), false),
         render_json(&MarkedView::deleted(String::new(), None), false),
+        render_json(&verified(), false),
     ];
     let mut missing = Vec::new();
     for document in documents {

@@ -2,6 +2,7 @@
 
 use crate::quarantine::BadPlace;
 use crate::{Damage, VerifyReport};
+use holdfast_store::StoreLimits;
 use holdfast_types::{Namespace, PackId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,8 @@ pub struct VerifyOptions {
     pub record: bool,
     /// Where an interrupted check of the same level is to go on.
     pub resume: Option<VerifyCheckpoint>,
+    /// Bounds on the reading of packs, beside those that the store has itself.
+    pub limits: StoreLimits,
 }
 
 impl VerifyOptions {
@@ -119,6 +122,7 @@ impl VerifyOptions {
             namespaces: Vec::new(),
             record: false,
             resume: None,
+            limits: StoreLimits::default(),
         }
     }
 }

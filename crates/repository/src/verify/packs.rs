@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::pack::{HEADER_LEN, PackOpener, pack_id, read_pack_footer};
 use holdfast_archive::{ChunkKey, Decoder, PackEntry, PackHeader, RepositoryFile};
+use holdfast_store::{LimitStore, ObjectStore};
 use holdfast_types::Namespace;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(super) async fn check(
     report: &mut VerifyReport,
 ) -> Result<Vec<Finding>, RepositoryError> {
     let keys = Arc::new(keys(core, description, options).await?);
+    let store = LimitStore::new(core.store.clone(), options.limits);
     let selected = select(core, options.level);
     let mut progress = VerifyProgress {
         packs_total: selected.len() as u64,
@@ -56,7 +58,7 @@ pub(super) async fn check(
     }
     let mut checks = stream::iter(left)
         .map(async |(number, pack)| {
-            let outcome = check_pack(core, &keys, number, pack).await?;
+            let outcome = check_pack(core, &store, &keys, number, pack).await?;
             Ok::<_, RepositoryError>((pack, outcome))
         })
         // In order, so that one id says what is done.
@@ -148,11 +150,12 @@ async fn keys(
 
 async fn check_pack(
     core: &Arc<CoreState>,
+    store: &dyn ObjectStore,
     keys: &Arc<Vec<ChunkKey>>,
     number: u32,
     pack: Pack,
 ) -> Result<Outcome, RepositoryError> {
-    let bytes = match core.store.get(&layout::pack(&pack.id)).await {
+    let bytes = match store.get(&layout::pack(&pack.id)).await {
         Ok(bytes) => bytes,
         Err(error) => {
             let mut finding = Finding::none(pack.id);
