@@ -95,6 +95,14 @@ async fn unlock_as(
     let mut wrong = Wrong::default();
     let main_damage = match unwrap(&main_bytes, kek).await? {
         Ok((master, bytes)) => {
+            let differs = matches!(&copy_bytes, Ok(copied) if *copied != bytes);
+            if differs
+                && let Some((right, right_bytes)) =
+                    truer(store, kek, id, &master, &copy_bytes).await?
+            {
+                wrong.add(main, Damage::Contradiction, right_bytes);
+                return Ok((right, wrong));
+            }
             match copy_bytes {
                 Ok(copied) if copied == bytes => {}
                 Ok(_) => wrong.add(copy, Damage::Contradiction, bytes),
@@ -111,6 +119,26 @@ async fn unlock_as(
         }
         Err(copy_damage) => Err(locked_out(store, main, [main_damage, copy_damage])),
     }
+}
+
+/// The key in the copy, if the KEK opens that, too, and only that one fits this repository: one passphrase
+/// may serve several repositories, and the key file of another may stand here by mistake.
+async fn truer(
+    store: &dyn ObjectStore,
+    kek: &Kek,
+    id: &str,
+    main: &MasterKey,
+    copy: &Copy<Bytes>,
+) -> Result<Option<(MasterKey, Bytes)>, RepositoryError> {
+    let Ok((other, bytes)) = unwrap(copy, kek).await? else {
+        return Ok(None);
+    };
+    if other.fingerprint() == main.fingerprint() {
+        return Ok(None);
+    }
+    let (mains, _) = read_sealed_description(store, id, main).await?;
+    let (others, _) = read_sealed_description(store, id, &other).await?;
+    Ok((mains.is_err() && others.is_ok()).then_some((other, bytes)))
 }
 
 /// Neither copy of the key opens: if one of them is well formed, the key given is wrong.
