@@ -8,6 +8,7 @@
 //! capture stores it anew; and if that is wanted it is recorded under `quarantine/`, so that this
 //! holds after a restart, too.
 
+mod catch_up;
 pub(crate) mod contents;
 mod options;
 mod packs;
@@ -40,20 +41,23 @@ pub(crate) async fn verify(
     // A reader of its own: what the shared one has in its cache may be rotten in the store by now.
     let reader = Arc::new(Reader::new(core.clone()));
     let known = quarantine::load(&core.store, &core.master).await?;
-    for found in &known.damaged {
-        report.damage(&found.object, found.damage.clone());
-    }
-    small::check_description(core, description, &mut report).await?;
-    small::check_indexes(core, &mut report).await?;
-    check_sizes(core, &mut report).await?;
-    small::check_unknown_packs(core, &mut report).await?;
     known.apply(&mut core.catalog_mut());
+    core.compare_packs().await?;
     let mut findings = match options.level {
         VerifyLevel::Quick => Vec::new(),
         VerifyLevel::Sample(_) | VerifyLevel::Full => {
             packs::check(core, description, options, observer, &mut report).await?
         }
     };
+    catch_up::catch_up(core).await?;
+    for found in &known.damaged {
+        report.damage(&found.object, found.damage.clone());
+    }
+    small::check_description(core, description, &mut report).await?;
+    small::check_notes(core, &mut report).await?;
+    small::check_indexes(core, &mut report).await?;
+    check_sizes(core, &mut report).await?;
+    small::check_unknown_packs(core, &mut report).await?;
     let needs = points::check(core, &reader, &mut report).await?;
     settle::blame(core, &mut findings, &needs, &known, &mut report);
     settle::report_distrusted(core, &findings, &known, &mut report);

@@ -69,6 +69,11 @@ pub(super) async fn check(
             chunks,
             finding,
         } = outcome;
+        let is_removed = core.catalog().number_of(&pack.id).is_none();
+        if is_removed {
+            // Swept while it was read.
+            continue;
+        }
         report.packs_read += 1;
         report.bytes_read += bytes;
         report.chunks += chunks;
@@ -213,6 +218,7 @@ fn inspect(
             }
         }
     }
+    finding.places.sort();
     Outcome {
         bytes: bytes.len() as u64,
         chunks: entries.len() as u64,
@@ -228,7 +234,9 @@ fn place(entry: &PackEntry) -> BadPlace {
 }
 
 fn places(entries: &[PackEntry]) -> Vec<BadPlace> {
-    entries.iter().map(place).collect()
+    let mut places: Vec<_> = entries.iter().map(place).collect();
+    places.sort();
+    places
 }
 
 struct Checker<'a> {

@@ -23,6 +23,10 @@ pub(super) fn blame(
     report: &mut VerifyReport,
 ) {
     for finding in findings {
+        if core.catalog().number_of(&finding.pack).is_none() {
+            // Swept since it was read.
+            continue;
+        }
         let object = layout::pack(&finding.pack);
         let recorded = known.records.get(object.as_str());
         let is_recorded =
@@ -76,25 +80,28 @@ pub(super) fn supersede(core: &CoreState, needs: &Needs, report: &mut VerifyRepo
     }
     let catalog = core.catalog();
     let distrusted: HashMap<_, _> = catalog.distrusted().into_iter().collect();
-    for (number, pack) in catalog.packs() {
-        let object = layout::pack(&pack.id).to_string();
-        if report.damaged.iter().all(|found| found.object != object) {
+    let is_missed = |chunk: &ChunkId| needs.missing.contains(chunk);
+    for damaged in &report.damaged {
+        let Some(id) = pack_of(&damaged.object) else {
             continue;
-        }
-        let needed = |place: &BadPlace| needs.missing.contains(&place.chunk);
-        let free = match pack.state {
-            PackState::Sound => distrusted
-                .get(&pack.id)
-                .is_some_and(|bad| !bad.iter().any(needed)),
-            PackState::Missing | PackState::Removed | PackState::WrongSize { .. } => {
-                let entries = catalog.entries_of(number);
-                !entries
-                    .iter()
-                    .any(|entry| needs.missing.contains(&entry.id))
-            }
+        };
+        let number = catalog.number_of(&id);
+        let pack = number.and_then(|number| Some((number, catalog.pack(number)?)));
+        let free = match pack {
+            // What it holds is not known; but if nothing is missed, it holds nothing that is.
+            None => needs.missing.is_empty(),
+            Some((number, pack)) => match pack.state {
+                PackState::Sound => distrusted
+                    .get(&id)
+                    .is_some_and(|bad| !bad.iter().any(|place| is_missed(&place.chunk))),
+                PackState::Missing | PackState::Removed | PackState::WrongSize { .. } => {
+                    let entries = catalog.entries_of(number);
+                    !entries.iter().any(|entry| is_missed(&entry.id))
+                }
+            },
         };
         if free {
-            report.superseded.insert(object);
+            report.superseded.insert(damaged.object.clone());
         }
     }
 }
@@ -158,7 +165,10 @@ fn update(
     }
     let is_damaged = |object: &str| report.damaged.iter().any(|found| found.object == object);
     for record in records.values_mut() {
-        let sound = !is_damaged(&record.object) && was_checked(&record.object, options.level);
+        let is_gone = |pack| core.catalog().number_of(&pack).is_none();
+        let gone = pack_of(&record.object).is_some_and(is_gone);
+        let checked = gone || was_checked(&record.object, options.level);
+        let sound = !is_damaged(&record.object) && checked;
         if sound && record.state != QuarantineState::Sound {
             record.state = QuarantineState::Sound;
             record.places.clear();

@@ -2,48 +2,102 @@
 
 use super::VerifyReport;
 use crate::core_state::{CoreState, list_packs};
-use crate::{Damage, RepositoryError, layout, load};
+use crate::verify::catch_up::swept;
+use crate::{Damage, RepositoryError, layout, load, notes};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use holdfast_archive::RepositoryFile;
+use holdfast_archive::{ObjectKind, RepositoryFile, WrappedKey, sealed};
 use holdfast_store::{ObjectKey, StoreError};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Objects read at once.
 const READS_AHEAD: usize = 4;
 
-/// Both copies of description and key must be there; what they say was checked at the open.
+/// Both copies of description and key must be there, and say the same.
 pub(super) async fn check_description(
     core: &CoreState,
     description: &RepositoryFile,
     report: &mut VerifyReport,
 ) -> Result<(), RepositoryError> {
     let id = &description.id;
-    let copies = [layout::master_key(id), layout::master_key_copy(id)];
-    let [plain_key, sealed_key] = [layout::description(), layout::description_copy(id)];
-    let [main, copy] = copies.clone();
-    let (main, copy) = (core.store.get(&main).await, core.store.get(&copy).await);
-    let differ = matches!((&main, &copy), (Ok(main), Ok(copy)) if main != copy);
-    if differ {
-        report.damage(&copies[1], Damage::Contradiction);
-    }
-    let plain = core.store.get(&plain_key).await;
-    if let Ok(bytes) = &plain {
-        let sound = RepositoryFile::from_json(bytes).is_ok_and(|file| file == *description);
-        if !sound {
-            report.damage(&plain_key, Damage::Contradiction);
+    let plain = layout::description();
+    let said = read(core, &plain).await?.and_then(|bytes| {
+        let file = RepositoryFile::from_json(&bytes)?;
+        same(file == *description)
+    });
+    let sealed = layout::description_copy(id);
+    let repeated = read(core, &sealed).await?.and_then(|bytes| {
+        let opened = sealed::open(&bytes, ObjectKind::Config, &core.master)?;
+        let file = RepositoryFile::from_json(&opened.payload)?;
+        same(file == *description)
+    });
+    for (key, outcome) in [(plain, said), (sealed, repeated)] {
+        if let Err(damage) = outcome {
+            report.damage(key, damage);
         }
     }
-    let sealed = core.store.get(&sealed_key).await;
-    if let Ok(bytes) = &sealed
-        && let Err(error) = holdfast_archive::sealed::verify_checksum(bytes)
+    check_keys(core, id, report).await
+}
+
+/// Without the key-encryption key nobody can tell which of two key files is the right one, unless one of
+/// them is none.
+async fn check_keys(
+    core: &CoreState,
+    id: &str,
+    report: &mut VerifyReport,
+) -> Result<(), RepositoryError> {
+    let keys = [layout::master_key(id), layout::master_key_copy(id)];
+    let [main, copy] = &keys;
+    let well_formed = |bytes: Bytes| {
+        WrappedKey::from_json(&bytes)?;
+        Ok(bytes)
+    };
+    let main = read(core, main).await?.and_then(well_formed);
+    let copy = read(core, copy).await?.and_then(well_formed);
+    if let (Ok(main), Ok(copy)) = (&main, &copy)
+        && main != copy
     {
-        report.damage(&sealed_key, error.into());
+        for key in &keys {
+            report.damage(key, Damage::Contradiction);
+        }
     }
-    let keys = copies.into_iter().chain([plain_key, sealed_key]);
-    for (key, read) in keys.zip([main, copy, plain, sealed]) {
-        match read {
-            Ok(_) => {}
-            Err(error) => report.damage(key, Damage::of_read(error)?),
+    for (key, outcome) in keys.iter().zip([main, copy]) {
+        if let Err(damage) = outcome {
+            report.damage(key, damage);
+        }
+    }
+    Ok(())
+}
+
+fn same(is: bool) -> Result<(), Damage> {
+    is.then_some(()).ok_or(Damage::Contradiction)
+}
+
+async fn read(core: &CoreState, key: &ObjectKey) -> Result<Result<Bytes, Damage>, RepositoryError> {
+    match core.store.get(key).await {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(error) => Ok(Err(Damage::of_read(error)?)),
+    }
+}
+
+/// Every tombstone, hold and pin opens.
+pub(super) async fn check_notes(
+    core: &Arc<CoreState>,
+    report: &mut VerifyReport,
+) -> Result<(), RepositoryError> {
+    for (prefix, kind) in [
+        (layout::holds(), ObjectKind::Hold),
+        (layout::pins(), ObjectKind::Hold),
+        (layout::point_tombstones(), ObjectKind::Tombstone),
+        (layout::pack_tombstones(), ObjectKind::Tombstone),
+    ] {
+        for found in core.store.list(&prefix).await? {
+            match notes::read::<Value>(core, found.key, kind).await {
+                Ok(_) => {}
+                Err(RepositoryError::Damaged { object, source }) => report.damage(object, source),
+                Err(other) => return Err(other),
+            }
         }
     }
     Ok(())
@@ -94,13 +148,17 @@ pub(super) async fn check_unknown_packs(
     report: &mut VerifyReport,
 ) -> Result<(), RepositoryError> {
     let listed = list_packs(core.store.as_ref()).await?;
-    let unknown: Vec<_> = {
+    let mut unknown: Vec<_> = {
         let catalog = core.catalog();
         let unknown = listed.into_iter();
         unknown
             .filter(|(id, _)| !catalog.contains_pack(id))
             .collect()
     };
+    if !unknown.is_empty() {
+        let swept = swept(core).await?;
+        unknown.retain(|(id, _)| !swept.contains(id));
+    }
     let mut reads = stream::iter(unknown)
         .map(|(id, size)| load::read_footer(&core.store, &core.master, id, size))
         .buffer_unordered(READS_AHEAD);

@@ -1,148 +1,262 @@
-//! The damage matrix: every object of a repository, flipped, cut or removed. Opening succeeds, the
-//! damage is named, and every recovery point that does not need the object comes back byte for byte.
+//! The damage matrix: an object of every kind, damaged in every way, before the repository is opened and
+//! after. For each cell: what still restores, what opening and the checks name, which points are said
+//! to be affected, and how things stand after the next capture and a restart.
 
-use crate::support::{Files, capture, copy_of, create, files, open, point_id, restore};
-use bytes::Bytes;
-use holdfast_repository::{Repository, RepositoryError, VerifyLevel};
-use holdfast_store::{KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode};
+mod world;
+
+use crate::support::{Files, capture, copy_of, open, point_id, restore};
+use holdfast_repository::{Repository, VerifyLevel, VerifyOptions, VerifyReport};
+use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_types::Timestamp;
 use std::sync::Arc;
+use world::{HARMS, Harm, KINDS, Kind, World, shard};
 
-#[derive(Clone, Copy, Debug)]
-enum Harm {
-    /// Every bit of the byte at this thousandth of the object.
-    Flip(usize),
-    /// Only this many thousandths are left.
-    Cut(usize),
-    Remove,
+/// When the damage is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    Before,
+    /// The index is in memory, the packs' headers are not.
+    After,
 }
 
-const HARMS: [Harm; 10] = [
-    Harm::Flip(0),
-    Harm::Flip(120),
-    Harm::Flip(333),
-    Harm::Flip(500),
-    Harm::Flip(800),
-    Harm::Flip(1000),
-    Harm::Cut(0),
-    Harm::Cut(500),
-    Harm::Cut(999),
-    Harm::Remove,
-];
+const MOMENTS: [Moment; 2] = [Moment::Before, Moment::After];
 
-async fn harm(store: &MemoryStore, key: &ObjectKey, harm: Harm) {
-    let sound = store.get(key).await.unwrap();
-    let at = |thousandth: usize| (sound.len() - 1) * thousandth / 1000;
-    let harmed: Bytes = match harm {
-        Harm::Flip(place) => {
-            let mut bytes = sound.to_vec();
-            bytes[at(place)] ^= 0xff;
-            bytes.into()
-        }
-        Harm::Cut(left) => sound.slice(..at(left)),
-        Harm::Remove => return store.delete(key).await.unwrap(),
+/// Opens a copy of the world that is damaged before or after; `None` if the damage can't be.
+async fn damaged(
+    world: &World,
+    kind: Kind,
+    harm: Harm,
+    moment: Moment,
+) -> Option<(Arc<MemoryStore>, Repository)> {
+    let store = copy_of(world.store.as_ref()).await;
+    let before = match moment {
+        Moment::Before => None,
+        Moment::After => Some(open(store.clone()).await),
     };
-    store.put(key, harmed, PutMode::Overwrite).await.unwrap();
-}
-
-/// Nothing of point 1 is shared with point 2.
-fn shard(n: u32) -> Files {
-    let mut files = files(n.into());
-    files.remove("shared.json");
-    files
-}
-
-/// Whether everything is named that should be: by opening, by a full check, or by reading.
-async fn is_named(repository: &Repository, key: &ObjectKey) -> bool {
-    let opened = repository.report().damaged.iter();
-    if opened.into_iter().any(|found| found.object == key.as_str()) {
-        return true;
+    if !world.harm(&store, kind, harm).await {
+        return None;
     }
-    let report = repository.verify(VerifyLevel::Full).await.unwrap();
-    report
-        .damaged
-        .iter()
-        .any(|found| found.object == key.as_str())
+    let repository = match before {
+        Some(repository) => repository,
+        None => open(store.clone()).await,
+    };
+    Some((store, repository))
 }
 
-async fn check_points(repository: &Repository, key: &ObjectKey, what: &str) -> u32 {
-    let mut lost = 0;
-    for n in 1..=2 {
-        match restore(repository, n).await {
-            Ok(restored) => assert_eq!(restored, shard(n), "{what}: point {n} came back wrong"),
-            Err(RepositoryError::Damaged { object, .. }) => {
-                assert_eq!(object, key.as_str(), "{what}: the wrong object is named");
-                lost += 1;
-            }
-            Err(RepositoryError::PointNotFound { id }) => {
-                assert_eq!(id, point_id(n), "{what}");
-                assert!(key.as_str().ends_with(id.as_str()), "{what}");
-                lost += 1;
-            }
-            Err(other) => panic!("{what}: point {n}: {other}"),
+/// Points that don't come back byte for byte. None comes back wrong.
+async fn lost(repository: &Repository, points: &[u32], content: fn(u32) -> Files) -> Vec<u32> {
+    let mut lost = Vec::new();
+    for n in points {
+        match restore(repository, *n).await {
+            Ok(restored) => assert_eq!(restored, content(*n), "point {n} came back wrong"),
+            Err(_) => lost.push(*n),
         }
     }
     lost
 }
 
-#[tokio::test]
-async fn every_object_in_every_way() {
-    let sound = Arc::new(MemoryStore::without_locks());
-    let repository = create(sound.clone()).await;
-    for n in 1..=2 {
-        let epoch = repository.claim_epoch().await.unwrap();
-        capture(&repository, epoch, n, &shard(n)).await.unwrap();
+fn content(n: u32) -> Files {
+    // Point 3 captures again what point 1 did.
+    shard(if n == 3 { 1 } else { n })
+}
+
+async fn verify(repository: &Repository, level: VerifyLevel) -> VerifyReport {
+    let mut options = VerifyOptions::read_only(level, Timestamp::from_micros(3));
+    options.record = true;
+    repository.verify_with(&options, &()).await.unwrap()
+}
+
+fn names(report: &VerifyReport, key: &ObjectKey) -> bool {
+    let mut damaged = report.damaged.iter();
+    damaged.any(|found| found.object == key.as_str())
+}
+
+fn affected(report: &VerifyReport) -> Vec<u32> {
+    let is = |n: &u32| report.affected.iter().any(|point| point.id == point_id(*n));
+    (1..=3).filter(is).collect()
+}
+
+fn list(points: &[u32]) -> String {
+    let texts: Vec<_> = points.iter().map(ToString::to_string).collect();
+    if texts.is_empty() {
+        "-".to_owned()
+    } else {
+        texts.join("+")
     }
-    let objects = sound.list(&KeyPrefix::root()).await.unwrap();
-    let mut kinds = std::collections::BTreeSet::new();
-    for object in objects {
-        let key = object.key;
-        let kind = key.as_str().split('/').next().unwrap().to_owned();
-        for kind_of_harm in HARMS {
-            let what = format!("{key} {kind_of_harm:?}");
-            let store = copy_of(sound.as_ref()).await;
-            harm(&store, &key, kind_of_harm).await;
-            let repository = open(store.clone()).await;
-            let removed = matches!(kind_of_harm, Harm::Remove);
-            let lost = check_points(&repository, &key, &what).await;
-            let (may_be_lost, must_be_named) = match kind.as_str() {
-                "packs" => (1, true),
-                // Nothing tells that there was such a point or index; no chunk is lost with the latter.
-                "points" => (1, !removed),
-                "index" => (0, !removed),
-                // A claim is its name.
-                "epochs" => (0, false),
-                _ => (0, true),
-            };
-            assert!(lost <= may_be_lost, "{what}: {lost} points are lost");
-            assert!(
-                !removed || lost == may_be_lost,
-                "{what}: the matrix misses something"
-            );
-            let named = is_named(&repository, &key).await;
-            assert!(named || !must_be_named, "{what}: the damage is not named");
-            // A new capture succeeds whatever happened, and brings back what it contains.
-            let epoch = repository.claim_epoch().await.unwrap();
-            capture(&repository, epoch, 3, &shard(1)).await.unwrap();
-            drop(repository);
-            let healed = open(store).await;
-            assert_eq!(restore(&healed, 3).await.unwrap(), shard(1), "{what}");
-            let still = healed.report().damaged.iter().any(|found| {
-                !["packs/", "index/"]
-                    .iter()
-                    .any(|kind| found.object.starts_with(kind))
-            });
-            assert!(!still, "{what}: {:?}", healed.report().damaged);
-        }
-        kinds.insert(kind);
-    }
-    let want = [
-        "copy",
-        "epochs",
-        "holdfast.json",
-        "index",
-        "keys",
-        "packs",
-        "points",
+}
+
+/// One cell, as a line: each observation is made on a fresh copy, so that none helps another.
+async fn observe(world: &World, kind: Kind, harm: Harm, moment: Moment) -> Option<String> {
+    let key = world.key(kind);
+    let (_, repository) = damaged(world, kind, harm, moment).await?;
+    let mut opened = repository.report().damaged.iter();
+    let opened = opened.any(|found| found.object == key.as_str());
+    let believed = repository.has_chunk(&world.bad);
+    let lost_now = lost(&repository, &[1, 2], content).await;
+
+    let (_, repository) = damaged(world, kind, harm, moment).await?;
+    let quick = names(&verify(&repository, VerifyLevel::Quick).await, key);
+
+    let (store, repository) = damaged(world, kind, harm, moment).await?;
+    let full = verify(&repository, VerifyLevel::Full).await;
+    assert!(!repository.has_chunk(&world.bad), "a full check finds it");
+    // The next capture, by the process that knows; then a restart.
+    let epoch = repository.claim_epoch().await.unwrap();
+    assert!(epoch.0 > 2, "the epoch went back");
+    capture(&repository, epoch, 3, &shard(1)).await.unwrap();
+    drop(repository);
+    let restarted = open(store).await;
+    restarted.claim_epoch().await.unwrap();
+    let then = verify(&restarted, VerifyLevel::Full).await;
+    let still_lost = lost(&restarted, &[1, 2, 3], content).await;
+
+    let named = [
+        (opened, "open"),
+        (quick, "quick"),
+        (names(&full, key), "full"),
     ];
-    assert!(kinds.iter().eq(want), "{kinds:?}");
+    let named: Vec<_> = named
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, by)| *by)
+        .collect();
+    let named = if named.is_empty() {
+        "-".to_owned()
+    } else {
+        named.join(" ")
+    };
+    let (affected, lost_now) = (list(&affected(&full)), list(&lost_now));
+    let outcome = if then.needs_attention() {
+        "open"
+    } else {
+        "quiet"
+    };
+    let believed = if believed { ", bad chunk believed" } else { "" };
+    Some(format!(
+        "lost {lost_now}; named {named}; affected {affected}{believed} | {outcome}, lost {}",
+        list(&still_lost)
+    ))
+}
+
+#[tokio::test]
+async fn every_kind_in_every_way() {
+    let world = World::new().await;
+    let mut wrong = Vec::new();
+    let mut cells = 0;
+    for kind in KINDS {
+        for harm in HARMS {
+            for moment in MOMENTS {
+                let seen = observe(&world, kind, harm, moment).await;
+                let want = expected(kind, harm, moment);
+                cells += usize::from(seen.is_some());
+                if seen.as_deref() != want {
+                    wrong.push(format!(
+                        "{kind:?} {harm:?} {moment:?}: {seen:?}\n      not {want:?}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // 12 kinds, 7 harms, 2 moments, without the 9 pairs that can't be.
+    assert_eq!(cells, (12 * 7 - 9) * 2);
+}
+
+/// The matrix. Before the bar: what is seen at once; behind it: whether anything still needs a person
+/// after a capture of point 1's content and a restart, and what is lost then. `None`: can't be.
+fn expected(kind: Kind, harm: Harm, moment: Moment) -> Option<&'static str> {
+    use Harm::{Cut, FlipHead, FlipMiddle, FlipTail, Remove, Stale, Swap};
+    use Kind as K;
+    use Moment::{After, Before};
+    /// Objects of which the other copy serves; the next writer mends them.
+    const MENDED: &str = "lost -; named open quick full; affected - | quiet, lost -";
+    const MENDED_LATER: &str = "lost -; named quick full; affected - | quiet, lost -";
+    /// Nothing needs it, or nothing tells that it was there.
+    const UNSEEN: &str = "lost -; named -; affected - | quiet, lost -";
+    /// Named until a person does something about it, and nothing is lost.
+    const STAYS: &str = "lost -; named quick full; affected - | open, lost -";
+    Some(match (kind, harm, moment) {
+        // None of them is ever replaced, the key files and a few notes apart.
+        (K::Description | K::DescriptionCopy | K::Index | K::Pack, Stale, _)
+        | (K::Manifest | K::Epoch | K::Hold | K::Tombstone, Stale, _)
+        | (K::Tombstone, Swap, _) => return None,
+
+        // It opens, so nothing is wrong until it is compared with its copy.
+        (K::Key, Stale, Before) => MENDED_LATER,
+        (K::Description | K::DescriptionCopy | K::Key | K::KeyCopy, _, Before) => MENDED,
+        (K::Description | K::DescriptionCopy | K::Key | K::KeyCopy, _, After) => MENDED_LATER,
+
+        // The packs say it, too. A damaged one is left for `repo rebuild-index`.
+        (K::Index, FlipHead | FlipMiddle | FlipTail | Cut, Before) => {
+            "lost -; named open quick full; affected - | open, lost -"
+        }
+        (K::Index, Remove, _) => UNSEEN,
+        (K::Index, _, _) => STAYS,
+
+        // A flipped bit shows when it is read, a wrong size at once; what is stored anew heals the point.
+        (K::Pack, FlipHead | FlipMiddle, _) => "lost 1; named full; affected 1 | quiet, lost -",
+        // Its footer is hit: every chunk can be read, by the index alone, so none is stored anew.
+        (K::Pack, FlipTail, _) => "lost -; named full; affected - | open, lost -",
+        (K::Pack, Cut | Remove, Before) => {
+            "lost 1; named open quick full; affected 1 | quiet, lost -"
+        }
+        (K::Pack, Cut | Remove, After) => "lost 1; named quick full; affected 1 | quiet, lost -",
+        // The other one holds what only point 2 has.
+        (K::Pack, Swap, _) => "lost 1+2; named full; affected 1+2 | open, lost 2",
+
+        // No capture brings a manifest back, but nobody else's point is concerned.
+        (K::Manifest, FlipHead | FlipMiddle | FlipTail | Cut, _) => {
+            "lost 1; named quick full; affected 1 | open, lost 1"
+        }
+        // Nothing tells that there was such a point.
+        (K::Manifest, Remove, _) => "lost 1; named -; affected - | quiet, lost 1",
+        (K::Manifest, Swap, _) => "lost 1+2; named quick full; affected 1+2 | open, lost 1+2",
+
+        // A claim is its name, and a removed one is remembered by what was written under it.
+        (K::Epoch, _, _) => UNSEEN,
+
+        // It costs the knowledge of what is bad, until the next full check.
+        (K::Quarantine, Remove | Stale, Before) => {
+            "lost -; named -; affected -, bad chunk believed | quiet, lost -"
+        }
+        (K::Quarantine, _, Before) => {
+            "lost -; named open quick full; affected -, bad chunk believed | quiet, lost -"
+        }
+        (K::Quarantine, Remove | Stale, After) => UNSEEN,
+        (K::Quarantine, _, After) => MENDED_LATER,
+
+        // Nothing tells that they were there, and of two exchanged ones both are still there.
+        (K::Hold | K::Pin | K::Tombstone, Remove | Swap | Stale, _) => UNSEEN,
+        (K::Hold | K::Pin | K::Tombstone, _, _) => STAYS,
+    })
+}
+
+/// The matrix replaces key files by those of a repository with another key. One passphrase for two
+/// repositories makes it worse: then the wrong key file opens, too.
+#[tokio::test]
+async fn a_key_file_of_another_repository_with_the_same_passphrase() {
+    let world = World::new().await;
+    let other = Arc::new(MemoryStore::without_locks());
+    let theirs = crate::support::create(other.clone()).await;
+    let theirs = format!("keys/{}.json", theirs.description().id);
+    let theirs = other.get(&theirs.parse().unwrap()).await.unwrap();
+    for kind in [Kind::Key, Kind::KeyCopy] {
+        let store = copy_of(world.store.as_ref()).await;
+        let key = world.key(kind);
+        let put = store.put(key, theirs.clone(), PutMode::Overwrite);
+        put.await.unwrap();
+        let repository = open(store.clone()).await;
+        repository.claim_epoch().await.unwrap();
+        assert_eq!(
+            lost(&repository, &[1, 2], content).await,
+            Vec::<u32>::new(),
+            "{kind:?}"
+        );
+        let again = open(store).await;
+        assert_eq!(
+            lost(&again, &[1, 2], content).await,
+            Vec::<u32>::new(),
+            "{kind:?}"
+        );
+    }
 }
