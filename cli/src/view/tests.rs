@@ -14,7 +14,7 @@ use holdfast_repository::{
     VerifyReport,
 };
 use holdfast_types::ShardId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 const POINT: &str = "20261121t101530z-0a1b2c3d";
@@ -195,6 +195,7 @@ fn verified() -> VerifyView {
                 recipe: None,
             }],
         }],
+        missing: HashSet::new(),
         quarantine: Vec::new(),
         recording: Recording::ReadOnly,
     };

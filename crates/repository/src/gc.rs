@@ -23,7 +23,7 @@
 mod choose;
 mod indexes;
 mod mark;
-pub(crate) mod stones;
+mod stones;
 mod sweep;
 
 use crate::catalog::{Doom, Pack, PackState, Weight};
@@ -399,6 +399,28 @@ impl Collector<'_> {
 fn is_live(weights: &[Weight], number: u32) -> bool {
     let weight = weights.get(number as usize);
     weight.is_some_and(|weight| weight.live_chunks > 0)
+}
+
+/// Packs that are there and of which no point needs a chunk. Not while a run is under way: it marks anew.
+pub(crate) async fn unneeded(
+    core: &Arc<CoreState>,
+    reader: &Arc<Reader>,
+) -> Result<Vec<(PackId, u64)>, RepositoryError> {
+    core.catalog_mut().clear_marks();
+    Marked::default().mark_points(core, reader).await?;
+    let catalog = core.catalog();
+    let weights = catalog.weigh();
+    let packs = catalog.packs();
+    let there = packs.filter(|(_, pack)| pack.state != PackState::Missing);
+    let unneeded = there.filter(|(number, _)| !is_live(&weights, *number));
+    Ok(unneeded.map(|(_, pack)| (pack.id, pack.size)).collect())
+}
+
+/// Packs that do not exist any more, although some may still be there.
+pub(crate) async fn swept(core: &CoreState) -> Result<HashSet<PackId>, RepositoryError> {
+    let stones = stones::read_all(core).await?.into_iter();
+    let swept = stones.filter(|stone| stone.content.swept.is_some());
+    Ok(swept.flat_map(|stone| stone.content.packs).collect())
 }
 
 /// Takes the tombstones that stand in the store for decisions of another: what they doom is not relied upon

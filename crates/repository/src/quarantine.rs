@@ -164,6 +164,17 @@ pub(crate) async fn put(
     Ok(put.await?)
 }
 
+/// Removes a record.
+pub(crate) async fn remove(
+    store: &Arc<dyn ObjectStore>,
+    record: &QuarantineRecord,
+) -> Result<(), RepositoryError> {
+    if let Some(key) = place_of(record) {
+        store.delete(&key).await?;
+    }
+    Ok(())
+}
+
 /// Nowhere for what is no object, such as `chunk …`.
 fn place_of(record: &QuarantineRecord) -> Option<ObjectKey> {
     layout::quarantine_of(&record.object.parse().ok()?)

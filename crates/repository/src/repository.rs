@@ -21,6 +21,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 mod removal;
+mod upkeep;
 
 /// What a new repository is made of.
 #[derive(Clone, Debug)]

@@ -62,6 +62,7 @@ pub(crate) async fn verify(
     settle::blame(core, &mut findings, &needs, &known, &mut report);
     settle::report_distrusted(core, &findings, &known, &mut report);
     settle::supersede(core, &needs, &mut report);
+    report.missing = needs.missing;
     settle::record(core, options, &findings, known, &mut report).await?;
     Ok(report)
 }

@@ -24,7 +24,7 @@ pub(super) async fn catch_up(core: &Arc<CoreState>) -> Result<(), RepositoryErro
             .filter(|(id, _)| !catalog.contains_pack(id))
             .collect()
     };
-    let swept = swept(core).await?;
+    let swept = gc::swept(core).await?;
     let numbers: HashSet<u32> = {
         let catalog = core.catalog();
         swept
@@ -43,11 +43,4 @@ pub(super) async fn catch_up(core: &Arc<CoreState>) -> Result<(), RepositoryErro
         }
     }
     Ok(())
-}
-
-/// Packs that do not exist any more, although some may still be there.
-pub(super) async fn swept(core: &CoreState) -> Result<HashSet<PackId>, RepositoryError> {
-    let stones = gc::stones::read_all(core).await?.into_iter();
-    let swept = stones.filter(|stone| stone.content.swept.is_some());
-    Ok(swept.flat_map(|stone| stone.content.packs).collect())
 }

@@ -3,8 +3,8 @@
 use super::options::VerifyLevel;
 use crate::quarantine::QuarantineRecord;
 use crate::{Damage, DamagedObject, RepositoryError};
-use holdfast_types::{CollectionName, RecoveryPointId, ShardId};
-use std::collections::BTreeSet;
+use holdfast_types::{ChunkId, CollectionName, RecoveryPointId, ShardId};
+use std::collections::{BTreeSet, HashSet};
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct VerifyReport {
     pub superseded: BTreeSet<String>,
     /// Recovery points that can't be restored in full.
     pub affected: Vec<AffectedPoint>,
+    /// Chunks that points name and that can't be read.
+    pub missing: HashSet<ChunkId>,
     /// Every record of quarantine, as it stands after this check.
     pub quarantine: Vec<QuarantineRecord>,
     /// Whether the records were written.
@@ -61,6 +63,7 @@ impl VerifyReport {
             damaged: Vec::new(),
             superseded: BTreeSet::new(),
             affected: Vec::new(),
+            missing: HashSet::new(),
             quarantine: Vec::new(),
             recording: Recording::ReadOnly,
         }

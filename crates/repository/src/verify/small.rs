@@ -2,8 +2,7 @@
 
 use super::VerifyReport;
 use crate::core_state::{CoreState, list_packs};
-use crate::verify::catch_up::swept;
-use crate::{Damage, RepositoryError, layout, load, notes};
+use crate::{Damage, RepositoryError, gc, layout, load, notes};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::{ObjectKind, RepositoryFile, WrappedKey, sealed};
@@ -156,7 +155,7 @@ pub(super) async fn check_unknown_packs(
             .collect()
     };
     if !unknown.is_empty() {
-        let swept = swept(core).await?;
+        let swept = gc::swept(core).await?;
         unknown.retain(|(id, _)| !swept.contains(id));
     }
     let mut reads = stream::iter(unknown)

@@ -17,5 +17,6 @@ mod quarantine;
 mod reading;
 mod stress;
 mod support;
+mod upkeep;
 mod verifying;
 mod writing;
