@@ -22,7 +22,7 @@ pub(crate) use removal::{
     DeleteArgs, HoldCommand, HoldPlaceArgs, HoldReleaseArgs, PinArgs, PointArgs, PruneArgs,
     UnpinArgs,
 };
-pub(crate) use repo::{DirectArgs, RepoCommand, VerifyArgs};
+pub(crate) use repo::{DirectArgs, HealArgs, RepoCommand, VerifyArgs};
 pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

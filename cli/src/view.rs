@@ -14,6 +14,7 @@ mod repo;
 mod restore;
 mod status;
 mod text;
+mod upkeep;
 mod verify;
 
 pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, BackupsView};
@@ -28,6 +29,7 @@ pub(crate) use repo::ProbeView;
 pub(crate) use restore::{PlanView, RestoreView};
 pub(crate) use status::StatusView;
 pub(crate) use text::{millis, rate};
+pub(crate) use upkeep::{HealView, LeftoversView, RebuiltIndexView};
 pub(crate) use verify::{Resumption, VerifyView};
 
 use holdfast_proto::v1;

@@ -23,6 +23,47 @@ pub(crate) enum RepoCommand {
   holdfast repo verify --full --resume       go on where an interrupted check stopped
   holdfast repo verify --output json | jq '.affected[].recovery_point'")]
     Verify(VerifyArgs),
+    /// List what nothing needs or what does not belong there. Changes nothing.
+    #[command(after_help = "Examples:
+  holdfast repo check --coordinator-config coordinator.toml
+  holdfast repo check --output json | jq '.unknown'")]
+    Check(DirectArgs),
+    /// Make the indexes anew from the packs, and remove the old ones. The coordinator must be stopped.
+    #[command(after_help = "Examples:
+  holdfast repo rebuild-index --coordinator-config coordinator.toml")]
+    RebuildIndex(DirectArgs),
+    /// Put sound objects of a second copy in the place of damaged or lost ones. The coordinator must be stopped.
+    ///
+    /// Without --confirm it only shows what it would do. An object that is there is replaced only if it is proven damaged, and
+    /// only by bytes that are proven right. Recovery points that only the copy has may have been removed here on purpose: they
+    /// come back with --lost-points only.
+    #[command(after_help = "Examples:
+  holdfast repo heal --coordinator-config coordinator.toml --from-config copy.toml
+  holdfast repo heal --from-config copy.toml --full --confirm")]
+    Heal(HealArgs),
+}
+
+/// What to heal, and with what.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HealArgs {
+    #[command(flatten)]
+    pub(crate) direct: DirectArgs,
+
+    /// A coordinator's configuration that names the second copy and what unlocks it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_config: PathBuf,
+
+    /// Read every pack first; otherwise only damage is healed that is known or that a listing shows.
+    #[arg(long)]
+    pub(crate) full: bool,
+
+    /// Bring back recovery points that only the copy has, too.
+    #[arg(long)]
+    pub(crate) lost_points: bool,
+
+    /// Carry it out.
+    #[arg(long)]
+    pub(crate) confirm: bool,
 }
 
 /// Which part of the repository to check, and how.

@@ -1,6 +1,7 @@
 //! `repo …`: the repository itself, reached as the coordinator's configuration says.
 
 mod state;
+mod upkeep;
 mod verify;
 
 use super::{Context, direct};
@@ -23,6 +24,9 @@ pub(super) async fn run(context: Context, command: RepoCommand) -> Outcome<()> {
             verdict(&view)
         }
         RepoCommand::Verify(args) => verify::run(context, args).await,
+        RepoCommand::Check(args) => upkeep::check(context, &args).await,
+        RepoCommand::RebuildIndex(args) => upkeep::rebuild_index(context, &args).await,
+        RepoCommand::Heal(args) => upkeep::heal(context, &args).await,
     }
 }
 

@@ -2,19 +2,20 @@
 
 use super::{
     BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
-    EventView, HoldView, JobsView, MarkedView, NodesView, PlanView, PruneView, RestoreView,
-    Resumption, StatusView, VerifyView,
+    EventView, HealView, HoldView, JobsView, LeftoversView, MarkedView, NodesView, PlanView,
+    PruneView, RebuiltIndexView, RestoreView, Resumption, StatusView, VerifyView,
 };
 use crate::output::View;
 use crate::output::render_json;
 use holdfast_proto::v1;
 use holdfast_proto::v1::job_event::Event;
 use holdfast_repository::{
-    AffectedPoint, AffectedShard, Damage, DamagedObject, Recording, Sample, VerifyLevel,
-    VerifyReport,
+    AffectedPoint, AffectedShard, Damage, DamagedObject, HealPlan, Healed, Leftovers, RebuiltIndex,
+    Recording, Sample, VerifyLevel, VerifyReport,
 };
-use holdfast_types::ShardId;
-use std::collections::{BTreeSet, HashSet};
+use holdfast_store::ObjectMeta;
+use holdfast_types::{PackId, ShardId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 const POINT: &str = "20261121t101530z-0a1b2c3d";
@@ -171,11 +172,21 @@ fn restored() -> v1::RestoreSummary {
 }
 
 fn verified() -> VerifyView {
+    let report = verify_report();
+    let resumption = Resumption {
+        resumed: true,
+        unkept: Some("permission denied".into()),
+    };
+    let elapsed = Duration::from_millis(12_345);
+    VerifyView::new("/srv/repository".into(), &report, resumption, elapsed)
+}
+
+fn verify_report() -> VerifyReport {
     let damaged = |object: &str| DamagedObject {
         object: object.into(),
         damage: Damage::Hash,
     };
-    let report = VerifyReport {
+    VerifyReport {
         level: VerifyLevel::Sample(Sample::new(5, 42, 95).unwrap()),
         packs: 2000,
         packs_read: 104,
@@ -198,13 +209,7 @@ fn verified() -> VerifyView {
         missing: HashSet::new(),
         quarantine: Vec::new(),
         recording: Recording::ReadOnly,
-    };
-    let resumption = Resumption {
-        resumed: true,
-        unkept: Some("permission denied".into()),
-    };
-    let elapsed = Duration::from_millis(12_345);
-    VerifyView::new("/srv/repository".into(), &report, resumption, elapsed)
+    }
 }
 
 fn detail() -> BackupDetailView {
@@ -737,6 +742,115 @@ not kept for the next check (permission denied): name a writable --state FILE
 "#);
 }
 
+fn leftovers() -> LeftoversView {
+    let object = |key: &str| ObjectMeta {
+        key: key.parse().unwrap(),
+        size: 5000,
+        modified: Timestamp::EPOCH,
+    };
+    let pack = PackId::from_bytes([0xab; 32]);
+    let found = Leftovers {
+        objects: BTreeMap::from([
+            ("packs".to_owned(), (3, 100_000_000)),
+            ("photos".to_owned(), (1, 5000)),
+        ]),
+        orphan_packs: Ok(vec![(pack, 33_554_432)]),
+        unindexed_packs: vec![pack],
+        hollow_indexes: BTreeMap::from([("index/cd".to_owned(), vec![pack])]),
+        differing_keys: vec!["keys/0123.json".to_owned()],
+        settled_records: vec!["packs/ab/ab12".to_owned()],
+        probe_objects: vec![object("probe/12")],
+        unknown: vec![object("photos/1")],
+    };
+    LeftoversView::new("/srv/repository".to_owned(), &found)
+}
+
+fn rebuilt() -> RebuiltIndexView {
+    let rebuilt = RebuiltIndex {
+        packs: 2000,
+        chunks: 1_200_000,
+        carried_over: vec![PackId::from_bytes([0xab; 32])],
+        unreadable: vec![DamagedObject {
+            object: "packs/cd/cd34".to_owned(),
+            damage: Damage::Hash,
+        }],
+        written: 3,
+        removed: 40,
+        damaged: 1,
+    };
+    RebuiltIndexView::new("/srv/repository".to_owned(), &rebuilt)
+}
+
+fn healed(confirmed: bool) -> HealView {
+    let objects = BTreeMap::from([("packs/ab/ab12".to_owned(), 33_554_432)]);
+    let plan = HealPlan {
+        objects: objects.clone(),
+        unhealable: BTreeMap::from([(
+            "packs/cd/cd34".to_owned(),
+            "the copy: it is missing".to_owned(),
+        )]),
+        only_in_copy: vec![format!("points/{POINT}")],
+        settled: Vec::new(),
+    };
+    let healed = Healed {
+        objects,
+        left: BTreeMap::new(),
+        cleared: 1,
+    };
+    let (place, copy) = ("/srv/repository", "/srv/copy");
+    HealView::new(
+        place,
+        copy,
+        &plan,
+        confirmed.then_some(&healed),
+        &verify_report(),
+    )
+}
+
+#[test]
+fn upkeep_of_the_repository() {
+    insta::assert_snapshot!(leftovers().text(), @r#"
+NAME    OBJECTS  SIZE
+packs   3        95.4 MiB
+photos  1        4.9 KiB
+
+1 packs (32.0 MiB) are needed by no recovery point: garbage, or of a backup under way
+1 packs are in no index: the next backup indexes them
+1 indexes name packs that are missing: `holdfast repo verify` says what that concerns
+1 key files should be equal and are not: the coordinator mends them when it starts
+1 records of quarantine are settled: `holdfast repo heal --confirm` removes them
+1 objects of an interrupted `repo probe` may be removed
+1 objects have names that are none of Holdfast's
+
+OBJECT    SIZE
+probe/12  4.9 KiB
+photos/1  4.9 KiB
+
+not looked at:
+  temporary files of a directory (.tmp/): removed whenever a program opens it
+  unfinished multipart uploads of a bucket: let a lifecycle rule end them
+"#);
+    insta::assert_snapshot!(rebuilt().text(), @r#"
+/srv/repository: 2,000 packs with 1,200,000 chunks are in 3 new indexes; 40 old ones are removed, 1 of them damaged
+taken over from an old index, because the pack is missing or damaged: abababababababababababababababababababababababababababababababab
+in no index: packs/cd/cd34: its bytes do not hash to its name
+"#);
+    insta::assert_snapshot!(healed(false).text(), @r#"
+/srv/repository is damaged, and /srv/copy can heal 1 objects
+
+WOULD BE HEALED  SIZE
+packs/ab/ab12    32.0 MiB
+
+NOT HEALED     WHY
+packs/cd/cd34  the copy: it is missing
+
+only the copy has 1 recovery points, which may have been removed here on purpose: --lost-points brings them back
+"#);
+    insta::assert_snapshot!(healed(true).headline(), @r#"
+/srv/repository is still damaged: 1 objects came from /srv/copy
+"#);
+}
+
 /// Every field that a program may read is described in the reference.
 #[test]
 fn the_reference_names_every_field() {
@@ -752,6 +866,8 @@ fn the_reference_names_every_field() {
         render_json(&HoldView::from(&v1::Hold::default()), false),
         render_json(&MarkedView::deleted(String::new(), None), false),
         render_json(&verified(), false),
+        render_json(&leftovers(), false),
+        render_json(&rebuilt(), false),
     ];
     let mut missing = Vec::new();
     for document in documents {

@@ -159,7 +159,7 @@ async fn what_nothing_needs_is_listed() {
     }
     let found = open(store.clone()).await.find_leftovers().await.unwrap();
     assert!(!found.is_tidy());
-    let orphans = found.orphan_packs.unwrap().len();
+    let orphans = found.orphan_packs.as_ref().unwrap().len();
     assert!(orphans > 0 && orphans < names(&store, "packs").await.len());
     assert_eq!(found.hollow_indexes.len(), 1, "{found:?}");
     assert_eq!(found.probe_objects[0].key.as_str(), "probe/1234");
