@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub mod rebuild;
+mod verify;
 
 /// The catalogue format that this program writes and the newest it reads.
 const FORMAT: u32 = 1;

@@ -17,7 +17,7 @@ mod retention;
 pub use location::{Location, S3Location};
 pub use retention::RetentionSection;
 
-use raw::{RawConfig, RawLimits, RawRepository, RawTls};
+use raw::{RawConfig, RawLimits, RawRepository, RawTls, RawVerify};
 
 /// The documented default configuration, as `holdfast-coordinator config default` prints it.
 pub const DEFAULT_CONFIG: &str = include_str!("config/default.toml");
@@ -48,6 +48,8 @@ pub struct CoordinatorConfig {
     pub retention: RetentionSection,
     /// Bounds of patience.
     pub limits: Limits,
+    /// Checks of the repository in the background.
+    pub verify: VerifySection,
     /// The log.
     pub log: LogConfig,
 }
@@ -96,6 +98,19 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Ended jobs that the catalogue keeps.
     pub kept_jobs: usize,
+}
+
+/// Checks of the repository in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifySection {
+    /// How often; never if absent.
+    pub every: Option<Duration>,
+    /// Percent of the packs that are read each time; 0 for none.
+    pub sample_percent: u8,
+    /// How often everything is read in one go; never if absent.
+    pub full_every: Option<Duration>,
+    /// Bound on the reading of packs; 0 for none.
+    pub max_mib_per_sec: u32,
 }
 
 /// Why a configuration was refused.
@@ -237,6 +252,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         repository,
         retention,
         limits,
+        verify,
         log,
     } = raw;
     let cluster: ClusterName = named("cluster", &cluster)?;
@@ -258,6 +274,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         repository: validate_repository(repository)?,
         retention: retention::validate(retention)?,
         limits: validate_limits(limits)?,
+        verify: validate_verify(verify)?,
         log,
     })
 }
@@ -313,6 +330,29 @@ fn validate_limits(raw: RawLimits) -> Result<Limits, CoordinatorConfigError> {
     })
 }
 
+fn validate_verify(raw: RawVerify) -> Result<VerifySection, CoordinatorConfigError> {
+    let RawVerify {
+        every_hours,
+        sample_percent,
+        full_every_days,
+        max_mib_per_sec,
+    } = raw;
+    if sample_percent > 100 {
+        return Err(CoordinatorConfigError::Value {
+            key: "verify.sample_percent",
+            rule: "must be at most 100",
+        });
+    }
+    let hours = |hours: u32| Duration::from_secs(u64::from(hours) * 3600);
+    let some = |period: Duration| (!period.is_zero()).then_some(period);
+    Ok(VerifySection {
+        every: some(hours(every_hours)),
+        sample_percent,
+        full_every: some(hours(full_every_days).saturating_mul(24)),
+        max_mib_per_sec,
+    })
+}
+
 fn named<T: FromStr<Err = ParseNameError>>(
     key: &'static str,
     text: &str,
@@ -341,6 +381,7 @@ mod tests {
         let start = DEFAULT_CONFIG.find("[limits]").unwrap();
         let bare = read(&DEFAULT_CONFIG[..start]).unwrap();
         assert_eq!(bare.limits, config.limits);
+        assert_eq!(bare.verify, config.verify);
         assert_eq!(bare.log, config.log);
     }
 
@@ -386,6 +427,11 @@ mod tests {
                 "heartbeat_interval_ms = 5000",
                 "heartbeat_interval_ms = 5",
                 "limits.heartbeat_interval_ms must be",
+            ),
+            (
+                "sample_percent = 5",
+                "sample_percent = 101",
+                "verify.sample_percent must be",
             ),
         ] {
             assert!(DEFAULT_CONFIG.contains(from), "{from}");

@@ -1,13 +1,14 @@
 //! What all parts of a running coordinator share.
 
 use crate::catalog::Catalog;
-use crate::config::Limits;
+use crate::config::{Limits, VerifySection};
 use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
 use crate::job::book::JobBook;
 use crate::observe::Registry;
 use crate::repository::fault_of;
 use crate::retention::Guard;
+use crate::verify::VerifyBook;
 use holdfast_archive::ChunkKey;
 use holdfast_decide::Observation;
 use holdfast_repository::{Repository, RepositoryError};
@@ -54,6 +55,10 @@ pub struct Core {
     pub catalog: Catalog,
     /// Jobs.
     pub book: JobBook,
+    /// What is known of checks of the repository.
+    pub verified: VerifyBook,
+    /// How often they are wanted.
+    pub verify: VerifySection,
     /// Nodes.
     pub nodes: Registry,
     /// Commands.
@@ -90,6 +95,10 @@ pub struct CoreParts {
     pub catalog: Catalog,
     /// The jobs in it.
     pub book: JobBook,
+    /// The checks in it.
+    pub verified: VerifyBook,
+    /// How often they are wanted.
+    pub verify: VerifySection,
     /// The end of the process.
     pub shutdown: Shutdown,
 }
@@ -109,6 +118,8 @@ impl Core {
             retention,
             catalog,
             book,
+            verified,
+            verify,
             shutdown,
         } = parts;
         Arc::new(Self {
@@ -130,6 +141,8 @@ impl Core {
             retention,
             catalog,
             book,
+            verified,
+            verify,
             shutdown,
         })
     }

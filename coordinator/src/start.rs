@@ -11,7 +11,8 @@ use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
-use crate::{execute, serve};
+use crate::verify::{VerifyBook, VerifyMemory};
+use crate::{execute, serve, verify};
 use holdfast_certs::{ServerTls, TlsPaths};
 use holdfast_repository::{Marks, Repository, RepositoryError};
 use holdfast_service::clock::{Clock, SystemClock};
@@ -60,6 +61,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     drop(shutdown.spawn(tls.clone().watch(TLS_WATCH, stop.cancelled_owned())));
     execute::resume(&core).await;
     drop(shutdown.spawn(retention::run_schedule(Arc::clone(&core))));
+    drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
     health.ready(HEALTH_PART);
     let served = serve::serve(Arc::clone(&core), listener, tls).await;
     health.not_ready(HEALTH_PART, "stopping");
@@ -111,6 +113,11 @@ pub async fn open_core(
     let book = JobBook::load(catalog.clone(), config.limits.kept_jobs)
         .await
         .map_err(unusable)?;
+    let verified = catalog.verify_memory().await.map_err(unusable)?;
+    let verified = match verified {
+        Some(memory) => memory,
+        None => VerifyMemory::new(seed()?, clock.now()),
+    };
     Ok(Core::new(CoreParts {
         cluster: config.cluster.clone(),
         namespace: config.namespace.clone(),
@@ -122,6 +129,8 @@ pub async fn open_core(
         repository,
         catalog,
         book,
+        verified: VerifyBook::new(verified),
+        verify: config.verify,
         shutdown,
     }))
 }
@@ -139,6 +148,14 @@ async fn marks(repository: &Repository) -> Result<Marks, Fault> {
         }
         Err(error) => Err(fault_of(&error)),
     }
+}
+
+/// Small enough for every reader of JSON.
+fn seed() -> Result<u64, Fault> {
+    let seed = getrandom::u32();
+    let seed =
+        seed.map_err(|error| Fault::new(Code::Internal, format!("no random numbers: {error}")));
+    seed.map(u64::from)
 }
 
 /// Opens the repository, or creates it if that is configured. A catalogue says that there was one: then

@@ -17,9 +17,19 @@ pub(crate) struct StatusView {
     pub(crate) nodes_connected: u32,
     pub(crate) nodes_known: u32,
     pub(crate) newest_recovery_point: Option<String>,
+    /// The last check of the repository that ended.
+    pub(crate) last_check: Option<CheckView>,
     /// Most urgent first.
     pub(crate) warnings: Vec<String>,
     pub(crate) jobs: Vec<JobView>,
+}
+
+/// A check of the repository.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckView {
+    ended: Timestamp,
+    covered: String,
+    needs_attention: bool,
 }
 
 /// The program that answered.
@@ -66,6 +76,11 @@ impl StatusView {
             nodes_connected: wire.nodes_connected,
             nodes_known: wire.nodes_known,
             newest_recovery_point: some(&wire.newest_recovery_point),
+            last_check: wire.last_check.as_ref().map(|check| CheckView {
+                ended: Timestamp::from_micros(check.ended_us),
+                covered: check.covered.clone(),
+                needs_attention: check.needs_attention,
+            }),
             warnings: wire.warnings.clone(),
             jobs: wire.jobs.iter().map(JobView::from).collect(),
         }
@@ -107,6 +122,18 @@ impl View for StatusView {
                     Some(newest) => format!("{}, newest {newest}", r.recovery_points),
                     None => "none yet: `holdfast backup create` makes one".to_owned(),
                 },
+            ),
+            (
+                "Last check",
+                self.last_check.as_ref().map_or_else(String::new, |check| {
+                    let verdict = if check.needs_attention {
+                        "damage"
+                    } else {
+                        "sound"
+                    };
+                    let ended = short_time(check.ended);
+                    format!("{ended}, {verdict}: {}", check.covered)
+                }),
             ),
         ]);
         for warning in &self.warnings {

@@ -70,6 +70,11 @@ fn status() -> v1::StatusResponse {
         nodes_connected: 1,
         nodes_known: 2,
         newest_recovery_point: POINT.into(),
+        last_check: Some(v1::RepositoryCheck {
+            ended_us: 1_795_000_000_000_000,
+            covered: "104 of 2000 packs read".into(),
+            needs_attention: false,
+        }),
         warnings: vec!["node n2 is not connected: look at its agent".into()],
         jobs: vec![v1::JobSummary {
             job_id: "backup-7".into(),
@@ -251,6 +256,11 @@ fn status_of_the_coordinator() {
   "nodes_connected": 1,
   "nodes_known": 2,
   "newest_recovery_point": "20261121t101530z-0a1b2c3d",
+  "last_check": {
+    "ended": "2026-11-18T11:06:40Z",
+    "covered": "104 of 2000 packs read",
+    "needs_attention": false
+  },
   "warnings": [
     "node n2 is not connected: look at its agent"
   ],
@@ -278,6 +288,7 @@ Running since    2026-11-18 11:06:40Z
 Nodes            1 connected of 2 known
 Repository       /var/lib/holdfast: 580.0 MiB in 1,234 chunks
 Recovery points  2, newest 20261121t101530z-0a1b2c3d
+Last check       2026-11-18 11:06:40Z, sound: 104 of 2000 packs read
 WARNING: node n2 is not connected: look at its agent
 
 JOB       ACTION  STATE   STARTED               TOOK   RESULT

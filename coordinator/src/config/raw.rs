@@ -20,6 +20,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]
+    pub(super) verify: RawVerify,
+    #[serde(default)]
     pub(super) log: LogConfig,
 }
 
@@ -74,6 +76,26 @@ impl Default for RawLimits {
             command_silence_secs: 3900,
             heartbeat_interval_ms: 5000,
             kept_jobs: 200,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawVerify {
+    pub(super) every_hours: u32,
+    pub(super) sample_percent: u8,
+    pub(super) full_every_days: u32,
+    pub(super) max_mib_per_sec: u32,
+}
+
+impl Default for RawVerify {
+    fn default() -> Self {
+        Self {
+            every_hours: 24,
+            sample_percent: 5,
+            full_every_days: 0,
+            max_mib_per_sec: 50,
         }
     }
 }

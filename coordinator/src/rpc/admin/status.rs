@@ -39,6 +39,15 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
             damaged_packs: stats.damaged_packs,
             damaged_objects: core.repository.report().damaged.len(),
             points,
+            checks: core
+                .verified
+                .get()
+                .warnings(&core.verify, core.started, core.clock.now()),
+        }),
+        last_check: core.verified.get().last.map(|last| v1::RepositoryCheck {
+            ended_us: last.at.as_micros(),
+            covered: last.covered,
+            needs_attention: last.needs_attention,
         }),
         jobs: jobs
             .iter()
@@ -56,6 +65,7 @@ struct Situation<'a> {
     damaged_packs: u64,
     damaged_objects: usize,
     points: &'a [PointSummary],
+    checks: Vec<String>,
 }
 
 /// Things that need a person, most urgent first.
@@ -77,6 +87,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
             situation.damaged_objects
         ));
     }
+    warnings.extend(situation.checks.iter().cloned());
     for (node, record) in situation.nodes {
         if !record.connected {
             warnings.push(format!(
@@ -252,11 +263,13 @@ mod tests {
             damaged_packs: 1,
             damaged_objects: 1,
             points: &[],
+            checks: vec!["recovery point p can't be restored in full".to_owned()],
         });
         assert_eq!(
             told,
             [
                 "1 packs of the repository are missing or cut short: back up now, what is still there is stored anew",
+                "recovery point p can't be restored in full",
                 "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
                 "there is no recovery point yet: `holdfast backup create` makes one",
             ]
