@@ -156,10 +156,11 @@ impl Pair<'_> {
                 Ok(()) => return Ok(Err("it is sound by now".to_owned())),
                 Err(_) => PutMode::Overwrite,
             },
-            Err(error) => match Damage::of_read(error)? {
-                Damage::Missing => PutMode::CreateNew,
-                _ => PutMode::Overwrite,
-            },
+            Err(error) if matches!(Damage::of_read(error.clone())?, Damage::Missing) => {
+                PutMode::CreateNew
+            }
+            // Too large to be read: nothing of Holdfast is.
+            Err(_) => PutMode::Overwrite,
         };
         store.put(&key, bytes.clone(), mode).await?;
         // What was put is what counts from now on, so it is read once.

@@ -130,10 +130,10 @@ pub(super) async fn record(
 
 /// That a store can't be written to is no reason to keep a report back.
 fn refusal(error: RepositoryError) -> Result<String, RepositoryError> {
-    match error {
-        RepositoryError::Store(error) => Ok(error.to_string()),
-        other => Err(other),
+    if let RepositoryError::Store(error) = error {
+        return Ok(error.to_string());
     }
+    Err(error)
 }
 
 fn update(

@@ -239,10 +239,9 @@ async fn descriptions(store: &MemoryStore, repository: &Repository) -> BTreeMap<
     let mut targets = BTreeMap::new();
     for ((kind, ours), (_, theirs)) in names(ours).into_iter().zip(names(&theirs)) {
         let key: ObjectKey = ours.parse().unwrap();
-        let stale = match kind {
-            Kind::Key | Kind::KeyCopy => Some(wrapped_before(&store.get(&key).await.unwrap())),
-            _ => None,
-        };
+        let is_key = matches!(kind, Kind::Key | Kind::KeyCopy);
+        let present = store.get(&key).await.unwrap();
+        let stale = is_key.then(|| wrapped_before(&present));
         let other = Other::Elsewhere(other.get(&theirs.parse().unwrap()).await.unwrap());
         targets.insert(kind, Target { key, other, stale });
     }
