@@ -411,6 +411,7 @@ Not shown: node n2 is not connected
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one snapshot of each view")]
 fn backups() {
     let backup = BackupView::from(&summary());
     let view = BackupResultView {

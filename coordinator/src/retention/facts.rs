@@ -41,7 +41,7 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
         live: Vec::new(),
         marked: Vec::new(),
     };
-    let known = listed.iter().map(|summary| of_summary(summary));
+    let known = listed.iter().map(of_summary);
     let damaged = core.damaged_points.iter().map(|(id, _)| unknown(id));
     for mut point in known.chain(damaged) {
         point.in_use = in_use.contains(&point.id);
