@@ -11,4 +11,6 @@ mod restart;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod verify;
+#[cfg(test)]
 mod world;
