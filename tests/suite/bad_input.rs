@@ -282,6 +282,7 @@ async fn a_full_spool_ends_the_capture_and_not_the_node() -> Result<()> {
     let site = Site::start_with(Options {
         shared_snapshots: false,
         spool_mib: 16,
+        ..Options::default()
     })
     .await?;
     // 40 MiB of vectors, which random numbers make incompressible: more than the spool, with what may be on its

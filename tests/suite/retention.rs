@@ -114,6 +114,7 @@ async fn what_no_rule_keeps_goes_and_its_space_comes_back() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn pins_and_holds_keep_and_deletion_can_be_taken_back() -> Result<()> {
     let rules = "[retention]\ngrace_hours = 1\nevery_hours = 0\nmin_proven = 1\n[[retention.rules]]\nkeep_last = 1\n[[retention.rules]]\ntags = [\"golden\"]\nkeep_last = 1\n";
     let mut site = Site::start_with(options(rules)).await?;

@@ -1,22 +1,18 @@
 //! The JSON contract, field by field: a change here is a change of the contract.
 
+mod events;
+mod removal;
+mod repo;
+
 use super::{
     BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
-    EventView, HealView, HoldView, JobsView, LeftoversView, MarkedView, NodesView, PlanView,
-    PruneView, RebuiltIndexView, RestoreView, Resumption, StatusView, VerifyView,
+    HoldView, JobsView, MarkedView, NodesView, PlanView, PruneView, RestoreView, StatusView,
 };
 use crate::output::View;
 use crate::output::render_json;
 use holdfast_proto::v1;
-use holdfast_proto::v1::job_event::Event;
-use holdfast_repository::{
-    AffectedPoint, AffectedShard, Damage, DamagedObject, HealPlan, Healed, Leftovers, RebuiltIndex,
-    Recording, Sample, VerifyLevel, VerifyReport,
-};
-use holdfast_store::ObjectMeta;
-use holdfast_types::{PackId, ShardId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::time::Duration;
+use removal::pruned;
+use repo::{leftovers, rebuilt, verified};
 
 const POINT: &str = "20261121t101530z-0a1b2c3d";
 
@@ -173,47 +169,6 @@ fn restored() -> v1::RestoreSummary {
         }],
         elapsed_ms: 4000,
         safety_recovery_point: String::new(),
-    }
-}
-
-fn verified() -> VerifyView {
-    let report = verify_report();
-    let resumption = Resumption {
-        resumed: true,
-        unkept: Some("permission denied".into()),
-    };
-    let elapsed = Duration::from_millis(12_345);
-    VerifyView::new("/srv/repository".into(), &report, resumption, elapsed)
-}
-
-fn verify_report() -> VerifyReport {
-    let damaged = |object: &str| DamagedObject {
-        object: object.into(),
-        damage: Damage::Hash,
-    };
-    VerifyReport {
-        level: VerifyLevel::Sample(Sample::new(5, 42, 95).unwrap()),
-        packs: 2000,
-        packs_read: 104,
-        chunks: 60_123,
-        unexplained: 2,
-        points: 12,
-        bytes_read: 3_489_660_928,
-        damaged: vec![damaged("packs/ab/ab12"), damaged("packs/cd/cd34")],
-        superseded: BTreeSet::from(["packs/cd/cd34".to_owned()]),
-        affected: vec![AffectedPoint {
-            id: POINT.parse().unwrap(),
-            manifest: None,
-            shards: vec![AffectedShard {
-                collection: "products".parse().unwrap(),
-                shard: ShardId(1),
-                missing_chunks: 3,
-                recipe: None,
-            }],
-        }],
-        missing: HashSet::new(),
-        quarantine: Vec::new(),
-        recording: Recording::ReadOnly,
     }
 }
 
@@ -493,68 +448,6 @@ products    0      n1    1.18.3  stored  2026-11-21 10:15:30Z  42     576.0 MiB 
 ");
 }
 
-fn pruned() -> v1::PruneReport {
-    let sum = |packs| {
-        let bytes = packs << 25;
-        Some(v1::PackSum { packs, bytes })
-    };
-    v1::PruneReport {
-        configured: true,
-        verdicts: vec![
-            v1::PointVerdict {
-                recovery_point: POINT.into(),
-                committed_us: 1_795_000_004_500_000,
-                collections: vec!["products".into()],
-                keep: true,
-                reasons: vec![
-                    "last 1 of 5: products".into(),
-                    "the newest point: products".into(),
-                ],
-            },
-            v1::PointVerdict {
-                recovery_point: "20261101t101530z-0a1b2c3d".into(),
-                committed_us: 1_793_000_004_500_000,
-                collections: vec!["products".into()],
-                keep: false,
-                reasons: vec!["no rule keeps it: products".into()],
-            },
-        ],
-        swept: vec!["20261001t101530z-0a1b2c3d".into()],
-        spared: vec![],
-        waiting: summary().removal.into_iter().collect(),
-        garbage: Some(v1::GarbageSummary {
-            kept: sum(9),
-            dead: sum(2),
-            waiting: sum(2),
-            next_sweep_us: 1_795_086_400_000_000,
-            ..v1::GarbageSummary::default()
-        }),
-    }
-}
-
-#[test]
-fn pruning() {
-    insta::assert_snapshot!(PruneView::new(&pruned(), false).text(), @r"
-RECOVERY POINT             COMMITTED             VERDICT  COLLECTIONS  BECAUSE
-20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  keep     products     last 1 of 5: products; the newest point: products
-20261101t101530z-0a1b2c3d  2026-10-26 07:33:24Z  REMOVE   products     no rule keeps it: products
-
-MARKED                     UNDELETE UNTIL        BY         BECAUSE
-20261121t101530z-0a1b2c3d  2026-11-21 11:08:20Z  retention  no rule keeps it: products
-
-Would be deleted       20261001t101530z-0a1b2c3d
-Kept after all         none
-Data kept              288.0 MiB in 9 packs
-Data no longer needed  64.0 MiB in 2 packs
-Data rewritten         0 B in 0 packs
-Marked, waiting        64.0 MiB in 2 packs
-Space freed            0 B in 0 packs
-Next may go            2026-11-19 11:06:40Z
-
-Nothing was changed. To carry it out: holdfast backup prune --confirm
-");
-}
-
 #[test]
 fn restore_plans() {
     let view = PlanView::from(&plan());
@@ -637,230 +530,6 @@ Restored 20261121t101530z-0a1b2c3d into node n1 in 4.0 s
 COLLECTION      POINTS                 UPLOADED   TOOK                 ALIASES  INDEXES
 products_check  300,000 (as captured)  576.0 MiB  3.6 s (160.0 MiB/s)  -        year
 ");
-}
-
-#[test]
-fn events() {
-    let line = |event| {
-        let event = v1::JobEvent {
-            job_id: "backup-7".into(),
-            at_us: 1_795_000_000_000_000,
-            event: Some(event),
-        };
-        render_json(&EventView::from(&event), false)
-    };
-    let progress = v1::Progress {
-        stage: "reading".into(),
-        bytes_done: 10,
-        bytes_total: 0,
-        bytes_sent: 5,
-    };
-    let lines = [
-        line(Event::Started(v1::JobStarted {
-            kind: "backup".into(),
-            plan: vec!["capture".into()],
-        })),
-        line(Event::Progress(v1::JobProgress {
-            node: "n1".into(),
-            collection: "products".into(),
-            shard_id: 0,
-            progress: Some(progress),
-        })),
-        line(Event::Note("captured products/0".into())),
-        line(Event::Ended(v1::JobEnded {
-            state: v1::JobState::Failed.into(),
-            failure: Some(failure()),
-            ..Default::default()
-        })),
-    ];
-    insta::assert_snapshot!(lines.join("\n"), @r#"
-{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"started","action":"backup","plan":["capture"]}
-{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"progress","node":"n1","collection":"products","shard":0,"stage":"reading","bytes_done":10,"bytes_total":null,"bytes_sent":5}
-{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"note","text":"captured products/0"}
-{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"ended","state":"failed","failure":{"code":"qdrant-unreachable","message":"Qdrant at http://127.0.0.1:6333 does not answer","retryable":true},"backup":null,"restore":null}
-"#);
-}
-
-#[test]
-fn a_check_of_the_repository() {
-    insta::assert_snapshot!(render_json(&verified(), true), @r#"
-{
-  "kind": "verify",
-  "format": 1,
-  "place": "/srv/repository",
-  "level": "sample",
-  "sample": {
-    "percent": 5,
-    "seed": 42,
-    "from_slot": 95,
-    "next_slot": 0
-  },
-  "resumed": true,
-  "needs_attention": true,
-  "packs": 2000,
-  "packs_read": 104,
-  "chunks": 60123,
-  "unexplained_chunks": 2,
-  "recovery_points": 12,
-  "bytes_read": 3489660928,
-  "elapsed_ms": 12345,
-  "damaged": [
-    {
-      "object": "packs/ab/ab12",
-      "damage": "its bytes do not hash to its name",
-      "superseded": false
-    },
-    {
-      "object": "packs/cd/cd34",
-      "damage": "its bytes do not hash to its name",
-      "superseded": true
-    }
-  ],
-  "affected": [
-    {
-      "recovery_point": "20261121t101530z-0a1b2c3d",
-      "manifest": null,
-      "shards": [
-        {
-          "collection": "products",
-          "shard": 1,
-          "missing_chunks": 3,
-          "recipe": null
-        }
-      ]
-    }
-  ],
-  "recorded": false,
-  "not_recorded": "nothing was to be written",
-  "not_resumable": "permission denied"
-}
-"#);
-    insta::assert_snapshot!(verified().text(), @r#"
-/srv/repository is damaged: 1 of 12 recovery points can't be restored in full
-checked (sample, going on with an interrupted check) in 12.3 s: 12 recovery points; 104 of 2,000 packs (60,123 chunks, 3.2 GiB) were read: 5 slots from 95, seed 42; the next sample begins at slot 0
-
-2 chunks are well sealed and belong to no recovery point's namespace: left by captures that were not committed
-
-RECOVERY POINT             COLLECTION  SHARD  LOST
-20261121t101530z-0a1b2c3d  products    1      3 chunks
-
-DAMAGED OBJECT  HOW
-packs/ab/ab12   its bytes do not hash to its name
-packs/cd/cd34   its bytes do not hash to its name (nothing needs it)
-
-not recorded (nothing was to be written): coordinators don't learn of it from this check
-
-not kept for the next check (permission denied): name a writable --state FILE
-"#);
-}
-
-fn leftovers() -> LeftoversView {
-    let object = |key: &str| ObjectMeta {
-        key: key.parse().unwrap(),
-        size: 5000,
-        modified: Timestamp::EPOCH,
-    };
-    let pack = PackId::from_bytes([0xab; 32]);
-    let found = Leftovers {
-        objects: BTreeMap::from([
-            ("packs".to_owned(), (3, 100_000_000)),
-            ("photos".to_owned(), (1, 5000)),
-        ]),
-        orphan_packs: Ok(vec![(pack, 33_554_432)]),
-        unindexed_packs: vec![pack],
-        hollow_indexes: BTreeMap::from([("index/cd".to_owned(), vec![pack])]),
-        differing_keys: vec!["keys/0123.json".to_owned()],
-        settled_records: vec!["packs/ab/ab12".to_owned()],
-        probe_objects: vec![object("probe/12")],
-        unknown: vec![object("photos/1")],
-    };
-    LeftoversView::new("/srv/repository".to_owned(), &found)
-}
-
-fn rebuilt() -> RebuiltIndexView {
-    let rebuilt = RebuiltIndex {
-        packs: 2000,
-        chunks: 1_200_000,
-        carried_over: vec![PackId::from_bytes([0xab; 32])],
-        unreadable: vec![DamagedObject {
-            object: "packs/cd/cd34".to_owned(),
-            damage: Damage::Hash,
-        }],
-        written: 3,
-        removed: 40,
-        damaged: 1,
-    };
-    RebuiltIndexView::new("/srv/repository".to_owned(), &rebuilt)
-}
-
-fn healed(confirmed: bool) -> HealView {
-    let objects = BTreeMap::from([("packs/ab/ab12".to_owned(), 33_554_432)]);
-    let plan = HealPlan {
-        objects: objects.clone(),
-        unhealable: BTreeMap::from([(
-            "packs/cd/cd34".to_owned(),
-            "the copy: it is missing".to_owned(),
-        )]),
-        only_in_copy: vec![format!("points/{POINT}")],
-        settled: Vec::new(),
-    };
-    let healed = Healed {
-        objects,
-        left: BTreeMap::new(),
-        cleared: 1,
-    };
-    let (place, copy) = ("/srv/repository", "/srv/copy");
-    HealView::new(
-        place,
-        copy,
-        &plan,
-        confirmed.then_some(&healed),
-        &verify_report(),
-    )
-}
-
-#[test]
-fn upkeep_of_the_repository() {
-    insta::assert_snapshot!(leftovers().text(), @r#"
-NAME    OBJECTS  SIZE
-packs   3        95.4 MiB
-photos  1        4.9 KiB
-
-1 packs (32.0 MiB) are needed by no recovery point: garbage, or of a backup under way
-1 packs are in no index: the next backup indexes them
-1 indexes name packs that are missing: `holdfast repo verify` says what that concerns
-1 key files should be equal and are not: the coordinator mends them when it starts
-1 records of quarantine are settled: `holdfast repo heal --confirm` removes them
-1 objects of an interrupted `repo probe` may be removed
-1 objects have names that are none of Holdfast's
-
-OBJECT    SIZE
-probe/12  4.9 KiB
-photos/1  4.9 KiB
-
-not looked at:
-  temporary files of a directory (.tmp/): removed whenever a program opens it
-  unfinished multipart uploads of a bucket: let a lifecycle rule end them
-"#);
-    insta::assert_snapshot!(rebuilt().text(), @r#"
-/srv/repository: 2,000 packs with 1,200,000 chunks are in 3 new indexes; 40 old ones are removed, 1 of them damaged
-taken over from an old index, because the pack is missing or damaged: abababababababababababababababababababababababababababababababab
-in no index: packs/cd/cd34: its bytes do not hash to its name
-"#);
-    insta::assert_snapshot!(healed(false).text(), @r#"
-/srv/repository is damaged, and /srv/copy can heal 1 objects
-
-WOULD BE HEALED  SIZE
-packs/ab/ab12    32.0 MiB
-
-NOT HEALED     WHY
-packs/cd/cd34  the copy: it is missing
-
-only the copy has 1 recovery points, which may have been removed here on purpose: --lost-points brings them back
-"#);
-    insta::assert_snapshot!(healed(true).headline(), @r#"
-/srv/repository is still damaged: 1 objects came from /srv/copy
-"#);
 }
 
 /// Every field that a program may read is described in the reference.

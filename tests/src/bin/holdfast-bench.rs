@@ -47,6 +47,7 @@ async fn main() -> Result<()> {
     let site = Site::start_with(Options {
         shared_snapshots: true,
         spool_mib: 4096,
+        ..Options::default()
     })
     .await?;
     let data = Dataset {
