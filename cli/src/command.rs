@@ -51,7 +51,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
             command,
         } => jobs::run(context, &connection, command).await,
         Command::Repo { command } => repo::run(context, command).await,
-        Command::Config { command } => config::run(context, &command),
+        Command::Config { command } => config::run(context, &command).await,
         Command::Completions { shell } => completions(shell),
         Command::Demo(args) => demo::run(context, args).await,
     }

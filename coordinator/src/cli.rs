@@ -159,7 +159,7 @@ fn check(path: &Path) -> Result<ExitCode, Fault> {
     let (config, _) =
         config::load(path, Strictness::Strict).map_err(|error| config_fault(&error))?;
     config.check_files().map_err(|error| config_fault(&error))?;
-    check_key(&config)?;
+    block_on(check_key(&config))??;
     say(&format!("{}: the configuration is valid", path.display()))
 }
 

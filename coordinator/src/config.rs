@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+mod key_source;
 mod location;
 mod raw;
 mod retention;
 
+pub use key_source::{KeySource, RawKeySource, validate as validate_key_source};
 pub use location::{Location, S3Location};
 pub use retention::RetentionSection;
 
@@ -74,17 +76,6 @@ pub struct RepositorySection {
     pub key: KeySource,
     /// Whether to create it where nothing is.
     pub init: bool,
-}
-
-/// Where the repository's key-encryption key comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file with 64 hexadecimal digits.
-    KeyFile(PathBuf),
-    /// A file with a passphrase.
-    PassphraseFile(PathBuf),
-    /// An environment variable with a passphrase.
-    PassphraseEnv(String),
 }
 
 /// Bounds of patience.
@@ -195,19 +186,15 @@ impl CoordinatorConfig {
     /// The first that can't.
     pub fn check_files(&self) -> Result<(), CoordinatorConfigError> {
         let mut files = vec![
-            ("tls.cert", &self.tls.cert),
+            ("tls.cert", self.tls.cert.as_path()),
             ("tls.key", &self.tls.key),
             ("tls.ca", &self.tls.ca),
         ];
-        match &self.repository.key {
-            KeySource::KeyFile(path) => files.push(("repository.key_file", path)),
-            KeySource::PassphraseFile(path) => files.push(("repository.passphrase_file", path)),
-            KeySource::PassphraseEnv(_) => {}
-        }
+        files.extend(self.repository.key.file());
         for (key, path) in files {
             std::fs::File::open(path).map_err(|source| CoordinatorConfigError::Path {
                 key,
-                path: path.clone(),
+                path: path.to_owned(),
                 source,
             })?;
         }
@@ -284,21 +271,23 @@ fn validate_repository(raw: RawRepository) -> Result<RepositorySection, Coordina
         path,
         s3,
         key_file,
+        key_env,
         passphrase_file,
         passphrase_env,
+        key_command,
+        key_command_timeout_secs,
+        recovery_sheet,
         init,
     } = raw;
-    let key = match (key_file, passphrase_file, passphrase_env) {
-        (Some(file), None, None) => KeySource::KeyFile(file),
-        (None, Some(file), None) => KeySource::PassphraseFile(file),
-        (None, None, Some(name)) => KeySource::PassphraseEnv(name),
-        (_, _, _) => {
-            return Err(CoordinatorConfigError::Value {
-                key: "repository",
-                rule: "needs exactly one of key_file, passphrase_file and passphrase_env",
-            });
-        }
-    };
+    let key = key_source::validate(RawKeySource {
+        key_file,
+        key_env,
+        passphrase_file,
+        passphrase_env,
+        key_command,
+        key_command_timeout_secs,
+        recovery_sheet,
+    })?;
     let place = location::validate(path, s3)?;
     Ok(RepositorySection { place, key, init })
 }

@@ -174,10 +174,12 @@ fn grpc_code(code: Code) -> tonic::Code {
     match code {
         Code::Usage | Code::Config => tonic::Code::InvalidArgument,
         Code::Certificate | Code::PermissionDenied => tonic::Code::PermissionDenied,
-        Code::CollectionNotFound | Code::PointNotFound | Code::JobNotFound | Code::NodeNotFound => {
-            tonic::Code::NotFound
-        }
-        Code::TargetExists => tonic::Code::AlreadyExists,
+        Code::CollectionNotFound
+        | Code::PointNotFound
+        | Code::JobNotFound
+        | Code::NodeNotFound
+        | Code::KeyNotFound => tonic::Code::NotFound,
+        Code::TargetExists | Code::KeyExists => tonic::Code::AlreadyExists,
         Code::JobConflict => tonic::Code::Aborted,
         Code::SpoolFull | Code::DiskFull => tonic::Code::ResourceExhausted,
         Code::RepositoryDamaged => tonic::Code::DataLoss,
@@ -196,6 +198,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::RepositoryForeign
         | Code::RepositoryNewer
         | Code::WrongKey
+        | Code::KeyInUse
         | Code::VersionMismatch
         | Code::PlanBlocked
         | Code::PointKept

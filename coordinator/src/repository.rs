@@ -1,16 +1,17 @@
 //! Opening the repository as configured, and what its errors mean to callers.
 
-use crate::config::{CoordinatorConfig, KeySource};
+use crate::config::CoordinatorConfig;
 use crate::fault::{Fault, chain};
 use holdfast_archive::Kek;
-use holdfast_repository::{Repository, RepositoryError, RepositoryOptions};
+use holdfast_repository::{KeyRefusal, Repository, RepositoryError, RepositoryOptions};
 use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::Timestamp;
-use std::path::Path;
 
+mod kek;
 mod place;
 
+pub use kek::{KeyUse, read_kek};
 pub use place::probe_place;
 
 use place::open_store;
@@ -41,7 +42,7 @@ pub async fn open(
     now: Timestamp,
 ) -> Result<Repository, Fault> {
     let section = &config.repository;
-    let kek = read_kek(&section.key)?;
+    let kek = read_kek(&section.key, KeyUse::Opens).await?;
     let place = &section.place;
     let opened = match creation {
         Creation::Must => create(config, kek, now).await?,
@@ -121,49 +122,9 @@ async fn create(
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_key(config: &CoordinatorConfig) -> Result<(), Fault> {
-    read_kek(&config.repository.key).map(drop)
-}
-
-fn read_kek(source: &KeySource) -> Result<Kek, Fault> {
-    let (name, text) = match source {
-        KeySource::KeyFile(path) | KeySource::PassphraseFile(path) => {
-            let text = fs_err::read_to_string(path)
-                .map_err(|error| key_unreadable(source, path, &error))?;
-            (path.display().to_string(), text)
-        }
-        KeySource::PassphraseEnv(name) => {
-            let text = std::env::var(name).map_err(|_| {
-                Fault::new(
-                    Code::Config,
-                    format!("the environment variable {name} is not set: it must hold the repository's passphrase"),
-                )
-            })?;
-            (name.clone(), text)
-        }
-    };
-    let kek = match source {
-        KeySource::KeyFile(_) => Kek::from_hex(&text),
-        KeySource::PassphraseFile(_) | KeySource::PassphraseEnv(_) => Kek::passphrase(&text),
-    };
-    kek.map_err(|error| Fault::from_error(Code::Config, &error).within(&name))
-}
-
-/// A key that is lost must not be made anew, one that never was must be: the message has to tell both.
-fn key_unreadable(source: &KeySource, path: &Path, error: &std::io::Error) -> Fault {
-    let place = path.display();
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return Fault::from_error(Code::Config, error);
-    }
-    let message = match source {
-        KeySource::KeyFile(_) => format!(
-            "repository.key_file: there is no file {place}; for a new repository make one of 64 hex digits, as with `openssl rand -hex 32`; for an existing one put back the copy of its own key, since another does not open it"
-        ),
-        KeySource::PassphraseFile(_) | KeySource::PassphraseEnv(_) => format!(
-            "repository.passphrase_file: there is no file {place}; it holds the repository's passphrase, and an existing repository opens with its own only"
-        ),
-    };
-    Fault::new(Code::Config, message)
+pub async fn check_key(config: &CoordinatorConfig) -> Result<(), Fault> {
+    let kek = read_kek(&config.repository.key, KeyUse::Opens).await;
+    kek.map(drop)
 }
 
 /// An error of the repository as a failure that says what to do.
@@ -187,8 +148,9 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
         ),
         RepositoryError::WrongKey { .. } => (
             Code::WrongKey,
-            "configure the key or passphrase with which it was created",
+            "configure a key that was not removed (the names in the folder keys/ tell whose there are); nothing was changed",
         ),
+        RepositoryError::Keys(refusal) => key_advice(refusal),
         RepositoryError::Locked { .. } => {
             (Code::RepositoryLocked, "stop the other coordinator first")
         }
@@ -226,6 +188,41 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
     Fault {
         retryable: code.is_retryable() || error.is_retryable(),
         ..Fault::new(code, format!("{}: {advice}", chain(error)))
+    }
+}
+
+fn key_advice(refusal: &KeyRefusal) -> (Code, &'static str) {
+    match refusal {
+        KeyRefusal::NameTaken { .. } => (
+            Code::KeyExists,
+            "choose another name, or remove that key first (`holdfast key list`)",
+        ),
+        KeyRefusal::KeyHeld { .. } => (Code::KeyExists, "give another key"),
+        KeyRefusal::NotFound { .. } => (
+            Code::KeyNotFound,
+            "`holdfast key list` names those there are",
+        ),
+        KeyRefusal::InUse { .. } => (
+            Code::KeyInUse,
+            "open the repository with another of its keys (in the configuration), or replace this one with `holdfast key rotate`",
+        ),
+        KeyRefusal::OwnRemoved { .. } => (
+            Code::KeyInUse,
+            "nothing was removed; agree with whoever removes it, then look at `holdfast key list`",
+        ),
+        KeyRefusal::Outdated => (
+            Code::WrongKey,
+            "open it with the key of whoever rotated the master key, and end that with `holdfast key rotate-master --confirm`",
+        ),
+        KeyRefusal::OtherKey => (Code::WrongKey, "give the configured key"),
+        KeyRefusal::TooMany { .. } | KeyRefusal::Full(_) => (
+            Code::KeyExists,
+            "remove keys that nobody needs (`holdfast key list`)",
+        ),
+        KeyRefusal::NotWritten { .. } => (
+            Code::RepositoryDamaged,
+            "nothing was removed; look at the storage, then remove that key and try again",
+        ),
     }
 }
 

@@ -9,13 +9,13 @@ use holdfast_service::failure::Code;
 use std::path::Path;
 
 /// `holdfast config …`.
-pub(super) fn run(context: Context, command: &ConfigCommand) -> Outcome<()> {
+pub(super) async fn run(context: Context, command: &ConfigCommand) -> Outcome<()> {
     match command {
-        ConfigCommand::Check(args) => context.output.show(&check(args)?),
+        ConfigCommand::Check(args) => context.output.show(&check(args).await?),
     }
 }
 
-fn check(args: &ConfigCheckArgs) -> Outcome<ConfigCheckView> {
+async fn check(args: &ConfigCheckArgs) -> Outcome<ConfigCheckView> {
     let kind = match args.kind {
         Some(kind) => kind,
         None => detect(&args.file)?,
@@ -39,6 +39,7 @@ fn check(args: &ConfigCheckArgs) -> Outcome<ConfigCheckView> {
                     .check_files()
                     .map_err(|error| refused(&args.file).caused_by(&error))?;
                 holdfast_coordinator::repository::check_key(&config)
+                    .await
                     .map_err(|error| refused(&args.file).caused_by(&error))?;
             }
             "coordinator"

@@ -95,9 +95,14 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
              restore"
         }
         Code::RepositoryLocked => "stop the other coordinator that uses this repository",
-        Code::WrongKey => "use the key file or passphrase with which the repository was made",
+        Code::WrongKey => {
+            "use a key that opens the repository; whoever has one sees them with `holdfast key list`"
+        }
         Code::CollectionNotFound => {
             "see which there are: `holdfast collections`, `holdfast backup show ID`"
+        }
+        Code::KeyNotFound | Code::KeyExists | Code::KeyInUse => {
+            "see which there are: `holdfast key list`"
         }
         Code::PointNotFound => "see which there are: `holdfast backup list`",
         Code::JobNotFound => "see which there are: `holdfast jobs list`",

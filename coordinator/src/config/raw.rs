@@ -37,8 +37,12 @@ pub(super) struct RawRepository {
     pub(super) path: Option<PathBuf>,
     pub(super) s3: Option<RawS3>,
     pub(super) key_file: Option<PathBuf>,
+    pub(super) key_env: Option<String>,
     pub(super) passphrase_file: Option<PathBuf>,
     pub(super) passphrase_env: Option<String>,
+    pub(super) key_command: Option<Vec<String>>,
+    pub(super) key_command_timeout_secs: Option<u64>,
+    pub(super) recovery_sheet: Option<PathBuf>,
     #[serde(default)]
     pub(super) init: bool,
 }

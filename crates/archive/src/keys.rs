@@ -1,6 +1,7 @@
 //! The master key and what is derived from it: one HKDF-SHA-256 key per purpose and object.
 //!
-//! The master key itself encrypts nothing. How it is stored is [`crate::kek`]'s business.
+//! The master key itself encrypts nothing. How it is stored is [`crate::key_file`]'s business, what becomes of
+//! it when there is a newer one [`crate::keyring`]'s.
 
 use crate::chunk_key::ChunkKey;
 use crate::sealed::ObjectKind;

@@ -15,10 +15,13 @@ mod cursor;
 pub mod file_class;
 pub mod index;
 pub mod kek;
+pub mod key_file;
+pub mod keyring;
 pub mod keys;
 pub mod manifest;
 pub mod pack;
 pub mod recipe;
+pub mod recovery_code;
 pub mod repository_file;
 pub mod sealed;
 
@@ -27,7 +30,9 @@ pub use chunker::{ChunkEvent, FileChunker, FileRecipeBody, MAX_CHUNK_BYTES, chun
 pub use codec::{Codec, CodecError, Decoder, Encoder};
 pub use file_class::{FileClass, classify};
 pub use index::{IndexError, IndexObject, PackIndex};
-pub use kek::{Kek, KekError, WrappedKey};
+pub use kek::{Kek, KekError, KeyHint};
+pub use key_file::{FIRST_HOLDER, KeyFile, RemovedKey, WrappedKeys};
+pub use keyring::{Keyring, MasterKeys, RingKey};
 pub use keys::MasterKey;
 pub use manifest::{CollectionEntry, Manifest, ManifestError, NodeEntry, PointStats, ShardEntry};
 pub use pack::{FinishedPack, PackBuilder, PackEntry, PackError, PackHeader};

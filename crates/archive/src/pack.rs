@@ -10,7 +10,7 @@ mod footer;
 use crate::aead::{AeadKey, nonce};
 use crate::codec::Codec;
 use crate::cursor::Cursor;
-use crate::keys::MasterKey;
+use crate::keyring::MasterKeys;
 use holdfast_types::{ChunkId, Epoch, PackId};
 
 pub use builder::{FinishedPack, PackBuilder};
@@ -132,10 +132,10 @@ impl PackHeader {
     ///
     /// # Errors
     /// [`PackError::OtherKey`].
-    pub fn opener(&self, master: &MasterKey) -> Result<PackOpener, PackError> {
-        if self.fingerprint != master.fingerprint() {
-            return Err(PackError::OtherKey(self.fingerprint));
-        }
+    pub fn opener(&self, keys: &impl MasterKeys) -> Result<PackOpener, PackError> {
+        let master = keys
+            .find(self.fingerprint)
+            .ok_or(PackError::OtherKey(self.fingerprint))?;
         Ok(PackOpener {
             key: AeadKey::new(&master.derive_pack_key(&self.salt)),
         })
@@ -174,13 +174,13 @@ impl PackOpener {
 /// [`PackError::OtherKey`] or [`PackError::Damaged`].
 pub fn open_chunk(
     header: &PackHeader,
-    master: &MasterKey,
+    keys: &impl MasterKeys,
     entry: &PackEntry,
     sealed: &[u8],
 ) -> Result<Vec<u8>, PackError> {
     let mut buffer = sealed.to_vec();
     let len = header
-        .opener(master)?
+        .opener(keys)?
         .open_in_place(entry, &mut buffer)?
         .len();
     buffer.truncate(len);

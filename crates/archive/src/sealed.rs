@@ -5,6 +5,7 @@
 
 use crate::aead::{AeadKey, TAG_LEN, nonce};
 use crate::cursor::Cursor;
+use crate::keyring::MasterKeys;
 use crate::keys::MasterKey;
 use holdfast_types::Epoch;
 
@@ -116,11 +117,15 @@ pub fn seal(
     Ok(out)
 }
 
-/// Opens an object of the expected kind.
+/// Opens an object of the expected kind under whichever of the keys sealed it.
 ///
 /// # Errors
 /// Damage, another kind, another key, a newer format.
-pub fn open(bytes: &[u8], expected: ObjectKind, master: &MasterKey) -> Result<Opened, SealedError> {
+pub fn open(
+    bytes: &[u8],
+    expected: ObjectKind,
+    keys: &impl MasterKeys,
+) -> Result<Opened, SealedError> {
     let body = checked_body(bytes)?;
     let (header, sealed) = body
         .split_at_checked(HEADER_LEN)
@@ -132,9 +137,9 @@ pub fn open(bytes: &[u8], expected: ObjectKind, master: &MasterKey) -> Result<Op
             found: fields.kind,
         });
     }
-    if fields.fingerprint != master.fingerprint() {
-        return Err(SealedError::OtherKey(fields.fingerprint));
-    }
+    let master = keys
+        .find(fields.fingerprint)
+        .ok_or(SealedError::OtherKey(fields.fingerprint))?;
     let key = AeadKey::new(&master.derive_object_key(expected, &fields.salt));
     let mut sealed = sealed.to_vec();
     let plain = key

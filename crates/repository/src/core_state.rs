@@ -1,8 +1,8 @@
-//! What writer, reader and verifier of one open repository share: the store, the key, the catalogue.
+//! What writer, reader and verifier of one open repository share: the store, the keys, the catalogue.
 
 use crate::catalog::{Catalog, Pack};
 use crate::{RepositoryError, layout};
-use holdfast_archive::MasterKey;
+use holdfast_archive::Keyring;
 use holdfast_store::ObjectStore;
 use holdfast_types::{Epoch, PackId};
 use std::collections::HashMap;
@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) struct CoreState {
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) master: MasterKey,
+    /// Every master key; the newest seals what is written.
+    pub(crate) master: Keyring,
     /// Newest epoch seen in the repository's objects when it was opened.
     pub(crate) epoch_seen: Epoch,
     catalog: RwLock<Catalog>,
@@ -21,7 +22,7 @@ pub(crate) struct CoreState {
 impl CoreState {
     pub(crate) fn new(
         store: Arc<dyn ObjectStore>,
-        master: MasterKey,
+        master: Keyring,
         epoch_seen: Epoch,
         catalog: Catalog,
     ) -> Self {

@@ -1,9 +1,12 @@
 //! Making a repository. The description is written last: without it there is no repository yet,
 //! and an `init` that died can simply be repeated.
 
+use crate::layout::KeyName;
 use crate::{Damage, RepositoryError, RepositoryOptions, layout, system};
 use bytes::Bytes;
-use holdfast_archive::{MasterKey, ObjectKind, RepositoryFile, WrappedKey, sealed};
+use holdfast_archive::{
+    FIRST_HOLDER, KeyFile, Keyring, MasterKey, ObjectKind, RepositoryFile, WrappedKeys, sealed,
+};
 use holdfast_store::{ObjectStore, PutMode, StoreError};
 use holdfast_types::Epoch;
 
@@ -22,8 +25,8 @@ pub(crate) async fn create(
     let made = system::blocking(move || make(options)).await?;
     let id = &made.id;
     let objects = [
-        (layout::master_key(id), made.key.clone()),
-        (layout::master_key_copy(id), made.key),
+        (layout::key_file(id, &KeyName::First), made.key.clone()),
+        (layout::key_file_copy(id, &KeyName::First), made.key),
         (layout::description_copy(id), made.sealed_description),
         (layout::description(), made.description),
     ];
@@ -56,17 +59,23 @@ fn make(options: RepositoryOptions) -> Result<Made, RepositoryError> {
     } = options;
     let file = RepositoryFile::new(system::random()?, cluster, created, program);
     let master = MasterKey::from_bytes(system::random()?);
-    let wrapped = WrappedKey::wrap(&master, &kek, system::random()?)
+    let holder = FIRST_HOLDER.parse().expect("a constant lowercase word");
+    let ring = Keyring::new(master.clone());
+    let wrapped = WrappedKeys::wrap(&ring, &kek, holder, created, system::random()?)
         .map_err(|error| RepositoryError::invalid("the master key", error))?;
-    let key = wrapped
-        .to_json()
-        .map_err(|error| RepositoryError::invalid("the master key", Damage::json(error)))?;
     Ok(Made {
-        key: key.into(),
+        key: key_json(&KeyFile::Wrapped(wrapped))?,
         description: description_json(&file)?,
         sealed_description: seal_description(&file, &master)?,
         id: file.id,
     })
+}
+
+/// The content of a key file.
+pub(crate) fn key_json(file: &KeyFile) -> Result<Bytes, RepositoryError> {
+    let json = file.to_json();
+    json.map(Bytes::from)
+        .map_err(|error| RepositoryError::invalid("a key file", Damage::json(error)))
 }
 
 /// The content of `holdfast.json`.

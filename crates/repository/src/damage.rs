@@ -58,6 +58,17 @@ pub enum Damage {
     /// A chunk does not decode.
     #[error(transparent)]
     Chunk(#[from] CodecError),
+    /// The key file of another holder stands under this name.
+    #[error("it is the key of another holder")]
+    OtherHolder,
+    /// A rotation of the master key died before it removed this key file.
+    #[error(
+        "it wraps a superseded master key: `holdfast key rotate-master` ends what left it behind"
+    )]
+    Superseded,
+    /// The master key was rotated, and the key given opens only older ones.
+    #[error("it wraps a newer master key, which the key given does not open")]
+    NewerMaster,
     /// The key file makes no sense.
     #[error(transparent)]
     Key(#[from] KekError),
@@ -93,6 +104,9 @@ impl Damage {
             | Self::Misplaced
             | Self::Contradiction
             | Self::Known(_)
+            | Self::OtherHolder
+            | Self::Superseded
+            | Self::NewerMaster
             | Self::Pack(_)
             | Self::Sealed(_)
             | Self::Index(_)

@@ -1,6 +1,6 @@
 //! What can go wrong with a repository, split by what a caller would do about it.
 
-use crate::Damage;
+use crate::{Damage, KeyRefusal};
 use holdfast_archive::KekError;
 use holdfast_decide::{NotYet, Refused};
 use holdfast_store::StoreError;
@@ -44,6 +44,9 @@ pub enum RepositoryError {
         #[source]
         source: KekError,
     },
+    /// A change of the keys was refused.
+    #[error(transparent)]
+    Keys(#[from] KeyRefusal),
     /// Another process of this machine writes to the repository.
     #[error("the repository at {place} is in use by {holder}")]
     Locked {
@@ -155,6 +158,7 @@ impl RepositoryError {
             | Self::Foreign { .. }
             | Self::NewerFormat { .. }
             | Self::WrongKey { .. }
+            | Self::Keys(_)
             | Self::Locked { .. }
             | Self::StaleEpoch { .. }
             | Self::Damaged { .. }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! holdfast.json                     what this is (plain JSON)
-//! keys/<repository id>.json         the wrapped master key
-//! copy/<repository id>/…            second copies of the two, the first one sealed
+//! keys/<repository id>.json         the wrapped master keys, for the first holder
+//! keys/<fingerprint>-<holder>.json  the same for further holders
+//! copy/<repository id>/…            second copies of all these, the description's sealed
 //! packs/<2 digits>/<pack id>        sealed chunks
 //! index/<hash>                      which pack holds which chunk
 //! points/<recovery point id>        manifests: the recovery points
@@ -16,7 +17,7 @@
 //! ```
 
 use holdfast_store::{KeyPrefix, ObjectKey};
-use holdfast_types::{Epoch, HoldId, PackId, RecoveryPointId};
+use holdfast_types::{Epoch, HoldId, KeyHolder, PackId, RecoveryPointId};
 
 /// The plain file that names a repository.
 pub(crate) const DESCRIPTION: &str = "holdfast.json";
@@ -27,7 +28,8 @@ fn key(text: &str) -> ObjectKey {
 }
 
 fn prefix(text: &str) -> KeyPrefix {
-    text.parse().expect("a constant lowercase word")
+    text.parse()
+        .expect("constant lowercase words and hexadecimal digits")
 }
 
 pub(crate) fn description() -> ObjectKey {
@@ -39,12 +41,53 @@ pub(crate) fn description_copy(id: &str) -> ObjectKey {
     key(&format!("copy/{id}/description"))
 }
 
-pub(crate) fn master_key(id: &str) -> ObjectKey {
-    key(&format!("keys/{id}.json"))
+/// Which of the key files of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum KeyName {
+    /// The one it was made with.
+    First,
+    /// A further one.
+    Further {
+        /// Of the newest master key inside, 16 hexadecimal digits.
+        fingerprint: String,
+        holder: KeyHolder,
+    },
 }
 
-pub(crate) fn master_key_copy(id: &str) -> ObjectKey {
-    key(&format!("copy/{id}/key.json"))
+/// A key file of repository `id`.
+pub(crate) fn key_file(id: &str, name: &KeyName) -> ObjectKey {
+    key(&match name {
+        KeyName::First => format!("keys/{id}.json"),
+        KeyName::Further {
+            fingerprint,
+            holder,
+        } => format!("keys/{fingerprint}-{holder}.json"),
+    })
+}
+
+/// Its second copy.
+pub(crate) fn key_file_copy(id: &str, name: &KeyName) -> ObjectKey {
+    key(&match name {
+        KeyName::First => format!("copy/{id}/key.json"),
+        KeyName::Further {
+            fingerprint,
+            holder,
+        } => format!("copy/{id}/{fingerprint}-{holder}.json"),
+    })
+}
+
+/// The further key file, or second copy of one, that stands under this key.
+pub(crate) fn parse_key_file(found: &ObjectKey) -> Option<KeyName> {
+    let stem = found.name().strip_suffix(".json")?;
+    let (fingerprint, holder) = stem.split_once('-')?;
+    let hexadecimal = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if fingerprint.len() != 16 || !fingerprint.bytes().all(hexadecimal) {
+        return None;
+    }
+    Some(KeyName::Further {
+        fingerprint: fingerprint.to_owned(),
+        holder: holder.parse().ok()?,
+    })
 }
 
 pub(crate) fn keys() -> KeyPrefix {
@@ -53,6 +96,10 @@ pub(crate) fn keys() -> KeyPrefix {
 
 pub(crate) fn copies() -> KeyPrefix {
     prefix("copy")
+}
+
+pub(crate) fn copies_of(id: &str) -> KeyPrefix {
+    prefix(&format!("copy/{id}"))
 }
 
 pub(crate) fn packs() -> KeyPrefix {
@@ -156,7 +203,10 @@ pub(crate) fn is_repository_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{epoch, pack, parse_epoch, parse_pack, parse_point, point};
+    use super::{
+        KeyName, epoch, key_file, key_file_copy, pack, parse_epoch, parse_key_file, parse_pack,
+        parse_point, point,
+    };
     use holdfast_store::ObjectKey;
     use holdfast_types::{Epoch, PackId, RecoveryPointId, Timestamp};
 
@@ -174,6 +224,16 @@ mod tests {
         for n in [0, 1, u64::MAX] {
             assert_eq!(parse_epoch(&epoch(Epoch(n))), Some(Epoch(n)));
         }
+        let (id, longest) = ("ab".repeat(16), "h".repeat(63));
+        for holder in ["a", "ops-de_1.x", &longest] {
+            let name = KeyName::Further {
+                fingerprint: "0123456789abcdef".to_owned(),
+                holder: holder.parse().unwrap(),
+            };
+            for found in [key_file(&id, &name), key_file_copy(&id, &name)] {
+                assert_eq!(parse_key_file(&found), Some(name.clone()));
+            }
+        }
     }
 
     #[test]
@@ -188,5 +248,14 @@ mod tests {
         }
         assert_eq!(parse_point(&key("points/readme")), None);
         assert_eq!(parse_epoch(&key("epochs/1")), None);
+        for other in [
+            key_file(&id[..32], &KeyName::First).as_str(),
+            "keys/0123456789abcdef-.json",
+            "keys/0123456789abcdef.json",
+            "keys/0123456789abcdeg-a.json",
+            "keys/0123456789abcdef-a.txt",
+        ] {
+            assert_eq!(parse_key_file(&key(other)), None, "{other}");
+        }
     }
 }

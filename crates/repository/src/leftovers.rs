@@ -4,7 +4,7 @@
 use crate::core_state::{CoreState, list_packs};
 use crate::quarantine::{self, QuarantineState};
 use crate::reader::Reader;
-use crate::{RepositoryError, gc, layout, load};
+use crate::{RepositoryError, gc, key_slot, layout, load};
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::RepositoryFile;
 use holdfast_store::{KeyPrefix, ObjectKey, ObjectMeta};
@@ -146,15 +146,13 @@ async fn orphans(
 }
 
 async fn differing_keys(core: &CoreState, id: &str) -> Result<Vec<String>, RepositoryError> {
-    let (main, copy) = (layout::master_key(id), layout::master_key_copy(id));
-    let (first, second) = (core.store.get(&main).await, core.store.get(&copy).await);
-    let equal = matches!((first, second), (Ok(first), Ok(second)) if first == second);
-    let names = if equal {
-        Vec::new()
-    } else {
-        vec![main.to_string(), copy.to_string()]
-    };
-    Ok(names)
+    let slots = key_slot::survey(core.store.as_ref(), id).await?;
+    let differ = slots.iter().filter(|slot| {
+        let [main, copy] = &slot.sides;
+        !slot.is_removed() && (main.bytes().is_none() || main.bytes() != copy.bytes())
+    });
+    let sides = differ.flat_map(|slot| &slot.sides);
+    Ok(sides.map(|side| side.key.to_string()).collect())
 }
 
 async fn settled(core: &CoreState) -> Result<Vec<String>, RepositoryError> {

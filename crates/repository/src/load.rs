@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::pack::{HEADER_LEN, read_pack_footer};
 use holdfast_archive::{
-    IndexObject, MasterKey, ObjectKind, PackEntry, PackError, PackHeader, PackIndex, sealed,
+    IndexObject, Keyring, ObjectKind, PackEntry, PackError, PackHeader, PackIndex, sealed,
 };
 use holdfast_store::{MAX_OBJECT_BYTES, ObjectKey, ObjectStore, StoreError};
 use holdfast_types::{Epoch, PackId};
@@ -36,7 +36,7 @@ pub(crate) struct Loaded {
 /// Reads every index, and every pack's footer that is in none.
 pub(crate) async fn load(
     store: &Arc<dyn ObjectStore>,
-    master: &MasterKey,
+    master: &Keyring,
 ) -> Result<Loaded, RepositoryError> {
     let mut loaded = Loaded {
         catalog: Catalog::new(),
@@ -83,7 +83,7 @@ impl Loaded {
     async fn adopt(
         &mut self,
         store: &Arc<dyn ObjectStore>,
-        master: &MasterKey,
+        master: &Keyring,
         listed: &HashMap<PackId, u64>,
     ) -> Result<(), RepositoryError> {
         let unknown: Vec<_> = listed
@@ -144,7 +144,7 @@ type Indexes = Vec<(Epoch, IndexObject)>;
 
 async fn read_indexes(
     store: &Arc<dyn ObjectStore>,
-    master: &MasterKey,
+    master: &Keyring,
 ) -> Result<(Indexes, Vec<DamagedObject>), RepositoryError> {
     let listed = store.list(&layout::indexes()).await?;
     let mut indexes = Vec::new();
@@ -167,7 +167,7 @@ async fn read_indexes(
 /// Reads one index object: its epoch and content, or how it is damaged.
 pub(crate) async fn read_index(
     store: &Arc<dyn ObjectStore>,
-    master: &MasterKey,
+    master: &Keyring,
     key: ObjectKey,
 ) -> Result<(ObjectKey, Result<(Epoch, IndexObject), Damage>), RepositoryError> {
     let bytes = match store.get(&key).await {
@@ -185,7 +185,7 @@ pub(crate) async fn read_index(
     Ok((key, outcome))
 }
 
-fn open_index(bytes: &[u8], master: &MasterKey) -> Result<(Epoch, IndexObject), Damage> {
+fn open_index(bytes: &[u8], master: &Keyring) -> Result<(Epoch, IndexObject), Damage> {
     let opened = sealed::open(bytes, ObjectKind::Index, master)?;
     Ok((opened.epoch, IndexObject::decode(&opened.payload)?))
 }
@@ -202,7 +202,7 @@ pub(crate) type Footer = Result<(Epoch, Vec<PackEntry>), Damage>;
 /// Reads a pack's footer: its epoch and entries, or how it is damaged.
 pub(crate) async fn read_footer(
     store: &Arc<dyn ObjectStore>,
-    master: &MasterKey,
+    master: &Keyring,
     id: PackId,
     size: u64,
 ) -> Result<(PackId, u64, Footer), RepositoryError> {

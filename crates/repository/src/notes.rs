@@ -45,7 +45,7 @@ pub(crate) async fn write<T: Serialize>(
     let format = NOTE_FORMAT;
     let json = serde_json::to_vec(&Envelope { format, note })
         .map_err(|error| RepositoryError::invalid(key, error))?;
-    let object = sealed::seal(kind, epoch, system::random()?, &core.master, &json)
+    let object = sealed::seal(kind, epoch, system::random()?, core.master.newest(), &json)
         .map_err(|error| RepositoryError::invalid(key, error))?;
     Ok(core.store.put(key, Bytes::from(object), mode).await?)
 }

@@ -334,8 +334,14 @@ impl Packer {
         let (key, object) = system::blocking(move || {
             let packs = packs.iter().map(|pack| PackIndex::clone(pack)).collect();
             let payload = IndexObject { packs }.encode();
-            let object = sealed::seal(ObjectKind::Index, epoch, salt, &core.master, &payload)
-                .map_err(|error| RepositoryError::invalid("an index", error))?;
+            let object = sealed::seal(
+                ObjectKind::Index,
+                epoch,
+                salt,
+                core.master.newest(),
+                &payload,
+            )
+            .map_err(|error| RepositoryError::invalid("an index", error))?;
             // A sealed object ends in its own hash.
             let hash = object.last_chunk().copied().unwrap_or(salt);
             Ok((layout::index(&hash), Bytes::from(object)))
@@ -372,7 +378,7 @@ async fn write_pack(core: Arc<CoreState>, batch: Batch) -> Result<PackIndex, Rep
     let salt = system::random()?;
     let sealing = core.clone();
     let FinishedPack { id, bytes, entries } = system::blocking(move || {
-        let mut builder = PackBuilder::new(batch.epoch, salt, &sealing.master);
+        let mut builder = PackBuilder::new(batch.epoch, salt, sealing.master.newest());
         // Each chunk's bytes are let go as soon as the builder has them.
         for chunk in batch.chunks {
             builder

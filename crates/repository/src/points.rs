@@ -48,8 +48,14 @@ pub(crate) async fn commit(
     let salt = system::random()?;
     let (sealing, epoch) = (core.clone(), manifest.epoch);
     let object = system::blocking(move || {
-        sealed::seal(ObjectKind::Manifest, epoch, salt, &sealing.master, &json)
-            .map_err(|error| RepositoryError::invalid(&what, error))
+        sealed::seal(
+            ObjectKind::Manifest,
+            epoch,
+            salt,
+            sealing.master.newest(),
+            &json,
+        )
+        .map_err(|error| RepositoryError::invalid(&what, error))
     })
     .await?;
     epochs::check(core, manifest.epoch).await?;

@@ -10,7 +10,7 @@ use crate::core_state::CoreState;
 use crate::{Damage, DamagedObject, RepositoryError, epochs, layout, system};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use holdfast_archive::{MasterKey, ObjectKind, RepositoryFileError, sealed};
+use holdfast_archive::{Keyring, ObjectKind, RepositoryFileError, sealed};
 use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ impl Quarantine {
 /// Reads every record.
 pub(crate) async fn load(
     store: &Arc<dyn ObjectStore>,
-    master: &MasterKey,
+    master: &Keyring,
 ) -> Result<Quarantine, RepositoryError> {
     let listed = store.list(&layout::quarantine()).await?;
     let mut quarantine = Quarantine::default();
@@ -115,7 +115,7 @@ type Read = (ObjectKey, Result<QuarantineRecord, Damage>);
 
 async fn read(
     store: &Arc<dyn ObjectStore>,
-    master: &MasterKey,
+    master: &Keyring,
     key: ObjectKey,
 ) -> Result<Read, RepositoryError> {
     let outcome = match store.get(&key).await {
@@ -125,7 +125,7 @@ async fn read(
     Ok((key, outcome))
 }
 
-fn open(key: &ObjectKey, bytes: &[u8], master: &MasterKey) -> Result<QuarantineRecord, Damage> {
+fn open(key: &ObjectKey, bytes: &[u8], master: &Keyring) -> Result<QuarantineRecord, Damage> {
     let opened = sealed::open(bytes, ObjectKind::Quarantine, master)?;
     let record: QuarantineRecord = serde_json::from_slice(&opened.payload).map_err(Damage::json)?;
     if record.format > FORMAT {
@@ -156,7 +156,7 @@ pub(crate) async fn put(
         .map_err(|error| RepositoryError::invalid(&what, Damage::json(error)))?;
     let (epoch, salt) = (epochs::newest(core).await?, system::random()?);
     let kind = ObjectKind::Quarantine;
-    let object = sealed::seal(kind, epoch, salt, &core.master, &json)
+    let object = sealed::seal(kind, epoch, salt, core.master.newest(), &json)
         .map_err(|error| RepositoryError::invalid(&what, error))?;
     let put = core
         .store

@@ -1,25 +1,26 @@
 //! The repository as its users see it.
 
 use crate::core_state::CoreState;
+use crate::key_slot::Repair;
 use crate::packer::{Packer, Tuning};
 use crate::reader::{Reader, StoredChunk};
 use crate::sessions::{SessionGuard, Sessions, Start};
-use crate::unlock::Unlocked;
+use crate::unlock::{OwnKey, Unlocked};
 use crate::{
     AffectedShard, OpenReport, PointListing, RepositoryError, RepositoryStats, VerifyLevel,
     VerifyObserver, VerifyOptions, VerifyReport, WriteSession, create, epochs, gc, layout, load,
     points, quarantine, unlock, verify,
 };
-use bytes::Bytes;
 use futures::{Stream, stream};
 use holdfast_archive::{
     ChunkKey, CollectionEntry, Kek, Manifest, RepositoryFile, ShardEntry, ShardRecipe,
 };
-use holdfast_store::{LockAttempt, ObjectKey, ObjectStore, PutMode, StoreLock};
+use holdfast_store::{LockAttempt, ObjectStore, StoreLock};
 use holdfast_types::{ChunkId, ClusterName, Epoch, Namespace, RecoveryPointId, Timestamp};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
+mod keys;
 mod removal;
 mod upkeep;
 
@@ -48,6 +49,7 @@ struct Inner {
     reader: Arc<Reader>,
     sessions: Arc<Sessions>,
     description: RepositoryFile,
+    own: OwnKey,
     report: OpenReport,
     writer: Mutex<Writer>,
     /// Held while garbage is collected or what is said of points changes.
@@ -61,7 +63,7 @@ pub struct Protection(SessionGuard);
 struct Writer {
     lock: Option<StoreLock>,
     /// Damaged objects of which the right content is known.
-    repairs: Vec<(ObjectKey, Bytes)>,
+    repairs: Vec<Repair>,
 }
 
 impl Repository {
@@ -99,16 +101,17 @@ impl Repository {
     ) -> Result<Self, RepositoryError> {
         let Unlocked {
             description,
-            master,
+            ring,
+            own,
             mut damaged,
             repairs,
         } = unlock::unlock(store.as_ref(), &kek).await?;
-        let mut loaded = load::load(&store, &master).await?;
+        let mut loaded = load::load(&store, &ring).await?;
         damaged.extend(loaded.damaged);
-        let quarantine = quarantine::load(&store, &master).await?;
+        let quarantine = quarantine::load(&store, &ring).await?;
         quarantine.apply(&mut loaded.catalog);
         damaged.extend(quarantine.damaged);
-        let core = CoreState::new(store, master, loaded.epoch, loaded.catalog);
+        let core = CoreState::new(store, ring, loaded.epoch, loaded.catalog);
         let core = Arc::new(core);
         let gone = gc::heed(&core).await?;
         let is_gone = |object: &str| gone.iter().any(|id| layout::pack(id).as_str() == object);
@@ -128,6 +131,7 @@ impl Repository {
                 sessions: Arc::default(),
                 core,
                 description,
+                own,
                 report,
                 writer: Mutex::new(Writer {
                     lock: None,
@@ -191,11 +195,8 @@ impl Repository {
                 }
             };
         }
-        while let Some((key, bytes)) = writer.repairs.last() {
-            core.store
-                .put(key, bytes.clone(), PutMode::Overwrite)
-                .await?;
-            tracing::info!(object = %key, "a damaged object was written anew from its copy");
+        while let Some(repair) = writer.repairs.last() {
+            repair.carry_out(core.store.as_ref()).await?;
             writer.repairs.pop();
         }
         let epoch = epochs::claim(core).await?;

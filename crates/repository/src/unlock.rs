@@ -1,30 +1,39 @@
-//! Getting at the description and the master key of a repository.
+//! Getting at the description and the master keys of a repository.
 //!
-//! Nothing can be read without these two small objects, so each has a second copy, and no single
-//! damaged file locks everybody out. The copy of the description is sealed, hence authentic: where the
+//! Nothing can be read without these small objects, so each has a second copy, and no single
+//! damaged file locks anybody out. The copy of the description is sealed, hence authentic: where the
 //! plain one contradicts it, the copy is right.
 
+use crate::key_slot::{self, Copy, KeySlot, Repair};
+use crate::layout::KeyName;
 use crate::{Damage, DamagedObject, RepositoryError, create, layout, system};
 use bytes::Bytes;
 use holdfast_archive::{
-    Kek, KekError, MasterKey, ObjectKind, RepositoryFile, RepositoryFileError, WrappedKey, sealed,
+    Kek, KekError, Keyring, ObjectKind, RepositoryFile, RepositoryFileError, WrappedKeys, sealed,
 };
 use holdfast_store::{ObjectKey, ObjectStore};
+use std::cmp::{Ordering, Reverse};
 
 /// What opens everything else.
 pub(crate) struct Unlocked {
     pub(crate) description: RepositoryFile,
-    pub(crate) master: MasterKey,
-    /// Objects of which the other copy had to serve.
+    pub(crate) ring: Keyring,
+    /// The key file that was opened.
+    pub(crate) own: OwnKey,
+    /// Objects of which the other copy had to serve, and keys that a rotation left behind.
     pub(crate) damaged: Vec<DamagedObject>,
     /// Their right content, to be written by the next writer.
-    pub(crate) repairs: Vec<(ObjectKey, Bytes)>,
+    pub(crate) repairs: Vec<Repair>,
 }
 
-/// A copy that was read, or how it is damaged.
-type Copy<T> = Result<T, Damage>;
+/// The key file that the KEK given has opened: its holder is proven to hold it.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnKey {
+    pub(crate) name: KeyName,
+    pub(crate) bytes: Bytes,
+}
 
-/// Reads description and master key, from the second copies where needed.
+/// Reads description and master keys, from the second copies where needed.
 pub(crate) async fn unlock(
     store: &dyn ObjectStore,
     kek: &Kek,
@@ -47,14 +56,15 @@ pub(crate) async fn unlock(
     let mut failure = None;
     for id in ids {
         match unlock_as(store, kek, &id).await {
-            Ok((master, mut unlocked)) => {
-                let (sealed, copy) = read_sealed_description(store, &id, &master).await?;
-                let description = settle(plain, sealed, copy, &master, &mut unlocked)?;
+            Ok((ring, own, mut wrong)) => {
+                let (sealed, copy) = read_sealed_description(store, &id, &ring).await?;
+                let description = settle(plain, sealed, copy, &ring, &mut wrong)?;
                 return Ok(Unlocked {
                     description,
-                    master,
-                    damaged: unlocked.damaged,
-                    repairs: unlocked.repairs,
+                    ring,
+                    own,
+                    damaged: wrong.damaged,
+                    repairs: wrong.repairs,
                 });
             }
             Err(error) => {
@@ -71,111 +81,126 @@ pub(crate) async fn unlock(
 #[derive(Default)]
 struct Wrong {
     damaged: Vec<DamagedObject>,
-    repairs: Vec<(ObjectKey, Bytes)>,
+    repairs: Vec<Repair>,
 }
 
 impl Wrong {
     fn add(&mut self, object: ObjectKey, damage: Damage, right: Bytes) {
+        self.note(&object, damage);
+        let twin = None;
+        self.repairs.push(Repair {
+            object,
+            right,
+            twin,
+        });
+    }
+
+    fn note(&mut self, object: &ObjectKey, damage: Damage) {
         self.damaged.push(DamagedObject {
             object: object.to_string(),
             damage,
         });
-        self.repairs.push((object, right));
     }
 }
 
-/// Unwraps the master key of the repository with this id.
+/// Unwraps the master keys of the repository with this id: by the newest of the files that the KEK opens.
 async fn unlock_as(
     store: &dyn ObjectStore,
     kek: &Kek,
     id: &str,
-) -> Result<(MasterKey, Wrong), RepositoryError> {
-    let (main, copy) = (layout::master_key(id), layout::master_key_copy(id));
-    let (main_bytes, copy_bytes) = (read(store, &main).await?, read(store, &copy).await?);
+) -> Result<(Keyring, OwnKey, Wrong), RepositoryError> {
+    let mut slots = key_slot::survey(store, id).await?;
+    // After a rotation that died, one KEK may open the old ring and the new one.
+    slots.sort_by_key(|slot| (Reverse(slot.generation()), slot.name.clone()));
+    let (mut refusal, mut opened) = (None, None);
+    for slot in &slots {
+        for (keys, bytes) in slot.wrapped() {
+            match unwrap(keys, kek).await? {
+                Ok(ring) => {
+                    let own = OwnKey {
+                        name: slot.name.clone(),
+                        bytes: bytes.clone(),
+                    };
+                    // One KEK may serve several repositories, and the key file of another may stand here by
+                    // mistake: what fits is known by the description that it opens.
+                    let (description, _) = read_sealed_description(store, id, &ring).await?;
+                    if description.is_ok() {
+                        let wrong = compare(&slots, &own, &ring);
+                        return Ok((ring, own, wrong));
+                    }
+                    opened.get_or_insert((ring, own));
+                }
+                Err(error) => refusal = Some(worse(refusal, error)),
+            }
+        }
+    }
+    // The description's copy may be what is damaged.
+    if let Some((ring, own)) = opened {
+        let wrong = compare(&slots, &own, &ring);
+        return Ok((ring, own, wrong));
+    }
+    Err(locked_out(store, id, &slots, refusal))
+}
+
+/// What is wrong with the key files, now that one of them has been opened.
+fn compare(slots: &[KeySlot], own: &OwnKey, ring: &Keyring) -> Wrong {
     let mut wrong = Wrong::default();
-    let main_damage = match unwrap(&main_bytes, kek).await? {
-        Ok((master, bytes)) => {
-            let differs = matches!(&copy_bytes, Ok(copied) if *copied != bytes);
-            if differs
-                && let Some((right, right_bytes)) =
-                    truer(store, kek, id, &master, &copy_bytes).await?
-            {
-                wrong.add(main, Damage::Contradiction, right_bytes);
-                return Ok((right, wrong));
-            }
-            match copy_bytes {
-                Ok(copied) if copied == bytes => {}
-                Ok(_) => wrong.add(copy, Damage::Contradiction, bytes),
-                Err(damage) => wrong.add(copy, damage, bytes),
-            }
-            return Ok((master, wrong));
+    for slot in slots {
+        let right = (slot.name == own.name).then_some(&own.bytes);
+        let (damaged, repairs) = slot.damage(right);
+        wrong.damaged.extend(damaged);
+        wrong.repairs.extend(repairs);
+        let main = &slot.sides[0].key;
+        match slot.generation().cmp(&ring.generation()) {
+            Ordering::Less if slot.generation() > 0 => wrong.note(main, Damage::Superseded),
+            Ordering::Greater => wrong.note(main, Damage::NewerMaster),
+            Ordering::Less | Ordering::Equal => {}
         }
-        Err(damage) => damage,
-    };
-    match unwrap(&copy_bytes, kek).await? {
-        Ok((master, bytes)) => {
-            wrong.add(main, main_damage, bytes);
-            Ok((master, wrong))
-        }
-        Err(copy_damage) => Err(locked_out(store, main, [main_damage, copy_damage])),
+    }
+    wrong
+}
+
+/// Of two refusals the one that tells more: a key that does not fit, rather than one of another kind.
+fn worse(known: Option<KekError>, new: KekError) -> KekError {
+    match known {
+        Some(known @ KekError::WrongKey) => known,
+        Some(_) | None => new,
     }
 }
 
-/// The key in the copy, if the KEK opens that, too, and only that one fits this repository: one passphrase
-/// may serve several repositories, and the key file of another may stand here by mistake.
-async fn truer(
+/// No file opens: if one of them is well formed, the key given is wrong.
+fn locked_out(
     store: &dyn ObjectStore,
-    kek: &Kek,
     id: &str,
-    main: &MasterKey,
-    copy: &Copy<Bytes>,
-) -> Result<Option<(MasterKey, Bytes)>, RepositoryError> {
-    let Ok((other, bytes)) = unwrap(copy, kek).await? else {
-        return Ok(None);
-    };
-    if other.fingerprint() == main.fingerprint() {
-        return Ok(None);
-    }
-    let (mains, _) = read_sealed_description(store, id, main).await?;
-    let (others, _) = read_sealed_description(store, id, &other).await?;
-    Ok((mains.is_err() && others.is_ok()).then_some((other, bytes)))
-}
-
-/// Neither copy of the key opens: if one of them is well formed, the key given is wrong.
-fn locked_out(store: &dyn ObjectStore, main: ObjectKey, damages: [Damage; 2]) -> RepositoryError {
-    let refusal = damages.iter().find_map(|damage| {
-        let Damage::Key(error) = damage else {
-            return None;
-        };
-        let refused = matches!(error, KekError::WrongKey | KekError::WrongKind { .. });
-        refused.then(|| error.clone())
-    });
+    slots: &[KeySlot],
+    refusal: Option<KekError>,
+) -> RepositoryError {
+    let place = store.describe();
     match refusal {
-        Some(source) => RepositoryError::WrongKey {
-            place: store.describe(),
-            source,
-        },
-        None => {
-            let [first, _] = damages;
-            RepositoryError::damaged(main, first)
+        Some(source @ (KekError::WrongKey | KekError::WrongKind { .. })) => {
+            return RepositoryError::WrongKey { place, source };
         }
+        Some(other) => {
+            return RepositoryError::damaged(layout::key_file(id, &KeyName::First), other);
+        }
+        None => {}
+    }
+    let sides = slots.iter().flat_map(|slot| &slot.sides);
+    let mut damages = sides.filter_map(|side| Some((&side.key, side.read.as_ref().err()?)));
+    match damages.next() {
+        Some((key, damage)) => RepositoryError::damaged(key, damage.clone()),
+        // Only the marks of removed keys are left.
+        None => RepositoryError::damaged(layout::key_file(id, &KeyName::First), Damage::Missing),
     }
 }
 
-async fn unwrap(
-    bytes: &Copy<Bytes>,
+/// A passphrase is stretched with 64 MiB for a tenth of a second.
+pub(crate) async fn unwrap(
+    keys: &WrappedKeys,
     kek: &Kek,
-) -> Result<Copy<(MasterKey, Bytes)>, RepositoryError> {
-    let (bytes, kek) = match bytes {
-        Ok(bytes) => (bytes.clone(), kek.clone()),
-        Err(damage) => return Ok(Err(damage.clone())),
-    };
-    // A passphrase is stretched with 64 MiB for a tenth of a second.
-    system::blocking(move || {
-        let master = WrappedKey::from_json(&bytes).and_then(|wrapped| wrapped.unwrap(&kek));
-        Ok(master.map(|master| (master, bytes)).map_err(Damage::from))
-    })
-    .await
+) -> Result<Result<Keyring, KekError>, RepositoryError> {
+    let (keys, kek) = (keys.clone(), kek.clone());
+    system::blocking(move || Ok(keys.unwrap(&kek))).await
 }
 
 /// The plain description, or how it is damaged. Errors if there is no repository at all.
@@ -215,11 +240,11 @@ async fn read_description(
 async fn read_sealed_description(
     store: &dyn ObjectStore,
     id: &str,
-    master: &MasterKey,
+    ring: &Keyring,
 ) -> Result<(Copy<RepositoryFile>, ObjectKey), RepositoryError> {
     let key = layout::description_copy(id);
     let file = read(store, &key).await?.and_then(|bytes| {
-        let opened = sealed::open(&bytes, ObjectKind::Config, master)?;
+        let opened = sealed::open(&bytes, ObjectKind::Config, ring)?;
         Ok(RepositoryFile::from_json(&opened.payload)?)
     });
     Ok((file, key))
@@ -230,7 +255,7 @@ fn settle(
     plain: Copy<RepositoryFile>,
     sealed: Copy<RepositoryFile>,
     copy: ObjectKey,
-    master: &MasterKey,
+    ring: &Keyring,
     wrong: &mut Wrong,
 ) -> Result<RepositoryFile, RepositoryError> {
     let main = layout::description();
@@ -245,7 +270,11 @@ fn settle(
             Ok(sealed)
         }
         (Ok(plain), Err(damage)) => {
-            wrong.add(copy, damage, create::seal_description(&plain, master)?);
+            wrong.add(
+                copy,
+                damage,
+                create::seal_description(&plain, ring.newest())?,
+            );
             Ok(plain)
         }
         (Err(damage), Err(_)) => Err(RepositoryError::damaged(main, damage)),

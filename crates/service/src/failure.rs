@@ -88,6 +88,12 @@ codes! {
     RepositoryLocked = "repository-locked", Repository, again;
     /// The repository key does not open this repository.
     WrongKey = "wrong-key", Repository, never;
+    /// No key of that holder.
+    KeyNotFound = "key-not-found", NotFound, never;
+    /// The holder's name, or the key, is in use already.
+    KeyExists = "key-exists", Refused, never;
+    /// The key is the only one that is proven to be at hand.
+    KeyInUse = "key-in-use", Refused, never;
     /// No such collection.
     CollectionNotFound = "collection-not-found", NotFound, never;
     /// No such recovery point.

@@ -16,7 +16,7 @@ pub use bytes::ByteCount;
 pub use epoch::Epoch;
 pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
 pub use name::{
-    AliasName, CaptureId, ClusterName, CollectionName, HoldId, JobId, Namespace, NodeId,
+    AliasName, CaptureId, ClusterName, CollectionName, HoldId, JobId, KeyHolder, Namespace, NodeId,
     ParseNameError, ShardId, Tag,
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};

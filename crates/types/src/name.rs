@@ -110,6 +110,10 @@ name! {
     HoldId, "hold id", is_plain, PLAIN
 }
 name! {
+    /// Who holds a key of the repository: names a key file.
+    KeyHolder, "holder's name", is_plain, PLAIN
+}
+name! {
     /// A collection's name, by Qdrant's rule.
     CollectionName, "collection name", is_qdrant, QDRANT
 }

@@ -6,7 +6,7 @@
 use super::{ENTRY_LEN, HEADER_LEN, PackEntry, PackError, PackHeader, TRAILER_LEN, footer_nonce};
 use crate::aead::{AeadKey, TAG_LEN};
 use crate::cursor::Cursor;
-use crate::keys::MasterKey;
+use crate::keyring::MasterKeys;
 
 const TRAILER_MAGIC: [u8; 4] = *b"KPFH";
 
@@ -20,11 +20,11 @@ const MIN_GRAIN: usize = 4096;
 /// [`PackError::TailTooShort`] says how much is needed; else damage, or another key.
 pub fn read_pack_footer(
     header: &PackHeader,
-    master: &MasterKey,
+    keys: &impl MasterKeys,
     tail: &[u8],
     total_len: u64,
 ) -> Result<Vec<PackEntry>, PackError> {
-    let opener = header.opener(master)?;
+    let opener = header.opener(keys)?;
     let Some((before, trailer)) = tail.split_last_chunk::<TRAILER_LEN>() else {
         return Err(too_short(TRAILER_LEN as u64, total_len));
     };

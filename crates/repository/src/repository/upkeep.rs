@@ -63,7 +63,7 @@ impl Repository {
     fn pair<'a>(&'a self, copy: &'a Self) -> Result<Pair<'a>, RepositoryError> {
         let (ours, theirs) = (&self.inner.core, &copy.inner.core);
         let same_id = self.description().id == copy.description().id;
-        if !same_id || ours.master.fingerprint() != theirs.master.fingerprint() {
+        if !same_id || ours.master.first().fingerprint() != theirs.master.first().fingerprint() {
             let place = copy.place();
             return Err(RepositoryError::Foreign { place });
         }

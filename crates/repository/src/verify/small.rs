@@ -2,10 +2,10 @@
 
 use super::VerifyReport;
 use crate::core_state::{CoreState, list_packs};
-use crate::{Damage, RepositoryError, gc, layout, load, notes};
+use crate::{Damage, RepositoryError, gc, key_slot, layout, load, notes};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use holdfast_archive::{ObjectKind, RepositoryFile, WrappedKey, sealed};
+use holdfast_archive::{ObjectKind, RepositoryFile, sealed};
 use holdfast_store::{ObjectKey, StoreError};
 use serde_json::Value;
 use std::sync::Arc;
@@ -46,24 +46,9 @@ async fn check_keys(
     id: &str,
     report: &mut VerifyReport,
 ) -> Result<(), RepositoryError> {
-    let keys = [layout::master_key(id), layout::master_key_copy(id)];
-    let [main, copy] = &keys;
-    let well_formed = |bytes: Bytes| {
-        WrappedKey::from_json(&bytes)?;
-        Ok(bytes)
-    };
-    let main = read(core, main).await?.and_then(well_formed);
-    let copy = read(core, copy).await?.and_then(well_formed);
-    if let (Ok(main), Ok(copy)) = (&main, &copy)
-        && main != copy
-    {
-        for key in &keys {
-            report.damage(key, Damage::Contradiction);
-        }
-    }
-    for (key, outcome) in keys.iter().zip([main, copy]) {
-        if let Err(damage) = outcome {
-            report.damage(key, damage);
+    for slot in key_slot::survey(core.store.as_ref(), id).await? {
+        for found in slot.damage(None).0 {
+            report.damage(found.object, found.damage);
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::support::{
     Files, SMALL, capture, chunk, copy_of, create, files, kek, open, options, point_id, restore,
 };
 use bytes::Bytes;
-use holdfast_archive::{Codec, Kek, WrappedKey};
+use holdfast_archive::{Codec, Kek, KeyFile, WrappedKeys};
 use holdfast_decide::{Hold, Tombstone};
 use holdfast_repository::{
     Pin, PlacedHold, PointTombstone, QuarantineState, Repository, RepositoryOptions, VerifyLevel,
@@ -250,9 +250,12 @@ async fn descriptions(store: &MemoryStore, repository: &Repository) -> BTreeMap<
 
 /// The same master key as it was wrapped earlier.
 fn wrapped_before(key_file: &[u8]) -> Bytes {
-    let master = WrappedKey::from_json(key_file).unwrap();
-    let master = master.unwrap(&kek()).unwrap();
-    let earlier = WrappedKey::wrap(&master, &kek(), [9; 32]).unwrap();
+    let KeyFile::Wrapped(keys) = KeyFile::from_json(key_file).unwrap() else {
+        panic!("the key was not removed");
+    };
+    let ring = keys.unwrap(&kek()).unwrap();
+    let earlier = WrappedKeys::wrap(&ring, &kek(), keys.holder, Timestamp::EPOCH, [9; 32]);
+    let earlier = KeyFile::Wrapped(earlier.unwrap());
     earlier.to_json().unwrap().into()
 }
 
