@@ -65,6 +65,7 @@ fn wants_events(command: &Command) -> bool {
         | Command::Jobs { .. }
         | Command::Hold { .. }
         | Command::Repo { .. }
+        | Command::Key { .. }
         | Command::Config { .. }
         | Command::Completions { .. }
         | Command::Demo(_) => false,

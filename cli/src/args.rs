@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod demo;
 mod jobs;
+mod key;
 #[cfg(test)]
 mod reference;
 mod removal;
@@ -18,6 +19,7 @@ pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use demo::{DemoArgs, ServerChoice};
 pub(crate) use jobs::JobsCommand;
+pub(crate) use key::{KeyCommand, NewKeyArgs};
 pub(crate) use removal::{
     DeleteArgs, HoldCommand, HoldPlaceArgs, HoldReleaseArgs, PinArgs, PointArgs, PruneArgs,
     UnpinArgs,
@@ -123,6 +125,11 @@ pub(crate) enum Command {
     Repo {
         #[command(subcommand)]
         command: RepoCommand,
+    },
+    /// Say who may unlock the repository: list, add, replace and remove keys. No coordinator is asked.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Check configuration files.
     Config {

@@ -5,6 +5,7 @@ mod certs;
 mod config;
 mod direct;
 mod jobs;
+mod key;
 mod read;
 mod removal;
 mod repo;
@@ -51,6 +52,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
             command,
         } => jobs::run(context, &connection, command).await,
         Command::Repo { command } => repo::run(context, command).await,
+        Command::Key { command } => key::run(context, command).await,
         Command::Config { command } => config::run(context, &command).await,
         Command::Completions { shell } => completions(shell),
         Command::Demo(args) => demo::run(context, args).await,

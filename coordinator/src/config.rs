@@ -13,10 +13,12 @@ use std::time::Duration;
 mod key_source;
 mod location;
 mod raw;
+mod recovery;
 mod retention;
 
 pub use key_source::{KeySource, RawKeySource, validate as validate_key_source};
 pub use location::{Location, S3Location};
+pub use recovery::recovery_config;
 pub use retention::RetentionSection;
 
 use raw::{RawConfig, RawLimits, RawRepository, RawTls, RawVerify};

@@ -8,9 +8,11 @@ use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::Timestamp;
 
+mod export;
 mod kek;
 mod place;
 
+pub use export::export_sheet;
 pub use kek::{KeyUse, read_kek};
 pub use place::probe_place;
 

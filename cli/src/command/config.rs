@@ -90,7 +90,7 @@ mod tests {
     use crate::view::ConfigCheckView;
     use holdfast_service::exit::ExitCode;
 
-    fn check_text(
+    async fn check_text(
         text: &str,
         kind: Option<ConfigKind>,
         no_paths: bool,
@@ -103,23 +103,29 @@ mod tests {
             kind,
             no_paths,
         })
+        .await
     }
 
-    #[test]
-    fn the_default_files_are_told_apart_and_valid() {
-        let agent = check_text(holdfast_agent::config::DEFAULT_CONFIG, None, true);
+    #[tokio::test]
+    async fn the_default_files_are_told_apart_and_valid() {
+        let agent = check_text(holdfast_agent::config::DEFAULT_CONFIG, None, true).await;
         assert_eq!(agent.expect("valid").program, "agent");
-        let coordinator = check_text(holdfast_coordinator::config::DEFAULT_CONFIG, None, true);
+        let coordinator =
+            check_text(holdfast_coordinator::config::DEFAULT_CONFIG, None, true).await;
         assert_eq!(coordinator.expect("valid").program, "coordinator");
     }
 
-    #[test]
-    fn an_unknown_key_is_an_error_here() {
+    #[tokio::test]
+    async fn an_unknown_key_is_an_error_here() {
         let text = holdfast_agent::config::DEFAULT_CONFIG.replace("state_dir =", "state_dri =");
-        let failure = check_text(&text, None, true).expect_err("unknown key");
+        let failure = check_text(&text, None, true)
+            .await
+            .expect_err("unknown key");
         assert_eq!(failure.exit(), ExitCode::Config);
         let text = format!("nodee = \"x\"\n{}", holdfast_agent::config::DEFAULT_CONFIG);
-        let failure = check_text(&text, None, true).expect_err("unknown key");
+        let failure = check_text(&text, None, true)
+            .await
+            .expect_err("unknown key");
         assert!(
             failure.render().contains("did you mean `node`"),
             "{}",
@@ -127,15 +133,15 @@ mod tests {
         );
     }
 
-    #[test]
-    fn paths_are_looked_at_unless_told_not_to() {
-        let failure = check_text(holdfast_agent::config::DEFAULT_CONFIG, None, false);
+    #[tokio::test]
+    async fn paths_are_looked_at_unless_told_not_to() {
+        let failure = check_text(holdfast_agent::config::DEFAULT_CONFIG, None, false).await;
         let text = failure.expect_err("no such files").render();
         assert!(text.contains("/etc/holdfast/tls/cert.pem"), "{text}");
     }
 
-    #[test]
-    fn a_coordinators_key_and_directories_are_looked_at() {
+    #[tokio::test]
+    async fn a_coordinators_key_and_directories_are_looked_at() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -156,10 +162,16 @@ mod tests {
         let (good, bad) = (file("good", &"ab".repeat(32)), file("bad", "too short"));
         let state = dir.path().join("state").display().to_string();
         let under_a_file = format!("{good}/state");
-        check_text(&text(&good, &state), None, false).expect("valid");
-        let failure = check_text(&text(&bad, &state), None, false).expect_err("no key");
+        check_text(&text(&good, &state), None, false)
+            .await
+            .expect("valid");
+        let failure = check_text(&text(&bad, &state), None, false)
+            .await
+            .expect_err("no key");
         assert!(failure.render().contains(&bad), "{}", failure.render());
-        let failure = check_text(&text(&good, &under_a_file), None, false).expect_err("no folder");
+        let failure = check_text(&text(&good, &under_a_file), None, false)
+            .await
+            .expect_err("no folder");
         assert!(
             failure.render().contains("state_dir"),
             "{}",
@@ -167,9 +179,11 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_can_not_be_told_is_asked_for() {
-        let failure = check_text("[log]\nfilter = \"info\"\n", None, true).expect_err("unclear");
+    #[tokio::test]
+    async fn what_can_not_be_told_is_asked_for() {
+        let failure = check_text("[log]\nfilter = \"info\"\n", None, true)
+            .await
+            .expect_err("unclear");
         assert!(failure.render().contains("--kind"), "{}", failure.render());
     }
 }

@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod pack;
 pub mod recipe;
 pub mod recovery_code;
+pub mod recovery_sheet;
 pub mod repository_file;
 pub mod sealed;
 

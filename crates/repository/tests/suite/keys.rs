@@ -2,6 +2,7 @@
 //! middle leaves a repository that opens.
 
 use crate::support::{SMALL, capture, copy_of, create, files, kek, options, restore};
+use holdfast_archive::recovery_sheet::RecoverySheet;
 use holdfast_archive::{Kek, KeyHint};
 use holdfast_repository::{KeyRefusal, KeyState, Repository, RepositoryError, VerifyLevel};
 use holdfast_store::{KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode};
@@ -303,6 +304,50 @@ async fn a_repair_does_not_undo_a_removal() {
         RepositoryError::WrongKey { .. }
     ));
     assert_eq!(holders(&open_by(store, kek()).await).await.len(), 2);
+}
+
+/// Nothing but the store and a printed page: what is typed from it opens the repository.
+#[tokio::test]
+async fn a_recovery_sheet_alone_is_enough() {
+    let store = shared().await;
+    let repository = open_by(store.clone(), kek()).await;
+    let key = std::array::from_fn(|i| u8::try_from(7 * i).unwrap());
+    let sheet = RecoverySheet {
+        repository: &repository.description().id,
+        cluster: &repository.description().cluster,
+        place: &repository.place(),
+        holder: &holder("safe"),
+        created: NOW,
+        program: "test",
+        config: "",
+    };
+    let page = sheet.print(&key);
+    let printed = Kek::from_bytes(&key, KeyHint::RecoverySheet);
+    repository
+        .add_key(&printed, &holder("safe"), NOW)
+        .await
+        .unwrap();
+    drop(repository);
+    let copy = copy_of(store.as_ref()).await;
+    let typed: Vec<_> = page
+        .lines()
+        .filter(|line| line.as_bytes().get(1) == Some(&b':'))
+        .collect();
+    let typed = typed.join("\n").to_lowercase().replace('-', " ");
+    for text in [page.as_str(), &typed] {
+        let kek = Kek::from_recovery_sheet(text).unwrap();
+        let opened = open_by(copy.clone(), kek).await;
+        assert_eq!(restore(&opened, 1).await.unwrap(), files(1));
+        let keys = opened.list_keys().await.unwrap();
+        let own = keys.iter().find(|key| key.is_own).unwrap();
+        assert_eq!(
+            (own.holder.as_str(), own.hint.as_str()),
+            ("safe", "recovery-sheet")
+        );
+    }
+    // One wrong character is found before anything is opened.
+    let slip = typed.replacen(|c: char| c.is_ascii_alphabetic(), "0", 1);
+    assert!(Kek::from_recovery_sheet(&slip).is_err());
 }
 
 #[tokio::test]

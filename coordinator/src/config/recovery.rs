@@ -1,0 +1,97 @@
+//! The least configuration that opens the repository on another machine, as it stands on a recovery sheet.
+
+use super::{CoordinatorConfig, Location};
+
+/// TOML that names the place and `sheet.txt`. The rest are the examples of the sheet's other steps.
+#[must_use]
+pub fn recovery_config(config: &CoordinatorConfig) -> String {
+    let mut text = format!(
+        "name = \"c1\"\ncluster = {}\n",
+        quoted(config.cluster.as_str())
+    );
+    if config.namespace.as_str() != config.cluster.as_str() {
+        text += &format!("namespace = {}\n", quoted(config.namespace.as_str()));
+    }
+    text += "listen = \"127.0.0.1:6350\"\nstate_dir = \"state\"\n\n[tls]\n";
+    for file in ["cert", "key", "ca"] {
+        text += &format!("{file} = \"tls/coordinator/{file}.pem\"\n");
+    }
+    text += "\n[repository]\nrecovery_sheet = \"sheet.txt\"\n";
+    match &config.repository.place {
+        Location::Disk(path) => {
+            // A relative path means nothing on another machine.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            text += &format!("path = {}\n", quoted(&path.display().to_string()));
+        }
+        Location::S3(s3) => {
+            let options = &s3.options;
+            text += &format!("\n[repository.s3]\nbucket = {}\n", quoted(&options.bucket));
+            let endpoint = options.endpoint.as_ref().map(ToString::to_string);
+            let ca_file = options
+                .ca_file
+                .as_ref()
+                .map(|path| path.display().to_string());
+            let prefix = (!options.prefix.is_empty()).then(|| options.prefix.clone());
+            for (key, value) in [
+                ("prefix", prefix),
+                ("region", options.region.clone()),
+                ("endpoint", endpoint),
+                ("ca_file", ca_file),
+            ] {
+                if let Some(value) = value {
+                    text += &format!("{key} = {}\n", quoted(&value));
+                }
+            }
+            if options.path_style {
+                text += "path_style = true\n";
+            }
+        }
+    }
+    text
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::recovery_config;
+    use crate::config::{CoordinatorConfig, DEFAULT_CONFIG, KeySource, load};
+    use holdfast_service::config::Strictness;
+
+    fn read(text: &str) -> CoordinatorConfig {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path, Strictness::Strict).unwrap().0
+    }
+
+    #[test]
+    fn it_names_the_same_place_with_the_sheet_as_its_key() {
+        let bucket = DEFAULT_CONFIG
+            .replace("path = \"/var/lib/holdfast-repository\"", "")
+            .replace("# namespace = \"demo\"", "namespace = \"other\"");
+        let bucket = bucket.replace(
+            "\n[limits]\n",
+            "\n[repository.s3]\nbucket = \"backups\"\nprefix = \"p/q\"\nregion = \"eu-1\"\nendpoint = \"https://s3.example.com\"\npath_style = true\nca_file = \"/a \\\"b\\\"\"\n[limits]\n",
+        );
+        for text in [DEFAULT_CONFIG.to_owned(), bucket] {
+            let config = read(&text);
+            let again = read(&recovery_config(&config));
+            assert_eq!(again.repository.place, config.repository.place);
+            assert_eq!(again.cluster, config.cluster);
+            assert_eq!(again.namespace, config.namespace);
+            assert!(matches!(again.repository.key, KeySource::RecoverySheet(_)));
+        }
+    }
+}
