@@ -41,6 +41,13 @@ impl MasterKey {
         derive(&self.0, salt, &[b"holdfast v1 object ", &[kind.number()]])
     }
 
+    /// A number that decides how much a sealed object is padded.
+    pub(crate) fn object_padding(&self, kind: ObjectKind, salt: &[u8; 32]) -> u64 {
+        let info: [&[u8]; 2] = [b"holdfast v1 object padding ", &[kind.number()]];
+        let [a, b, c, d, e, f, g, h, ..] = *derive(&self.0, salt, &info);
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The key of the chunk ids of a namespace.
     #[must_use]
     pub fn chunk_key(&self, namespace: &Namespace) -> ChunkKey {

@@ -20,6 +20,7 @@ pub mod keyring;
 pub mod keys;
 pub mod manifest;
 pub mod pack;
+mod padding;
 pub mod recipe;
 pub mod recovery_code;
 pub mod recovery_sheet;

@@ -13,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::keyring::MasterKeys;
 use holdfast_types::{ChunkId, Epoch, PackId};
 
-pub use builder::{FinishedPack, PackBuilder};
+pub use builder::{FinishedPack, PackBuilder, PackSize, unpadded_len};
 pub use footer::read_pack_footer;
 
 const MAGIC: [u8; 4] = *b"HFPK";

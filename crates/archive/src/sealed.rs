@@ -7,6 +7,7 @@ use crate::aead::{AeadKey, TAG_LEN, nonce};
 use crate::cursor::Cursor;
 use crate::keyring::MasterKeys;
 use crate::keys::MasterKey;
+use crate::padding::padded;
 use holdfast_types::Epoch;
 
 const MAGIC: [u8; 4] = *b"HFOB";
@@ -14,6 +15,11 @@ const VERSION: u16 = 1;
 const HEADER_LEN: usize = 56;
 const CHECKSUM_LEN: usize = 32;
 const ZSTD_LEVEL: i32 = 3;
+
+/// Begins a frame that zstd passes over (RFC 8878, 3.1.2).
+const SKIPPED_FRAME: [u8; 4] = 0x184d_2a50_u32.to_le_bytes();
+/// Objects are not padded beyond this size.
+const MAX_PADDED_BYTES: usize = MAX_PAYLOAD_BYTES;
 
 /// Largest payload, in bytes, of one sealed object.
 pub const MAX_PAYLOAD_BYTES: usize = 256 << 20;
@@ -108,6 +114,7 @@ pub fn seal(
     out.extend_from_slice(&salt);
     out.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     out.extend_from_slice(&packed);
+    pad(&mut out, kind, &salt, master);
     let key = AeadKey::new(&master.derive_object_key(kind, &salt));
     let (header, body) = out.split_at_mut(HEADER_LEN);
     let tag = key.seal(nonce(0, 0), header, body);
@@ -115,6 +122,36 @@ pub fn seal(
     let checksum = blake3::hash(&out);
     out.extend_from_slice(checksum.as_bytes());
     Ok(out)
+}
+
+/// Appends a frame that zstd skips, so that the object's size tells little of the payload's. Objects near the
+/// largest size stay as they are.
+fn pad(out: &mut Vec<u8>, kind: ObjectKind, salt: &[u8; 32], master: &MasterKey) {
+    const FRAME: usize = 8;
+    let grain = match kind {
+        // The size of an index is the number of its chunks: where they end is what must not show.
+        ObjectKind::Index => 64 << 10,
+        ObjectKind::Manifest
+        | ObjectKind::Config
+        | ObjectKind::Capture
+        | ObjectKind::Wal
+        | ObjectKind::Event
+        | ObjectKind::Hold
+        | ObjectKind::Tombstone
+        | ObjectKind::Audit
+        | ObjectKind::Proof
+        | ObjectKind::Quarantine => 4 << 10,
+    };
+    let unpadded = out.len() + FRAME + TAG_LEN + CHECKSUM_LEN;
+    let size = padded(unpadded, grain, 0, master.object_padding(kind, salt));
+    if size > MAX_PADDED_BYTES {
+        return;
+    }
+    let zeros = size - unpadded;
+    let len = u32::try_from(zeros).expect("below the largest padded size");
+    out.extend_from_slice(&SKIPPED_FRAME);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.resize(out.len() + zeros, 0);
 }
 
 /// Opens an object of the expected kind under whichever of the keys sealed it.

@@ -20,6 +20,7 @@ mod create;
 mod damage;
 mod epochs;
 mod error;
+mod fill;
 mod gc;
 mod heal;
 mod key_slot;

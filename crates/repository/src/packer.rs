@@ -9,9 +9,11 @@
 //! that relies on it.
 
 use crate::core_state::CoreState;
+use crate::fill::Fill;
 use crate::reader::StoredChunk;
 use crate::{RepositoryError, epochs, layout, system};
 use bytes::Bytes;
+use holdfast_archive::pack::PackSize;
 use holdfast_archive::{
     Codec, FinishedPack, IndexObject, MAX_CHUNK_BYTES, ObjectKind, PackBuilder, PackError,
     PackIndex, sealed,
@@ -28,7 +30,7 @@ pub(crate) const MAX_INDEX_CHUNKS: usize = 500_000;
 /// Sizes that trade memory for throughput.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// Encoded bytes at which a pack is closed. At most 64 MiB.
+    /// Size in bytes of a full pack. At most 64 MiB.
     pub pack_bytes: usize,
     /// Packs that may be sealed and written at once, 1 or more.
     pub packs_in_flight: usize,
@@ -70,7 +72,6 @@ pub(crate) struct Failures(u64);
 /// The one writer of packs and indexes of an open repository.
 pub(crate) struct Packer {
     core: Arc<CoreState>,
-    tuning: Tuning,
     state: Mutex<State>,
     slots: Arc<Semaphore>,
     /// Rung whenever a pack has been written or has failed.
@@ -82,6 +83,7 @@ pub(crate) struct Packer {
 struct State {
     open: Vec<NewChunk>,
     open_bytes: usize,
+    fill: Fill,
     /// Chunks in the open pack and in those on their way, with their plain length in bytes.
     pending: HashMap<ChunkId, u32>,
     next_batch: u64,
@@ -95,6 +97,7 @@ struct State {
 struct Batch {
     number: u64,
     epoch: Epoch,
+    size: PackSize,
     chunks: Vec<NewChunk>,
 }
 
@@ -110,10 +113,10 @@ impl Packer {
         Self {
             core,
             slots: Arc::new(Semaphore::new(tuning.packs_in_flight.max(1))),
-            tuning,
             state: Mutex::new(State {
                 open: Vec::new(),
                 open_bytes: 0,
+                fill: Fill::new(tuning.pack_bytes),
                 pending: HashMap::new(),
                 next_batch: 0,
                 in_flight: BTreeSet::new(),
@@ -226,7 +229,8 @@ impl Packer {
     }
 
     fn is_full(&self, state: &State, more: usize) -> bool {
-        !state.open.is_empty() && state.open_bytes.saturating_add(more) > self.tuning.pack_bytes
+        let bytes = state.open_bytes.saturating_add(more);
+        !state.open.is_empty() && state.fill.exceeded(bytes, state.open.len() + 1)
     }
 
     fn check(&self, state: &State, began: Failures) -> Result<(), RepositoryError> {
@@ -253,10 +257,14 @@ impl Packer {
             let number = state.next_batch;
             state.next_batch += 1;
             state.in_flight.insert(number);
+            // A flush asks for room that no pack has: what it closes is not full.
+            let (bytes, chunks) = (state.open_bytes, state.open.len());
+            let size = state.fill.next(bytes, chunks, more == usize::MAX);
             state.open_bytes = 0;
             Batch {
                 number,
                 epoch,
+                size,
                 chunks: std::mem::take(&mut state.open),
             }
         };
@@ -385,7 +393,7 @@ async fn write_pack(core: Arc<CoreState>, batch: Batch) -> Result<PackIndex, Rep
                 .add(chunk.id, chunk.codec, chunk.plain_len, &chunk.data)
                 .map_err(|error| RepositoryError::invalid(format!("chunk {}", chunk.id), error))?;
         }
-        Ok(builder.finish())
+        Ok(builder.finish_as(batch.size))
     })
     .await?;
     let size = bytes.len() as u64;

@@ -30,6 +30,18 @@ pub struct FinishedPack {
     pub entries: Vec<PackEntry>,
 }
 
+/// To what size a pack is padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackSize {
+    /// Exactly this many bytes, if what it holds fits: all packs that were closed for being full look the same.
+    Full(usize),
+    /// What tells little of what it holds. At least `spread` bytes are the range of the random part.
+    Rest {
+        /// Bytes.
+        spread: usize,
+    },
+}
+
 struct Pending {
     id: ChunkId,
     codec: Codec,
@@ -109,10 +121,22 @@ impl PackBuilder {
 
     /// Orders, seals, pads and hashes: tens of milliseconds for a full pack.
     #[must_use]
-    pub fn finish(mut self) -> FinishedPack {
+    pub fn finish(self) -> FinishedPack {
+        self.finish_as(PackSize::Rest { spread: 0 })
+    }
+
+    /// [`finish`](Self::finish) to a size.
+    #[must_use]
+    pub fn finish_as(mut self, size: PackSize) -> FinishedPack {
         self.shuffle();
         let body_len = self.len();
-        let footer_len = footer::sealed_len(body_len, self.chunks.len());
+        let unpadded = unpadded_len(self.encoded.len(), self.chunks.len());
+        let size = match size {
+            PackSize::Full(size) if unpadded <= size => size,
+            PackSize::Full(_) => footer::padded_len(unpadded, 0, self.random()),
+            PackSize::Rest { spread } => footer::padded_len(unpadded, spread, self.random()),
+        };
+        let footer_len = size - body_len - super::TRAILER_LEN;
         let mut bytes = Vec::with_capacity(body_len + footer_len + super::TRAILER_LEN);
         bytes.extend_from_slice(&self.header.to_bytes());
         let mut entries = Vec::with_capacity(self.chunks.len());
@@ -139,16 +163,27 @@ impl PackBuilder {
         }
     }
 
+    /// The next number of the stream that nobody without the master key knows.
+    fn random(&mut self) -> u64 {
+        let mut random = [0; 8];
+        self.order.fill(&mut random);
+        u64::from_le_bytes(random)
+    }
+
     /// Fisher–Yates. The bias of the remainder is below 2⁻⁴⁰ and of no consequence here.
     fn shuffle(&mut self) {
         for i in (1..self.chunks.len()).rev() {
-            let mut random = [0; 8];
-            self.order.fill(&mut random);
-            let j = u64::from_le_bytes(random) % (i as u64 + 1);
+            let j = self.random() % (i as u64 + 1);
             self.chunks
                 .swap(i, usize::try_from(j).expect("j is at most i"));
         }
     }
+}
+
+/// Size in bytes of a pack with this many bytes of encoded chunks, before it is padded.
+#[must_use]
+pub const fn unpadded_len(encoded: usize, chunks: usize) -> usize {
+    footer::unpadded_len(encoded, chunks)
 }
 
 fn position(n: usize) -> u32 {

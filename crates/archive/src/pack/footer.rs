@@ -7,6 +7,7 @@ use super::{ENTRY_LEN, HEADER_LEN, PackEntry, PackError, PackHeader, TRAILER_LEN
 use crate::aead::{AeadKey, TAG_LEN};
 use crate::cursor::Cursor;
 use crate::keyring::MasterKeys;
+use crate::padding::padded;
 
 const TRAILER_MAGIC: [u8; 4] = *b"KPFH";
 
@@ -60,10 +61,16 @@ pub fn read_pack_footer(
     }
 }
 
-/// Length of the sealed footer that pads a pack with `body_len` bytes before it.
-pub(super) fn sealed_len(body_len: usize, chunks: usize) -> usize {
-    let least = 4 + chunks * ENTRY_LEN + TAG_LEN;
-    padded(body_len + least + TRAILER_LEN) - body_len - TRAILER_LEN
+/// Size of an unpadded pack with this many bytes of encoded chunks.
+pub(super) const fn unpadded_len(encoded: usize, chunks: usize) -> usize {
+    let each = chunks.saturating_mul(ENTRY_LEN + TAG_LEN);
+    let fixed = HEADER_LEN + 4 + TAG_LEN + TRAILER_LEN;
+    encoded.saturating_add(each).saturating_add(fixed)
+}
+
+/// Size of a pack that was not closed for being full.
+pub(super) fn padded_len(unpadded: usize, spread: usize, random: u64) -> usize {
+    padded(unpadded, MIN_GRAIN, spread, random)
 }
 
 /// Appends the sealed footer of this length and the trailer to `bytes`.
@@ -87,15 +94,6 @@ pub(super) fn write(
     let len = u32::try_from(sealed_len).expect("a pack is limited to 128 MiB");
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(&TRAILER_MAGIC);
-}
-
-/// Padmé (Nikitin et al., "Reducing Metadata Leakage from Encrypted Files", 2019): a size of L
-/// bytes keeps about log2 log2 L significant bits. Adds at most 12 %, 3 % for a full pack.
-fn padded(len: usize) -> usize {
-    let exponent = len.max(2).ilog2();
-    let kept = exponent.ilog2() + 1;
-    let grain = (1_usize << (exponent - kept.min(exponent))).max(MIN_GRAIN);
-    len.next_multiple_of(grain)
 }
 
 fn parse(plain: &[u8]) -> Option<Vec<PackEntry>> {

@@ -18,6 +18,7 @@ mod master;
 mod opening;
 mod quarantine;
 mod reading;
+mod sizes;
 mod stress;
 mod support;
 mod upkeep;

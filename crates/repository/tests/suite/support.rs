@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use holdfast_archive::{
-    ChunkEvent, CollectionEntry, Decoder, Encoder, Extent, FileChunker, FileClass, Kek, Manifest,
-    NodeEntry, PointStats, ShardEntry, ShardRecipe,
+    ChunkEvent, CollectionEntry, Decoder, Encoder, Extent, FileChunker, FileClass, FileRecipe, Kek,
+    Manifest, NodeEntry, PointStats, ShardEntry, ShardRecipe,
 };
 use holdfast_repository::{
     Repository, RepositoryError, RepositoryOptions, Tuning, VerifyLevel, WriteSession,
@@ -15,9 +15,9 @@ use holdfast_types::{ChunkId, Epoch, Namespace, RecoveryPointId, ShardId, Timest
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Packs of 64 KiB, two on their way.
+/// Packs of 72 KiB, which hold one longest chunk of these files; two on their way.
 pub(crate) const SMALL: Tuning = Tuning {
-    pack_bytes: 64 << 10,
+    pack_bytes: 72 << 10,
     packs_in_flight: 2,
 };
 
@@ -123,6 +123,20 @@ pub(crate) async fn store_files_in(
             session.put(id, codec, plain_len, data).await?;
         }
     }
+    store_recipe(namespace, repository, session, n, recipe).await
+}
+
+/// Stores the recipe of files whose chunks are stored, and flushes; the manifest is not committed yet.
+pub(crate) async fn store_recipe(
+    namespace: &Namespace,
+    repository: &Repository,
+    session: &WriteSession,
+    n: u32,
+    recipe: Vec<FileRecipe>,
+) -> Result<Manifest, RepositoryError> {
+    let key = repository.chunk_key(namespace);
+    let files = u32::try_from(recipe.len()).unwrap();
+    let logical_bytes = recipe.iter().map(|file| file.size).sum();
     let encoded = ShardRecipe::new(recipe).encode().unwrap();
     let (recipe_len, recipe_hash) = (encoded.len() as u64, ShardRecipe::hash(&encoded));
     let recipe = session.put_recipe(key, encoded).await?;
@@ -139,8 +153,8 @@ pub(crate) async fn store_files_in(
         recipe,
         recipe_len,
         recipe_hash: hex::encode(recipe_hash),
-        files: u32::try_from(files.len()).unwrap(),
-        logical_bytes: files.values().map(|content| content.len() as u64).sum(),
+        files,
+        logical_bytes,
     };
     Ok(manifest(namespace, session.epoch(), n, shard))
 }
