@@ -15,14 +15,16 @@ use crate::failure::{Failed, chain};
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use crate::outcome::CaptureReport;
+use crate::progress::Meter;
 use futures::TryFutureExt as _;
 use futures::future::try_join_all;
 use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_service::failure::Code;
-use holdfast_types::{ServerVersion, Timestamp};
-use reader::{Gate, ReadShard};
-use session::IngestSession;
+use holdfast_types::{NodeId, ServerVersion, ShardId, Timestamp};
+use reader::Gate;
+pub use reader::ReadShard;
+pub use session::IngestSession;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,10 +121,26 @@ fn choose(job: &Job, asked: Method) -> Method {
     }
 }
 
-/// Runs the stages over one snapshot. Chunks that the repository lacks have arrived when it returns.
 async fn deliver(
     job: &Job,
     order: &CaptureOrder,
+    session: &IngestSession,
+    source: impl Read + Send + 'static,
+) -> Result<ReadShard, Halt> {
+    let shard = format!("shard {} of {}", order.shard, order.collection);
+    let threads = job.site.config.limits.encode_threads;
+    deliver_shard(&job.meter, threads, shard, session, source).await
+}
+
+/// Runs the stages over one snapshot, with so many encoders; `shard` is its name in messages. Chunks that the
+/// repository lacks have arrived when it returns.
+///
+/// # Errors
+/// A snapshot that is not provably whole; what the coordinator refuses.
+pub async fn deliver_shard(
+    meter: &Arc<Meter>,
+    encode_threads: usize,
+    shard: String,
     session: &IngestSession,
     source: impl Read + Send + 'static,
 ) -> Result<ReadShard, Halt> {
@@ -130,20 +148,19 @@ async fn deliver(
     let (missing, missing_rx) = mpsc::channel(MISSING_QUEUE);
     let (encoded, encoded_rx) = mpsc::channel(ENCODED_QUEUE);
     let missing_rx = Arc::new(Mutex::new(missing_rx));
-    let (key, meter) = (session.key().clone(), Arc::clone(&job.meter));
-    let shard = format!("shard {} of {}", order.shard, order.collection);
+    let (key, metered) = (session.key().clone(), Arc::clone(meter));
     let reading = tokio::task::spawn_blocking(move || {
         reader::read(
             source,
             &key,
             Gate::new(),
             batches,
-            meter,
+            metered,
             &shard,
             MAX_RECIPE_BYTES,
         )
     });
-    let encoders = (0..job.site.config.limits.encode_threads).map(|_| {
+    let encoders = (0..encode_threads).map(|_| {
         let (missing_rx, encoded) = (Arc::clone(&missing_rx), encoded.clone());
         joined(tokio::task::spawn_blocking(move || {
             send::encode(&missing_rx, &encoded)
@@ -155,7 +172,7 @@ async fn deliver(
         joined(reading),
         send::check(session, batches_rx, missing),
         encoding,
-        send::put(session, encoded_rx, Arc::clone(&job.meter)),
+        send::put(session, encoded_rx, Arc::clone(meter)),
     )?;
     Ok(shard)
 }
@@ -172,17 +189,52 @@ async fn commit(
     shard: ReadShard,
 ) -> Result<u64, Halt> {
     job.meter.stage("committing");
+    let origin = Origin {
+        shard: order.shard,
+        node: job.site.config.node.clone(),
+        server_version: taken.server_version.clone(),
+        method: taken.method.as_str().to_owned(),
+        captured: taken.captured,
+    };
+    commit_shard(session, origin, &taken.collection, shard).await
+}
+
+/// What a shard's entry in a manifest says beside its files.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its number.
+    pub shard: ShardId,
+    /// Where it was captured.
+    pub node: NodeId,
+    /// By which server.
+    pub server_version: ServerVersion,
+    /// How.
+    pub method: String,
+    /// Everything acknowledged before is contained.
+    pub captured: Timestamp,
+}
+
+/// Commits a delivered shard. Returns the logical size of its files in bytes.
+///
+/// # Errors
+/// What the coordinator refuses.
+pub async fn commit_shard(
+    session: &IngestSession,
+    origin: Origin,
+    collection: &CollectionEntry,
+    shard: ReadShard,
+) -> Result<u64, Halt> {
     let ReadShard { contents, recipe } = shard;
     let logical_bytes = recipe.logical_bytes();
     let files = u32::try_from(recipe.files.len()).unwrap_or(u32::MAX);
     let encoded = encode_recipe(recipe)?;
     let hash = ShardRecipe::hash(&encoded);
     let entry = ShardEntry {
-        shard_id: order.shard,
-        node: job.site.config.node.clone(),
-        server_version: taken.server_version.clone(),
-        method: taken.method.as_str().to_owned(),
-        captured_at: taken.captured,
+        shard_id: origin.shard,
+        node: origin.node,
+        server_version: origin.server_version,
+        method: origin.method,
+        captured_at: origin.captured,
         next_operation: contents.next_operation,
         clocks: contents.clocks,
         replica_state: Some(contents.replica_state),
@@ -193,9 +245,7 @@ async fn commit(
         files,
         logical_bytes,
     };
-    session
-        .commit(&entry, &taken.collection, encoded, hash)
-        .await?;
+    session.commit(&entry, collection, encoded, hash).await?;
     Ok(logical_bytes)
 }
 

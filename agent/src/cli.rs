@@ -1,8 +1,10 @@
 //! The command line of `holdfast-agent`: parse, build, run, and end with a documented exit code.
 
 use crate::agent::Agent;
+use crate::cold::{self, ColdOrder};
 use crate::config::{self, AgentConfig, AgentConfigError, DEFAULT_CONFIG};
 use crate::failure::chain;
+use crate::progress::Meter;
 use clap::{Parser, Subcommand};
 use holdfast_service::config::Strictness;
 use holdfast_service::exit::ExitCode;
@@ -12,6 +14,7 @@ use holdfast_service::shutdown::{Shutdown, StopReason};
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The agent beside one Qdrant node: captures and restores its collections for a Holdfast coordinator.
 #[derive(Debug, Parser)]
@@ -38,7 +41,7 @@ const EXAMPLES: &str = "Examples:
   holdfast-agent --config agent.toml healthcheck
 
 Exit codes: 0 done, 1 unexpected error, or not ready (healthcheck), 2 usage, 3 configuration,
-4 certificate, 6 Qdrant, 8 storage, 130 interrupted.";
+4 certificate, 6 Qdrant, 8 storage, 130 interrupted; of restore see there.";
 
 const RUN_EXAMPLES: &str = "Examples:
   holdfast-agent --config agent.toml run
@@ -49,6 +52,17 @@ const HEALTHCHECK_EXAMPLES: &str = "Examples:
   holdfast-agent healthcheck || echo 'not ready'
 
 Exit codes: 0 ready, 1 not ready or not running, 3 configuration (health_listen is missing).";
+
+const RESTORE_EXAMPLES: &str = "Examples:
+  holdfast restore ticket latest --node n1                    on the operator's machine
+  holdfast-agent --config agent.toml restore --ticket TICKET --data-dir /qdrant/storage
+  HOLDFAST_RESTORE_TICKET= holdfast-agent restore             as an init step: nothing to restore, exit code 0
+
+Qdrant must be stopped, and this program may write its storage directory. Each collection appears whole or not at all; an
+interrupted run goes on where it was. By the same ticket nothing is done twice, so that it may stay in an init step.
+
+Exit codes: 0 done, 3 configuration, 4 certificate, 5 coordinator unreachable, 7 repository, 8 storage full, 10 refused
+(Qdrant runs, or a collection exists), 13 the ticket opens nothing for this node.";
 
 const CONFIG_EXAMPLES: &str = "Examples:
   holdfast-agent config default > agent.toml
@@ -74,9 +88,33 @@ enum Command {
     /// Ask the running agent whether it is ready; for container health checks. It asks /readyz at health_listen.
     #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck,
+    /// Lay collections of a recovery point out in the data directory of a Qdrant that is stopped.
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
     /// The configuration file.
     #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, clap::Args)]
+struct RestoreArgs {
+    /// What `holdfast restore ticket ID --node NAME` printed. None, or an empty one, means that there is nothing to restore.
+    #[arg(
+        long,
+        value_name = "TICKET",
+        env = "HOLDFAST_RESTORE_TICKET",
+        hide_env_values = true
+    )]
+    ticket: Option<String>,
+    /// Qdrant's storage directory [default: qdrant.storage_dir of the configuration].
+    #[arg(long, value_name = "DIR", env = "HOLDFAST_RESTORE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Replace collections that exist: they are moved to DIR/holdfast-restore/replaced, not deleted.
+    #[arg(long)]
+    overwrite: bool,
+    /// Leave aliases alone.
+    #[arg(long)]
+    without_aliases: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,6 +147,7 @@ pub fn main() -> std::process::ExitCode {
     let result = match args.command.unwrap_or(Command::Run) {
         Command::Run => run(&args.config),
         Command::Healthcheck => healthcheck(&args.config),
+        Command::Restore(wanted) => restore(&args.config, wanted),
         Command::Config(ConfigCommand::Check) => check(&args.config),
         Command::Config(ConfigCommand::Default) => say(DEFAULT_CONFIG),
     };
@@ -171,6 +210,38 @@ async fn serve(config: AgentConfig) -> Result<ExitCode, Ending> {
     Ok(shutdown
         .reason()
         .map_or(ExitCode::Ok, StopReason::exit_code))
+}
+
+fn restore(path: &Path, args: RestoreArgs) -> Result<ExitCode, Ending> {
+    let Some(ticket) = args.ticket.filter(|ticket| !ticket.is_empty()) else {
+        return say("no ticket: nothing to restore\n");
+    };
+    let (config, unknown) = config::load(path, Strictness::Lenient)?;
+    logging::init(config.log.format, &config.log.filter)
+        .map_err(|error| Ending::new(ExitCode::Config, &error))?;
+    for key in unknown {
+        tracing::warn!(file = %path.display(), "{key}");
+    }
+    let data_dir = args.data_dir.or_else(|| config.qdrant.storage_dir.clone());
+    let data_dir = data_dir.ok_or_else(|| Ending {
+        code: ExitCode::Usage,
+        message: "--data-dir is missing, and qdrant.storage_dir is not configured".to_owned(),
+    })?;
+    let order = ColdOrder {
+        ticket,
+        data_dir,
+        overwrite: args.overwrite,
+        with_aliases: !args.without_aliases,
+    };
+    on_runtime(async move {
+        let meter = Arc::new(Meter::default());
+        let restored = Box::pin(cold::run(&config, &order, &meter)).await;
+        let report = restored.map_err(|failed| Ending {
+            code: failed.code.exit_code(),
+            message: failed.to_string(),
+        })?;
+        say(&report.to_string())
+    })
 }
 
 fn healthcheck(path: &Path) -> Result<ExitCode, Ending> {

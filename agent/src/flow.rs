@@ -15,7 +15,7 @@ const REASON_WITHIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The error of the half that failed by itself. The other is dropped.
-pub(crate) async fn both<A, B>(
+pub async fn both<A, B>(
     feeding: impl Future<Output = Result<A, Halt>>,
     taking: impl Future<Output = Result<B, Halt>>,
 ) -> Result<(A, B), Halt> {

@@ -8,18 +8,17 @@
 use crate::attempts::Attempts;
 use crate::commands::phase::{Phase, RestoreProgress, TargetMode};
 use crate::failure::Failed;
+use crate::fetch;
 use crate::job::{Halt, Job};
 use crate::order::RestoreOrder;
 use crate::outcome::RestoreReport;
+use crate::rebuild::Blueprint;
 use holdfast_archive::ShardEntry;
 use holdfast_service::failure::Code;
 use holdfast_types::{Compatibility, ServerVersion};
-use rebuild::Blueprint;
 use std::time::Duration;
 use tokio::time::Instant;
 
-mod fetch;
-mod rebuild;
 mod target;
 mod upload;
 

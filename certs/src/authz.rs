@@ -31,26 +31,32 @@ pub enum Decision {
 
 const AGENT: &[Role] = &[Role::Agent];
 const OPERATOR: &[Role] = &[Role::Operator];
+const AGENT_OR_OPERATOR: &[Role] = &[Role::Agent, Role::Operator];
 const READER: &[Role] = &[Role::Operator, Role::Viewer];
 const ANYONE: &[Role] = &Role::ALL;
 
 /// Every method, and who may call it.
 pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.AgentControl/Connect", AGENT),
-    rule("/holdfast.v1.Ingest/OpenSession", AGENT),
-    rule("/holdfast.v1.Ingest/HaveChunks", AGENT),
-    rule("/holdfast.v1.Ingest/PutChunks", AGENT),
-    rule("/holdfast.v1.Ingest/CommitCapture", AGENT),
-    rule("/holdfast.v1.Restore/FetchRecipe", AGENT),
-    rule("/holdfast.v1.Restore/FetchChunks", AGENT),
+    rule("/holdfast.v1.Ingest/OpenSession", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.Ingest/HaveChunks", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.Ingest/PutChunks", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.Ingest/CommitCapture", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.Restore/FetchRecipe", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.Restore/FetchChunks", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.Restore/RedeemTicket", AGENT),
+    rule("/holdfast.v1.Restore/CloseTicket", AGENT_OR_OPERATOR),
     rule("/holdfast.v1.Admin/Status", READER),
     rule("/holdfast.v1.Admin/ListNodes", READER),
     rule("/holdfast.v1.Admin/ListCollections", READER),
     rule("/holdfast.v1.Admin/CreateBackup", OPERATOR),
+    rule("/holdfast.v1.Admin/ImportBackup", OPERATOR),
     rule("/holdfast.v1.Admin/ListBackups", READER),
     rule("/holdfast.v1.Admin/ShowBackup", READER),
     rule("/holdfast.v1.Admin/PlanRestore", READER),
     rule("/holdfast.v1.Admin/RunRestore", OPERATOR),
+    rule("/holdfast.v1.Admin/OpenExport", OPERATOR),
+    rule("/holdfast.v1.Admin/CreateTicket", OPERATOR),
     rule("/holdfast.v1.Admin/CancelJob", OPERATOR),
     rule("/holdfast.v1.Retention/PlanPrune", READER),
     rule("/holdfast.v1.Retention/RunPrune", OPERATOR),

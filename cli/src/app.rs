@@ -52,6 +52,10 @@ fn wants_events(command: &Command) -> bool {
             command: BackupCommand::Create(args),
             ..
         } => args.events,
+        Command::Backup {
+            command: BackupCommand::Import(args),
+            ..
+        } => args.events,
         Command::Restore {
             command: RestoreCommand::Run(args),
             ..

@@ -13,7 +13,10 @@ mod removal;
 mod repo;
 mod restore;
 
-pub(crate) use backup::{BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, Method};
+pub(crate) use backup::{
+    BackupCommand, BackupCreateArgs, BackupExportArgs, BackupImportArgs, BackupListArgs,
+    BackupShowArgs, Method,
+};
 pub(crate) use certs::{CertsCommand, RoleArg};
 pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
 pub(crate) use connection::ConnectionArgs;
@@ -25,7 +28,7 @@ pub(crate) use removal::{
     UnpinArgs,
 };
 pub(crate) use repo::{DirectArgs, HealArgs, RepoCommand, VerifyArgs};
-pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection};
+pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection, RestoreTicketArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -93,7 +96,7 @@ pub(crate) enum Command {
   holdfast collections
   holdfast collections --output json | jq '.collections[] | select(.newest_recovery_point == null)'")]
     Collections(ReadArgs),
-    /// Create, list, show, protect and remove recovery points.
+    /// Create, list, show, export, import, protect and remove recovery points.
     Backup {
         #[command(flatten)]
         connection: ConnectionArgs,
@@ -107,7 +110,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: HoldCommand,
     },
-    /// Plan or run a restore.
+    /// Plan or run a restore, or let a stopped node be restored.
     Restore {
         #[command(flatten)]
         connection: ConnectionArgs,

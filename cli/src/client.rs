@@ -7,6 +7,7 @@ mod retention;
 use crate::failure::{Action, Failure, Outcome, from_status};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_service::failure::Code;
 use tonic::transport::Channel;
@@ -22,6 +23,7 @@ pub(crate) const LATEST: &str = "latest";
 pub(crate) struct Coordinator {
     admin: AdminClient<Channel>,
     retention: RetentionClient<Channel>,
+    channel: Channel,
     endpoint: String,
 }
 
@@ -132,6 +134,53 @@ impl Coordinator {
             .map_err(|s| from_status(Action::Restore, &s))
     }
 
+    /// `Admin.ImportBackup`.
+    pub(crate) async fn import(&mut self, request: v1::ImportBackupRequest) -> Outcome<Events> {
+        let answer = self.admin.import_backup(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Backup, &s))
+    }
+
+    /// `Admin.CreateTicket`.
+    pub(crate) async fn create_ticket(
+        &mut self,
+        request: v1::CreateTicketRequest,
+    ) -> Outcome<v1::CreateTicketResponse> {
+        let answer = self.admin.create_ticket(unary(request)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Admin.OpenExport`.
+    pub(crate) async fn open_export(
+        &mut self,
+        recovery_point: String,
+        collection: String,
+    ) -> Outcome<v1::OpenExportResponse> {
+        let request = v1::OpenExportRequest {
+            recovery_point,
+            collection,
+        };
+        let answer = self.admin.open_export(unary(request)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
+    /// `Restore.CloseTicket`. A ticket that stays open ends by itself, so a failure is no matter.
+    pub(crate) async fn close_ticket(&mut self, ticket: String) {
+        let mut restore = RestoreClient::new(self.channel());
+        let request = unary(v1::CloseTicketRequest { ticket });
+        let _ends_by_itself = restore.close_ticket(request).await;
+    }
+
+    /// The connection, for bulk reading.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// `Admin.CancelJob`.
     pub(crate) async fn cancel(&mut self, job_id: String) -> Outcome<v1::CancelJobResponse> {
         let answer = self
@@ -145,7 +194,7 @@ impl Coordinator {
 
     /// The id that `id` means: itself, or the newest recovery point that contains every one of
     /// `collections`. Safety captures are passed over: `latest` given again after an overwrite must not
-    /// bring back what was overwritten.
+    /// bring back what was overwritten. So are imported ones: they may be of any age.
     pub(crate) async fn resolve(&mut self, id: &str, collections: &[String]) -> Outcome<String> {
         if id != LATEST {
             return match id.parse::<holdfast_types::RecoveryPointId>() {
@@ -160,7 +209,7 @@ impl Coordinator {
             let complete = collections
                 .iter()
                 .all(|name| backup.collections.contains(name));
-            if complete && backup.safety_for.is_empty() {
+            if complete && backup.safety_for.is_empty() && !backup.imported {
                 return Ok(backup.recovery_point);
             }
         }
@@ -170,7 +219,7 @@ impl Coordinator {
 }
 
 /// `any`: there are recovery points, but none with all these collections.
-fn none_yet(collections: &[String], any: bool) -> Failure {
+pub(crate) fn none_yet(collections: &[String], any: bool) -> Failure {
     let nothing = "nothing: this command only reads";
     if any {
         let names = collections.join(" and ");

@@ -3,13 +3,16 @@
 pub(crate) mod backup;
 mod certs;
 mod config;
-mod direct;
+pub(crate) mod direct;
+mod export;
+mod import;
 mod jobs;
 mod key;
 mod read;
 mod removal;
 mod repo;
 pub(crate) mod restore;
+mod ticket;
 
 use crate::args::{Cli, Command, ConnectionArgs};
 use crate::client::{Coordinator, connect};
@@ -59,7 +62,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
     }
 }
 
-async fn coordinator(connection: &ConnectionArgs) -> Outcome<Coordinator> {
+pub(crate) async fn coordinator(connection: &ConnectionArgs) -> Outcome<Coordinator> {
     connect(&Settings::find(connection)?).await
 }
 

@@ -7,7 +7,7 @@ mod advice;
 mod from_wire;
 
 pub(crate) use advice::Action;
-pub(crate) use from_wire::{from_failure, from_job_failure, from_status};
+pub(crate) use from_wire::{advised, from_failure, from_job_failure, from_status};
 
 use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;

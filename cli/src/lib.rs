@@ -2,13 +2,15 @@
 //!
 //! It asks the coordinator over mTLS and shows the answers: results on standard output, as text or as
 //! documented JSON, progress and errors on standard error. It decides nothing about backups, holds no
-//! state, and never touches a repository; only the demo starts processes and talks to a Qdrant.
+//! state, and touches a repository only where it is told so (`repo …`, `--coordinator-config`), reading; only
+//! the demo starts processes and talks to a Qdrant.
 
 mod app;
 mod args;
 mod client;
 mod command;
 mod demo;
+mod export;
 mod failure;
 mod interrupt;
 mod job;

@@ -3,6 +3,7 @@
 //! The points are a cache of the repository and can be rebuilt from it ([`rebuild`]); jobs exist only
 //! here. Every write is one durable two-phase transaction. It decides nothing and knows no wire type.
 
+use crate::ingest::commit::IMPORTED;
 use crate::job::JobRecord;
 use holdfast_archive::{Manifest, PointStats};
 use holdfast_types::{CollectionName, RecoveryPointId, Tag, Timestamp};
@@ -54,6 +55,9 @@ pub struct PointSummary {
     /// Words that it was marked with.
     #[serde(default)]
     pub tags: BTreeSet<Tag>,
+    /// Set if it came out of a snapshot file, and is no capture of this cluster: how old its data is at least.
+    #[serde(default)]
+    pub imported: Option<Timestamp>,
 }
 
 /// Why a catalogue can't be used.
@@ -408,6 +412,11 @@ impl PointSummary {
             points: counts.sum::<Option<u64>>(),
             safety_for: manifest.safety_for.clone(),
             tags: manifest.tags.clone(),
+            imported: manifest
+                .shards()
+                .filter(|(_, shard)| shard.method == IMPORTED)
+                .map(|(_, shard)| shard.captured_at)
+                .max(),
         }
     }
 }

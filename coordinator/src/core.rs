@@ -4,10 +4,12 @@ use crate::catalog::Catalog;
 use crate::config::{Limits, VerifySection};
 use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
+use crate::ingest::imports::Imports;
 use crate::job::book::JobBook;
 use crate::observe::Registry;
 use crate::repository::fault_of;
 use crate::retention::Guard;
+use crate::tickets::Tickets;
 use crate::verify::VerifyBook;
 use holdfast_archive::ChunkKey;
 use holdfast_decide::Observation;
@@ -63,6 +65,10 @@ pub struct Core {
     pub nodes: Registry,
     /// Commands.
     pub dispatcher: Dispatcher,
+    /// Deliveries of operators.
+    pub imports: Imports,
+    /// Leave to read without a command.
+    pub tickets: Tickets,
     /// Bounds the memory of verification.
     pub verify_gate: Arc<Semaphore>,
     /// The end of the process.
@@ -127,6 +133,8 @@ impl Core {
             started: clock.now(),
             dispatcher: Dispatcher::new(epoch),
             verify_gate: Arc::new(Semaphore::new(BATCHES_IN_VERIFICATION)),
+            imports: Imports::default(),
+            tickets: Tickets::default(),
             nodes: Registry::default(),
             cancels: Mutex::default(),
             superseded: AtomicBool::new(false),

@@ -8,7 +8,8 @@ use crate::fault::Fault;
 use crate::job::feed::JobFeed;
 use crate::job::{BackupWork, JobRecord, JobState, RestoreWork, Work};
 use crate::plan;
-use holdfast_proto::convert::{BackupOrder, RestoreOrder};
+use holdfast_certs::Identity;
+use holdfast_proto::convert::{BackupOrder, ImportOrder, RestoreOrder};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{JobId, RecoveryPointId};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod backup;
+mod import;
 mod manifest;
 mod restore;
 
@@ -38,6 +40,7 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
         note: order.note.clone(),
         tags: order.tags.iter().cloned().collect(),
         safety_for: None,
+        imported_by: None,
         plan,
         committed: BTreeMap::new(),
         done: false,
@@ -50,6 +53,22 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
         reasons,
     )
     .await
+}
+
+/// Records and starts an import: the caller delivers the shards.
+///
+/// # Errors
+/// What speaks against it.
+pub async fn start_import(
+    core: &Arc<Core>,
+    caller: &Identity,
+    order: ImportOrder,
+) -> Result<Arc<JobFeed>, Fault> {
+    let point = new_point_id(core)?;
+    let work = import::work(core, caller, order, point.clone())?;
+    let hint = "the shards come from a snapshot file; `latest` never means this recovery point";
+    let work = Work::Backup(Box::new(work));
+    start(core, "backup", &point, work, vec![hint.to_owned()]).await
 }
 
 /// Plans, records and starts a restore.
@@ -72,6 +91,7 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         note: format!("taken before {} was restored over it", plan.point),
         tags: BTreeSet::new(),
         safety_for: Some(plan.point.clone()),
+        imported_by: None,
         plan: captures,
         committed: BTreeMap::new(),
         done: false,

@@ -77,6 +77,7 @@ pub(crate) fn backup_work() -> BackupWork {
         note: "why".into(),
         tags: [].into(),
         safety_for: None,
+        imported_by: None,
         plan: BackupPlan {
             epoch: Epoch(1),
             collections: ["books", "docs"].map(|name| name.parse().unwrap()).into(),

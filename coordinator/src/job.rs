@@ -71,6 +71,9 @@ pub struct BackupWork {
     pub tags: BTreeSet<Tag>,
     /// Set on a safety capture: the recovery point whose restore it precedes.
     pub safety_for: Option<RecoveryPointId>,
+    /// Set on an import: the identity of the operator who delivers it, in place of agents.
+    #[serde(default)]
+    pub imported_by: Option<String>,
     /// What is captured.
     pub plan: BackupPlan,
     /// What is committed already, by index into the plan's captures.
@@ -204,6 +207,9 @@ impl JobRecord {
     pub fn plan_lines(&self) -> Vec<String> {
         let captures = self.backup().into_iter().flat_map(|b| &b.plan.captures);
         let mut lines: Vec<String> = match &self.work {
+            Work::Backup(work) if work.imported_by.is_some() => captures
+                .map(|step| format!("take in {} shard {}", step.collection, step.shard))
+                .collect(),
             Work::Backup(_) => captures.map(CaptureStep::to_string).collect(),
             Work::Restore(_) => captures.map(|step| format!("first {step}")).collect(),
         };

@@ -27,6 +27,7 @@ pub mod retention;
 pub mod rpc;
 pub mod serve;
 pub mod start;
+pub mod tickets;
 pub mod verify;
 
 #[cfg(test)]

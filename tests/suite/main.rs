@@ -1,8 +1,11 @@
 //! Cross-crate tests with real processes on loopback. One binary, one module for each subject.
 
 mod bad_input;
+mod cold;
 mod crashes;
 mod end_to_end;
+mod export;
+mod import;
 mod retention;
 mod roles;
 mod s3;

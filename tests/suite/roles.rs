@@ -24,15 +24,19 @@ const FOREIGN: [&str; 5] = [
 /// Who may call a method. A new method fails the test until it is decided here.
 fn expected(method: &str) -> Result<&'static [&'static str]> {
     Ok(match method {
-        "holdfast.v1.AgentControl/Connect"
-        | "holdfast.v1.Ingest/OpenSession"
+        "holdfast.v1.AgentControl/Connect" | "holdfast.v1.Restore/RedeemTicket" => &["agent"],
+        "holdfast.v1.Ingest/OpenSession"
         | "holdfast.v1.Ingest/HaveChunks"
         | "holdfast.v1.Ingest/PutChunks"
         | "holdfast.v1.Ingest/CommitCapture"
         | "holdfast.v1.Restore/FetchRecipe"
-        | "holdfast.v1.Restore/FetchChunks" => &["agent"],
+        | "holdfast.v1.Restore/FetchChunks"
+        | "holdfast.v1.Restore/CloseTicket" => &["agent", "operator"],
         "holdfast.v1.Admin/CreateBackup"
+        | "holdfast.v1.Admin/ImportBackup"
         | "holdfast.v1.Admin/RunRestore"
+        | "holdfast.v1.Admin/OpenExport"
+        | "holdfast.v1.Admin/CreateTicket"
         | "holdfast.v1.Admin/CancelJob" => &["operator"],
         "holdfast.v1.Admin/Status"
         | "holdfast.v1.Admin/ListNodes"

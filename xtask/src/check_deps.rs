@@ -57,9 +57,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "holdfast-types",
             "holdfast-agent",
+            "holdfast-archive",
             "holdfast-certs",
             "holdfast-coordinator",
             "holdfast-proto",
+            "holdfast-qdrant",
             "holdfast-repository",
             "holdfast-service",
             "holdfast-store",

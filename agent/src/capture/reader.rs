@@ -54,9 +54,11 @@ impl Gate {
 
 /// What the reader found, if the snapshot was whole.
 #[derive(Debug)]
-pub(super) struct ReadShard {
-    pub(super) contents: ShardContents,
-    pub(super) recipe: ShardRecipe,
+pub struct ReadShard {
+    /// What it holds.
+    pub contents: ShardContents,
+    /// How its files are rebuilt.
+    pub recipe: ShardRecipe,
 }
 
 /// Reads the snapshot to its end, blocking, and sends its chunks to `batches`. Ends early when the recipe

@@ -23,7 +23,7 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(600);
 
 /// An open session.
 #[derive(Clone, Debug)]
-pub(super) struct IngestSession {
+pub struct IngestSession {
     client: IngestClient<Channel>,
     id: String,
     key: ChunkKey,
@@ -32,7 +32,11 @@ pub(super) struct IngestSession {
 }
 
 impl IngestSession {
-    pub(super) async fn open(link: &Link, command: &CommandId) -> Result<Self, Halt> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// If the command is not open for this caller.
+    pub async fn open(link: &Link, command: &CommandId) -> Result<Self, Halt> {
         let mut client = IngestClient::new(link.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

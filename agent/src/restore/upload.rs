@@ -1,16 +1,16 @@
 //! One shard: fetch → rebuild → upload, as one flow.
 
-use super::fetch;
-use super::rebuild::Blueprint;
 use crate::attempts::Attempts;
+use crate::fetch;
 use crate::flow::both;
 use crate::job::{Halt, Job};
 use crate::link::Link;
 use crate::order::RestoreOrder;
-use bytes::Bytes;
+use crate::rebuild::Blueprint;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use holdfast_archive::ShardEntry;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 const CHUNKS: usize = 4;
 /// Pieces of the archive between the rebuilder and the upload.
 const PIECES: usize = 16;
+/// Bytes of the archive handed on at once.
+const PIECE: usize = 256 << 10;
 
 /// Uploads one shard. Returns the bytes uploaded.
 pub(super) async fn shard(
@@ -35,8 +37,10 @@ pub(super) async fn shard(
     let (chunks, chunks_rx) = mpsc::channel(CHUNKS);
     let (body, body_rx) = mpsc::channel::<Bytes>(PIECES);
     let meter = Arc::clone(&job.meter);
-    let rebuilding =
-        tokio::task::spawn_blocking(move || blueprint.write(&key, chunks_rx, body, &meter));
+    let rebuilding = tokio::task::spawn_blocking(move || {
+        let body = BodyWriter::new(body);
+        blueprint.write(&key, chunks_rx, body, &meter).map(drop)
+    });
     let rebuilding = async { rebuilding.await.map_err(|error| Halt::crashed(&error))? };
     let feeding = both(fetch::chunks(link, &job.id, wanted, chunks), rebuilding);
     // The announced length makes Qdrant refuse a body that ends early, whatever the reason.
@@ -51,4 +55,46 @@ pub(super) async fn shard(
     };
     both(feeding, uploading).await?;
     Ok(len)
+}
+
+/// Gathers the archive's bytes into pieces for the upload.
+struct BodyWriter {
+    body: mpsc::Sender<Bytes>,
+    buffer: BytesMut,
+}
+
+impl BodyWriter {
+    fn new(body: mpsc::Sender<Bytes>) -> Self {
+        Self {
+            body,
+            buffer: BytesMut::with_capacity(PIECE),
+        }
+    }
+
+    fn hand_on(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = self.buffer.split().freeze();
+        self.buffer.reserve(PIECE);
+        self.body
+            .blocking_send(piece)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for BodyWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = PIECE - self.buffer.len();
+        let now = bytes.len().min(room);
+        self.buffer.put_slice(&bytes[..now]);
+        if self.buffer.len() == PIECE {
+            self.hand_on()?;
+        }
+        Ok(now)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hand_on()
+    }
 }

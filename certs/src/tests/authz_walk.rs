@@ -16,20 +16,25 @@ const MATRIX: &str = "\
 /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo: operator viewer
 /holdfast.v1.Admin/CancelJob: operator
 /holdfast.v1.Admin/CreateBackup: operator
+/holdfast.v1.Admin/CreateTicket: operator
+/holdfast.v1.Admin/ImportBackup: operator
 /holdfast.v1.Admin/ListBackups: operator viewer
 /holdfast.v1.Admin/ListCollections: operator viewer
 /holdfast.v1.Admin/ListNodes: operator viewer
+/holdfast.v1.Admin/OpenExport: operator
 /holdfast.v1.Admin/PlanRestore: operator viewer
 /holdfast.v1.Admin/RunRestore: operator
 /holdfast.v1.Admin/ShowBackup: operator viewer
 /holdfast.v1.Admin/Status: operator viewer
 /holdfast.v1.AgentControl/Connect: agent
-/holdfast.v1.Ingest/CommitCapture: agent
-/holdfast.v1.Ingest/HaveChunks: agent
-/holdfast.v1.Ingest/OpenSession: agent
-/holdfast.v1.Ingest/PutChunks: agent
-/holdfast.v1.Restore/FetchChunks: agent
-/holdfast.v1.Restore/FetchRecipe: agent
+/holdfast.v1.Ingest/CommitCapture: agent operator
+/holdfast.v1.Ingest/HaveChunks: agent operator
+/holdfast.v1.Ingest/OpenSession: agent operator
+/holdfast.v1.Ingest/PutChunks: agent operator
+/holdfast.v1.Restore/CloseTicket: agent operator
+/holdfast.v1.Restore/FetchChunks: agent operator
+/holdfast.v1.Restore/FetchRecipe: agent operator
+/holdfast.v1.Restore/RedeemTicket: agent
 /holdfast.v1.Retention/DeleteBackup: operator
 /holdfast.v1.Retention/ListHolds: operator viewer
 /holdfast.v1.Retention/PinBackup: operator

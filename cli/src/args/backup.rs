@@ -1,7 +1,9 @@
 //! `holdfast backup …`
 
 use super::{DeleteArgs, PinArgs, PointArgs, PruneArgs, UnpinArgs};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// What to do with recovery points.
 #[derive(Debug, Subcommand)]
@@ -50,6 +52,26 @@ What is marked can be undeleted until its grace is over ([retention] grace_hours
     #[command(after_help = "Examples:
   holdfast backup unpin 20261121t101530z-0a1b2c3d --confirm")]
     Unpin(UnpinArgs),
+    /// Write collections of a recovery point as plain Qdrant snapshot files, which any Qdrant loads without Holdfast.
+    #[command(after_help = "Examples:
+  holdfast backup export latest --collection products -o products.snapshot
+  holdfast backup export 20261121t101530z-0a1b2c3d -o /mnt/exports/
+  holdfast backup export latest -c products --shard 2 -o products-2.snapshot
+  holdfast backup export latest -c products -o p.snapshot --coordinator-config coordinator.toml
+
+The result names the curl command that loads each file. With --coordinator-config the repository is read
+directly: no coordinator need be left. Every chunk is authenticated and hashed; a file appears under its name
+only when it is whole and on disk.")]
+    Export(BackupExportArgs),
+    /// Make a recovery point of a Qdrant snapshot file of a collection.
+    #[command(after_help = "Examples:
+  holdfast backup import products-8687-2026-11-25-17-45-39.snapshot --collection products --qdrant-version 1.18.3
+  holdfast backup import old.snapshot -c products --qdrant-version 1.18.3 --note 'from before Holdfast'
+
+The file is what POST /collections/NAME/snapshots made. It is proven complete like any capture, sent to the
+coordinator, and committed as a recovery point. `latest` never means it: restore it by its id. It is pinned. Ctrl-C ends the
+import; what has arrived is not sent again the next time.")]
+    Import(BackupImportArgs),
 }
 
 /// How the agents obtain the bytes.
@@ -109,4 +131,59 @@ pub(crate) struct BackupShowArgs {
     /// The recovery point's id, or `latest` (never the safety capture of an overwriting restore).
     #[arg(value_name = "ID")]
     pub(crate) id: String,
+}
+
+/// Options of `backup export`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupExportArgs {
+    /// The recovery point's id, or `latest` (the newest that contains the collections asked for; never the safety
+    /// capture of an overwriting restore).
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    /// A collection to export; may be given several times [default: all of the recovery point].
+    #[arg(long = "collection", short = 'c', value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) collections: Vec<String>,
+
+    /// Only this shard, as a shard snapshot: for a collection that exists, such as one of a Qdrant cluster.
+    #[arg(long, value_name = "N", requires = "collections")]
+    pub(crate) shard: Option<u32>,
+
+    /// The file to write; or an existing directory, which gets one file for each collection.
+    #[arg(long, short = 'o', value_name = "FILE|DIR")]
+    pub(crate) out: PathBuf,
+
+    /// Replace files that exist.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Read the repository directly, as this coordinator's configuration says where it is and what unlocks it. No
+    /// coordinator need run; one that does is not disturbed: nothing is written or locked.
+    #[arg(long, value_name = "FILE", help_heading = "Repository")]
+    pub(crate) coordinator_config: Option<PathBuf>,
+}
+
+/// Options of `backup import`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupImportArgs {
+    /// The snapshot file of a whole collection (not of a shard, nor of the whole storage).
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The collection's name in the recovery point.
+    #[arg(long, short = 'c', value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) collection: String,
+
+    /// The version of the Qdrant that made the file, which the file does not say. Restores go into the same or the
+    /// next minor release only; if you don't know it, `GET /` of that server tells.
+    #[arg(long, value_name = "X.Y.Z")]
+    pub(crate) qdrant_version: holdfast_types::ServerVersion,
+
+    /// A note kept with the recovery point.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) note: String,
+
+    /// With --output json: print every event of the job as one JSON line, the result last.
+    #[arg(long)]
+    pub(crate) events: bool,
 }

@@ -22,6 +22,14 @@ Exits with 0 if the plan could be run, else with the code of what forbids it (mo
 A collection that exists is refused without --overwrite; with it, its present state is captured first and
 then replaced. Ctrl-C stops watching, not the restore: it goes on in the coordinator (exit code 130).")]
     Run(RestoreRunArgs),
+    /// Let the agent of a node whose Qdrant is stopped lay collections out in its data directory (a cold restore).
+    #[command(after_help = "Examples:
+  holdfast restore ticket latest --node n1
+  holdfast restore ticket 20261121t101530z-0a1b2c3d --node n1 --collection products --valid-hours 2
+
+The result is the command to type on that node. A ticket opens nothing to anybody else: the node's own certificate
+must fit. It ends when the restore is done, after its time, or when the coordinator restarts.")]
+    Ticket(RestoreTicketArgs),
 }
 
 /// What to restore, and where.
@@ -78,4 +86,25 @@ pub(crate) struct RestoreRunArgs {
     /// With --output json: print every event of the job as one JSON line, the result last.
     #[arg(long)]
     pub(crate) events: bool,
+}
+
+/// Options of `restore ticket`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreTicketArgs {
+    /// The recovery point's id, or `latest` (the newest that contains the collections asked for; never the safety
+    /// capture of an overwriting restore).
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    /// A collection to restore; may be given several times [default: all of the recovery point].
+    #[arg(long = "collection", short = 'c', value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) collections: Vec<String>,
+
+    /// The node whose agent may use it: the name in its certificate.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) node: String,
+
+    /// How long it may be used.
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
+    pub(crate) valid_hours: u32,
 }

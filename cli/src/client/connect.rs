@@ -33,12 +33,13 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
     let retention = RetentionClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
-    let admin = AdminClient::new(channel)
+    let admin = AdminClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     Ok(Coordinator {
         admin,
         retention,
+        channel,
         endpoint: settings.coordinator.clone(),
     })
 }

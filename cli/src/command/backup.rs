@@ -1,13 +1,13 @@
-//! `backup create`, `backup list` and `backup show`.
+//! `backup create`, `backup list` and `backup show`; `backup export` and `backup import` have modules of their own.
 
-use super::{Context, coordinator, removal};
+use super::{Context, coordinator, export, import, removal};
 use crate::args::{
     BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, ConnectionArgs, Method,
 };
 use crate::client::Coordinator;
 use crate::failure::{Action, Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::job::Follower;
+use crate::job::{Finished, Follower};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::view::{BackupDetailView, BackupResultView, BackupView, BackupsView};
@@ -22,16 +22,32 @@ pub(super) async fn run(
     connection: &ConnectionArgs,
     command: BackupCommand,
 ) -> Outcome<()> {
-    let mut coordinator = coordinator(connection).await?;
     match command {
-        BackupCommand::Create(args) => create_command(context, &mut coordinator, args).await,
-        BackupCommand::List(args) => list(context, &mut coordinator, args).await,
-        BackupCommand::Show(args) => show(context, &mut coordinator, args).await,
-        BackupCommand::Prune(args) => removal::prune(context, &mut coordinator, &args).await,
-        BackupCommand::Delete(args) => removal::delete(context, &mut coordinator, args).await,
-        BackupCommand::Undelete(args) => removal::undelete(context, &mut coordinator, args).await,
-        BackupCommand::Pin(args) => removal::pin(context, &mut coordinator, args).await,
-        BackupCommand::Unpin(args) => removal::unpin(context, &mut coordinator, args).await,
+        BackupCommand::Create(args) => {
+            create_command(context, &mut coordinator(connection).await?, args).await
+        }
+        BackupCommand::List(args) => list(context, &mut coordinator(connection).await?, args).await,
+        BackupCommand::Show(args) => show(context, &mut coordinator(connection).await?, args).await,
+        BackupCommand::Import(args) => {
+            import::run(context, &mut coordinator(connection).await?, args).await
+        }
+        // May do without a coordinator.
+        BackupCommand::Export(args) => export::run(context, connection, args).await,
+        BackupCommand::Prune(args) => {
+            removal::prune(context, &mut coordinator(connection).await?, &args).await
+        }
+        BackupCommand::Delete(args) => {
+            removal::delete(context, &mut coordinator(connection).await?, args).await
+        }
+        BackupCommand::Undelete(args) => {
+            removal::undelete(context, &mut coordinator(connection).await?, args).await
+        }
+        BackupCommand::Pin(args) => {
+            removal::pin(context, &mut coordinator(connection).await?, args).await
+        }
+        BackupCommand::Unpin(args) => {
+            removal::unpin(context, &mut coordinator(connection).await?, args).await
+        }
     }
 }
 
@@ -51,6 +67,11 @@ pub(crate) async fn create(
     let finished = follower
         .run(coordinator.create_backup(request), interrupt)
         .await?;
+    result(finished)
+}
+
+/// What a finished job of this kind brought.
+pub(super) fn result(finished: Finished) -> Outcome<BackupResultView> {
     let summary = finished.ended.backup.as_ref().ok_or_else(|| {
         Failure::new(
             Code::Internal,

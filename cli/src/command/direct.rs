@@ -9,10 +9,15 @@ use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_service::config::Strictness;
 use holdfast_service::failure::Code;
+use std::path::Path;
 
 /// Reads the coordinator's configuration.
 pub(super) fn load(args: &DirectArgs) -> Outcome<CoordinatorConfig> {
-    let file = &args.coordinator_config;
+    load_file(&args.coordinator_config)
+}
+
+/// Reads a coordinator's configuration.
+pub(crate) fn load_file(file: &Path) -> Outcome<CoordinatorConfig> {
     let loaded = holdfast_coordinator::config::load(file, Strictness::Lenient);
     let (config, _) = loaded.map_err(|error| {
         let what = format!("{} is not a valid configuration", file.display());
@@ -25,13 +30,13 @@ pub(super) fn load(args: &DirectArgs) -> Outcome<CoordinatorConfig> {
 }
 
 /// Opens the repository that the configuration names. Writes nothing.
-pub(super) async fn open(config: &CoordinatorConfig) -> Outcome<Repository> {
+pub(crate) async fn open(config: &CoordinatorConfig) -> Outcome<Repository> {
     let opened = repository::open(config, Creation::Never, SystemClock.now()).await;
     opened.map_err(|fault| told(&fault))
 }
 
 /// What an error of the repository says.
-pub(super) fn failed(error: &RepositoryError) -> Failure {
+pub(crate) fn failed(error: &RepositoryError) -> Failure {
     told(&repository::fault_of(error))
 }
 

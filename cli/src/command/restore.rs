@@ -1,6 +1,6 @@
-//! `restore plan` and `restore run`: plan, show, confirm, run.
+//! `restore plan` and `restore run`: plan, show, confirm, run. `restore ticket` has a module of its own.
 
-use super::{Context, coordinator};
+use super::{Context, coordinator, ticket};
 use crate::args::{ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelection};
 use crate::client::Coordinator;
 use crate::failure::{Action, Failure, Outcome, from_failure};
@@ -32,6 +32,9 @@ pub(super) async fn run(
             let mappings = mappings(&args.selection)?;
             let mut coordinator = coordinator(connection).await?;
             run_command(context, &mut coordinator, args, mappings).await
+        }
+        RestoreCommand::Ticket(args) => {
+            ticket::run(context, &mut coordinator(connection).await?, args).await
         }
     }
 }

@@ -44,6 +44,11 @@ pub(crate) fn from_job_failure(action: Action, failure: Option<&v1::Failure>) ->
     }
 }
 
+/// A failure of this kind with the usual advice.
+pub(crate) fn advised(code: Code, message: String) -> Failure {
+    advise(code, Failure::new(code, message))
+}
+
 /// A refusal in the coordinator's words.
 pub(crate) fn from_failure(action: Action, failure: &v1::Failure) -> Failure {
     let (code, told) = in_its_words(failure);

@@ -35,6 +35,8 @@ pub(crate) struct BackupView {
     pub(crate) holds: Vec<String>,
     /// Set if it will be removed.
     pub(crate) removal: Option<RemovalView>,
+    /// Whether it was made of a snapshot file.
+    pub(crate) imported: bool,
 }
 
 /// `backup list`.
@@ -77,6 +79,7 @@ impl From<&v1::BackupSummary> for BackupView {
             pin: some(&wire.pin),
             holds: wire.holds.clone(),
             removal: wire.removal.as_ref().map(RemovalView::from),
+            imported: wire.imported,
         }
     }
 }

@@ -47,6 +47,7 @@ fn summary() -> v1::BackupSummary {
             reasons: vec!["no rule keeps it: products".into()],
             by: "retention".into(),
         }),
+        imported: false,
     }
 }
 
@@ -407,7 +408,8 @@ fn backups() {
         "no rule keeps it: products"
       ],
       "by": "retention"
-    }
+    },
+    "imported": false
   }
 }
 "#);
@@ -426,7 +428,7 @@ Note            to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; ni
     let view = BackupsView {
         backups: vec![backup],
     };
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"}}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false}]}"#);
     insta::assert_snapshot!(view.text(), @r"
 RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
 20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly

@@ -1,6 +1,6 @@
 //! Captures the shards of a backup, or of a restore's safety capture, and commits the recovery point.
 
-use super::{manifest, recorded};
+use super::{import, manifest, recorded};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::dispatch::{Answer, Grant};
@@ -88,7 +88,11 @@ async fn capture_all(
                 if together.is_cancelled() {
                     break;
                 }
-                if let Err(fault) = capture(core, id, feed, together, index, step).await {
+                let done = match &work.imported_by {
+                    None => capture(core, id, feed, together, index, step).await,
+                    Some(holder) => import::delivered(core, id, together, index, holder).await,
+                };
+                if let Err(fault) = done {
                     together.cancel();
                     return Err(fault);
                 }
@@ -163,7 +167,7 @@ async fn capture(
     }
 }
 
-async fn committed(core: &Core, id: &JobId, index: usize) -> Option<CommittedShard> {
+pub(super) async fn committed(core: &Core, id: &JobId, index: usize) -> Option<CommittedShard> {
     let record = core.book.get(id).await?;
     record.backup()?.committed.get(&index).cloned()
 }

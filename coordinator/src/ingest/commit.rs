@@ -21,6 +21,9 @@ const _: () = assert!(
     "what is accepted can be read back"
 );
 
+/// How a shard of an import was captured, as the manifest says it.
+pub const IMPORTED: &str = "imported";
+
 /// Ids looked up at once.
 const LOOKUP: usize = 8192;
 
@@ -88,7 +91,10 @@ pub async fn commit(
         .map_err(failed)?;
     writer.flush().await.map_err(failed)?;
 
-    let shard = shard_entry(&header.shard_json, &step, &recipe, chunks, recipe_len, hash)?;
+    let mut shard = shard_entry(&header.shard_json, &step, &recipe, chunks, recipe_len, hash)?;
+    if backup.imported_by.is_some() {
+        IMPORTED.clone_into(&mut shard.method);
+    }
     let collection = collection_entry(&header.collection_json, &step)?;
     let figures = delivery.slot.figures();
     let committed = CommittedShard {

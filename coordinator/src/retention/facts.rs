@@ -60,7 +60,8 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
 fn of_summary(summary: &PointSummary) -> PointFacts {
     PointFacts {
         id: summary.id.clone(),
-        committed: summary.committed,
+        // Rules judge by the age of data: an import must not take the place of a newer capture.
+        committed: summary.imported.unwrap_or(summary.committed),
         collections: summary.collections.iter().cloned().collect(),
         tags: summary.tags.clone(),
         // Nothing records proofs yet: the floor counts the newest untried points.
@@ -89,9 +90,9 @@ fn unknown(id: &RecoveryPointId) -> PointFacts {
     }
 }
 
-/// Points that a running job reads, or may have to fall back to.
+/// Points that a running job or the holder of a ticket reads, or may have to fall back to.
 async fn in_use(core: &Core) -> BTreeSet<RecoveryPointId> {
-    let mut points = BTreeSet::new();
+    let mut points = core.tickets.points(core.clock.now());
     for job in core.book.list().await {
         if job.ended.is_some() {
             continue;

@@ -1,13 +1,13 @@
 //! What operators and viewers ask.
 
 use super::follow::{Events, follow};
-use super::wire;
+use super::{peer, wire};
 use crate::catalog::{CatalogError, PointSummary};
 use crate::core::Core;
 use crate::execute;
 use crate::fault::{Fault, chain};
 use crate::plan;
-use holdfast_proto::convert::{BackupOrder, ConvertError, RestoreOrder};
+use holdfast_proto::convert::{BackupOrder, ConvertError, ImportOrder, RestoreOrder, TicketOrder};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_server::Admin;
 use holdfast_repository::RepositoryError;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 mod status;
+mod tickets;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ impl AdminService {
 #[tonic::async_trait]
 impl Admin for AdminService {
     type CreateBackupStream = Events;
+    type ImportBackupStream = Events;
     type RunRestoreStream = Events;
 
     async fn status(
@@ -86,6 +88,16 @@ impl Admin for AdminService {
     ) -> Result<Response<Events>, Status> {
         let order = BackupOrder::try_from(request.into_inner()).map_err(usage)?;
         let feed = Box::pin(execute::start_backup(&self.0, &order)).await?;
+        Ok(Response::new(follow(&self.0, feed)))
+    }
+
+    async fn import_backup(
+        &self,
+        request: Request<v1::ImportBackupRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let caller = peer::identity(&request)?.clone();
+        let order = ImportOrder::try_from(request.into_inner()).map_err(usage)?;
+        let feed = Box::pin(execute::start_import(&self.0, &caller, order)).await?;
         Ok(Response::new(follow(&self.0, feed)))
     }
 
@@ -158,6 +170,25 @@ impl Admin for AdminService {
         let order = RestoreOrder::try_from(request.into_inner()).map_err(usage)?;
         let feed = Box::pin(execute::start_restore(&self.0, &order)).await?;
         Ok(Response::new(follow(&self.0, feed)))
+    }
+
+    async fn open_export(
+        &self,
+        request: Request<v1::OpenExportRequest>,
+    ) -> Result<Response<v1::OpenExportResponse>, Status> {
+        let caller = peer::identity(&request)?.clone();
+        let answer = tickets::export(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn create_ticket(
+        &self,
+        request: Request<v1::CreateTicketRequest>,
+    ) -> Result<Response<v1::CreateTicketResponse>, Status> {
+        let caller = peer::identity(&request)?.clone();
+        let order = TicketOrder::try_from(request.into_inner()).map_err(usage)?;
+        let answer = tickets::restore(&self.0, &caller, &order).await?;
+        Ok(Response::new(answer))
     }
 
     async fn cancel_job(

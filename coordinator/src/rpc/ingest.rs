@@ -8,6 +8,7 @@ use crate::ingest::commit::{Delivery, commit};
 use crate::ingest::put::{ACK_WITHIN, put};
 use crate::ingest::session::{IngestSlot, SessionId};
 use futures::{StreamExt as _, stream};
+use holdfast_certs::Identity;
 use holdfast_proto::convert::{chunk_ids, command_id};
 use holdfast_proto::limits::{MAX_HAVE_IDS, PUT_WINDOW_BYTES};
 use holdfast_proto::v1;
@@ -15,7 +16,7 @@ use holdfast_proto::v1::commit_part::Part;
 use holdfast_proto::v1::ingest_server::Ingest;
 use holdfast_repository::WriteSession;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, Epoch, JobId, NodeId};
+use holdfast_types::{CaptureId, Epoch, JobId};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,12 +45,12 @@ impl IngestService {
 
     async fn session(
         &self,
-        node: &NodeId,
+        caller: &Identity,
         session_id: &str,
     ) -> Result<(Capture, WriteSession), Status> {
         let ended = || Status::aborted("this session is over: open it again");
         let session = SessionId::parse(session_id).ok_or_else(ended)?;
-        let capture = capture(&self.0, node, &session.command).await?;
+        let capture = capture(&self.0, caller, &session.command).await?;
         let writer = capture.slot.writer(&session, self.0.epoch);
         Ok((capture, writer.ok_or_else(ended)?))
     }
@@ -64,12 +65,12 @@ impl Ingest for IngestService {
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
         let core = &self.0;
-        let node = peer::node(&request)?;
+        let caller = peer::identity(&request)?.clone();
         let request = request.into_inner();
         let command = command_id(&request.command_id)
             .map_err(|error| Status::invalid_argument(chain(&error)))?;
         check_epoch(core, request.epoch)?;
-        let capture = capture(core, &node, &command).await?;
+        let capture = capture(core, &caller, &command).await?;
         let writer = core.repository.begin(core.epoch).await;
         let writer = writer.map_err(|error| core.repository_failed(&error))?;
         let session = capture.slot.open(command, core.epoch, writer);
@@ -86,9 +87,9 @@ impl Ingest for IngestService {
         &self,
         request: Request<v1::HaveChunksRequest>,
     ) -> Result<Response<v1::HaveChunksResponse>, Status> {
-        let node = peer::node(&request)?;
+        let caller = peer::identity(&request)?.clone();
         let request = request.into_inner();
-        let (_, writer) = self.session(&node, &request.session_id).await?;
+        let (_, writer) = self.session(&caller, &request.session_id).await?;
         let ids = chunk_ids(&request.chunk_ids, MAX_HAVE_IDS as usize)
             .map_err(|error| Status::invalid_argument(chain(&error)))?;
         let have: Vec<u8> = writer.has_many(&ids).into_iter().map(u8::from).collect();
@@ -99,13 +100,13 @@ impl Ingest for IngestService {
         &self,
         request: Request<Streaming<v1::PutChunk>>,
     ) -> Result<Response<Self::PutChunksStream>, Status> {
-        let node = peer::node(&request)?;
+        let caller = peer::identity(&request)?.clone();
         let (acks, answers) = mpsc::channel(ACKS);
         let service = self.clone();
         // A task of its own: the answer's head must go out before the first chunk has come.
         drop(self.0.shutdown.clone().spawn(async move {
             let stop = service.0.shutdown.token();
-            let taking = Box::pin(take(&service, &node, request.into_inner(), &acks));
+            let taking = Box::pin(take(&service, &caller, request.into_inner(), &acks));
             let failed = tokio::select! {
                 done = taking => done.err(),
                 () = stop.cancelled() => Some(Status::unavailable("the coordinator is stopping")),
@@ -122,7 +123,7 @@ impl Ingest for IngestService {
         &self,
         request: Request<Streaming<v1::CommitPart>>,
     ) -> Result<Response<v1::CommitCaptureResponse>, Status> {
-        let node = peer::node(&request)?;
+        let caller = peer::identity(&request)?.clone();
         let mut parts = request.into_inner();
         let first = parts.message().await?.and_then(|part| part.part);
         let Some(Part::Header(header)) = first else {
@@ -130,7 +131,7 @@ impl Ingest for IngestService {
                 "the first part must be the header",
             ));
         };
-        let (capture, writer) = self.session(&node, &header.session_id).await?;
+        let (capture, writer) = self.session(&caller, &header.session_id).await?;
         let delivery = Delivery {
             job: &capture.job,
             index: capture.index,
@@ -143,21 +144,25 @@ impl Ingest for IngestService {
 
 async fn take(
     service: &IngestService,
-    node: &NodeId,
+    caller: &Identity,
     mut chunks: Streaming<v1::PutChunk>,
     acks: &crate::ingest::put::Acks,
 ) -> Result<(), Status> {
     let Some(first) = chunks.message().await? else {
         return Ok(());
     };
-    let (capture, writer) = service.session(node, &first.session_id).await?;
+    let (capture, writer) = service.session(caller, &first.session_id).await?;
     let chunks = stream::iter([Ok(first)]).chain(chunks);
     put(&service.0, &capture.slot, &writer, chunks, acks).await
 }
 
-/// The open capture command of this node.
-async fn capture(core: &Core, node: &NodeId, command: &CaptureId) -> Result<Capture, Status> {
-    match core.dispatcher.grant(command, node) {
+/// The open capture command of this node, or the open delivery of this operator.
+async fn capture(core: &Core, caller: &Identity, command: &CaptureId) -> Result<Capture, Status> {
+    let granted = match caller.node() {
+        Some(node) => core.dispatcher.grant(command, node),
+        None => core.imports.grant(command, caller),
+    };
+    match granted {
         Some(Grant::Capture { job, index, slot }) => Ok(Capture { job, index, slot }),
         Some(Grant::Restore(_)) => Err(Status::permission_denied(
             "this command is a restore: it allows no delivery",
@@ -171,7 +176,7 @@ pub(super) async fn unknown_command(core: &Core, command: &CaptureId) -> Status 
     if core.book.is_pending(command).await {
         Status::unavailable("the job has not been taken up again yet")
     } else {
-        Status::not_found(format!("command {command} is not open for this node"))
+        Status::not_found(format!("command {command} is not open for this caller"))
     }
 }
 

@@ -1,8 +1,18 @@
 //! Who is calling.
 
-use holdfast_certs::PeerIdentity;
+use holdfast_certs::{Identity, PeerIdentity};
 use holdfast_types::NodeId;
 use tonic::{Request, Status};
+
+/// The caller's identity.
+///
+/// # Errors
+/// UNAUTHENTICATED without a verified certificate.
+pub(super) fn identity<T>(request: &Request<T>) -> Result<&Identity, Status> {
+    let peer = PeerIdentity::of(request)
+        .ok_or_else(|| Status::unauthenticated("this connection has no verified certificate"))?;
+    Ok(peer.identity())
+}
 
 /// The node whose agent calls.
 ///
@@ -10,9 +20,7 @@ use tonic::{Request, Status};
 /// PERMISSION_DENIED for every other role, UNAUTHENTICATED without a verified certificate. The
 /// authorisation table has decided before; this is for the name.
 pub(super) fn node<T>(request: &Request<T>) -> Result<NodeId, Status> {
-    let peer = PeerIdentity::of(request)
-        .ok_or_else(|| Status::unauthenticated("this connection has no verified certificate"))?;
-    let identity = peer.identity();
+    let identity = identity(request)?;
     identity
         .node()
         .cloned()

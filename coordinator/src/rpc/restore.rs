@@ -1,6 +1,6 @@
-//! The restore service: recipes and chunks for a node that was told to restore, and for nothing else.
+//! The restore service: recipes and chunks for a node that was told to restore, and for who holds a ticket.
 //!
-//! A command grants the recipes of its collection and the chunks that they name, in this cluster's
+//! A command, or a ticket, grants the recipes of its collection and the chunks that they name, in this cluster's
 //! namespace. Chunks are authenticated by the repository; that they hash to their ids is for the agent
 //! to check, who decodes them.
 
@@ -9,15 +9,17 @@ use super::peer;
 use crate::core::Core;
 use crate::dispatch::{Grant, RestoreGrant};
 use crate::fault::{Fault, chain};
+use crate::tickets::narrowed;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use holdfast_archive::ShardRecipe;
+use holdfast_certs::Identity;
 use holdfast_proto::convert::{chunk_ids, command_id};
 use holdfast_proto::limits::MAX_FETCH_IDS;
 use holdfast_proto::v1;
 use holdfast_proto::v1::restore_server::Restore;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, ChunkId, HASH_LEN, NodeId, ShardId};
+use holdfast_types::{CaptureId, ChunkId, HASH_LEN, ShardId};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -45,15 +47,22 @@ impl RestoreService {
         Self(core)
     }
 
-    async fn grant(&self, node: &NodeId, command: &CaptureId) -> Result<Arc<RestoreGrant>, Status> {
-        match self.0.dispatcher.grant(command, node) {
-            Some(Grant::Restore(grant)) if grant.manifest.namespace == self.0.namespace => {
-                Ok(grant)
-            }
-            Some(Grant::Restore(_) | Grant::Capture { .. }) => Err(Status::permission_denied(
-                "this command does not allow to read",
-            )),
-            None => Err(unknown_command(&self.0, command).await),
+    async fn grant(
+        &self,
+        caller: &Identity,
+        command: &CaptureId,
+    ) -> Result<Arc<RestoreGrant>, Status> {
+        let core = &self.0;
+        let node = caller.node();
+        let granted = match node.and_then(|node| core.dispatcher.grant(command, node)) {
+            Some(Grant::Restore(grant)) => Some(grant),
+            Some(Grant::Capture { .. }) => return Err(not_to_read()),
+            None => core.tickets.grant(command, caller, core.clock.now()),
+        };
+        match granted {
+            Some(grant) if grant.manifest.namespace == core.namespace => Ok(grant),
+            Some(_) => Err(not_to_read()),
+            None => Err(unknown_command(core, command).await),
         }
     }
 
@@ -84,12 +93,12 @@ impl Restore for RestoreService {
         request: Request<v1::FetchRecipeRequest>,
     ) -> Result<Response<Self::FetchRecipeStream>, Status> {
         let core = &self.0;
-        let node = peer::node(&request)?;
+        let caller = peer::identity(&request)?.clone();
         let request = request.into_inner();
         check_epoch(core, request.epoch)?;
         let command = command_id(&request.command_id)
             .map_err(|error| Status::invalid_argument(chain(&error)))?;
-        let grant = self.grant(&node, &command).await?;
+        let grant = self.grant(&caller, &command).await?;
         let wanted = ShardId(request.shard_id);
         let mut shards = grant.collection.shards.iter();
         let shard = shards
@@ -121,12 +130,12 @@ impl Restore for RestoreService {
         &self,
         request: Request<Streaming<v1::FetchChunksRequest>>,
     ) -> Result<Response<Self::FetchChunksStream>, Status> {
-        let node = peer::node(&request)?;
+        let caller = peer::identity(&request)?.clone();
         let (out, chunks) = mpsc::channel(QUEUE);
         let service = self.clone();
         drop(self.0.shutdown.clone().spawn(async move {
             let stop = service.0.shutdown.token();
-            let sending = Box::pin(send_chunks(&service, &node, request.into_inner(), &out));
+            let sending = Box::pin(send_chunks(&service, &caller, request.into_inner(), &out));
             let failed = tokio::select! {
                 done = sending => done.err(),
                 () = stop.cancelled() => Some(Status::unavailable("the coordinator is stopping")),
@@ -138,6 +147,53 @@ impl Restore for RestoreService {
         }));
         Ok(Response::new(ReceiverStream::new(chunks)))
     }
+
+    async fn redeem_ticket(
+        &self,
+        request: Request<v1::RedeemTicketRequest>,
+    ) -> Result<Response<v1::RedeemTicketResponse>, Status> {
+        let core = &self.0;
+        let caller = peer::identity(&request)?.clone();
+        let ticket = ticket_id(&request.into_inner().ticket)?;
+        let reads = core.tickets.redeem(&ticket, &caller, core.clock.now());
+        let reads = reads.filter(|reads| !reads.is_empty()).ok_or_else(|| {
+            Fault::new(
+                Code::PermissionDenied,
+                format!(
+                    "this ticket opens nothing for {caller}: it is for another node, has ended or was used up, or the coordinator was restarted since; make another one with `holdfast restore ticket ID --node {}`",
+                    caller.name()
+                ),
+            )
+        })?;
+        tracing::info!(%caller, "a restore ticket was presented");
+        let manifest = narrowed(reads.iter().map(|(_, grant)| grant.as_ref()));
+        let json = manifest.to_json();
+        let json = json.map_err(|error| Fault::from_error(Code::RepositoryDamaged, &error))?;
+        Ok(Response::new(v1::RedeemTicketResponse {
+            epoch: core.epoch.0,
+            manifest_json: String::from_utf8_lossy(&json).into_owned(),
+            command_ids: reads.iter().map(|(id, _)| id.to_string()).collect(),
+        }))
+    }
+
+    async fn close_ticket(
+        &self,
+        request: Request<v1::CloseTicketRequest>,
+    ) -> Result<Response<v1::CloseTicketResponse>, Status> {
+        let caller = peer::identity(&request)?.clone();
+        let ticket = ticket_id(&request.into_inner().ticket)?;
+        self.0.tickets.close(&ticket, &caller);
+        Ok(Response::new(v1::CloseTicketResponse {}))
+    }
+}
+
+fn not_to_read() -> Status {
+    Status::permission_denied("this command does not allow to read")
+}
+
+fn ticket_id(text: &str) -> Result<CaptureId, Status> {
+    // A command id obeys the same rule.
+    command_id(text).map_err(|_| Status::invalid_argument("field ticket is not a ticket's id"))
 }
 
 async fn send_recipe(recipe: Bytes, key: Bytes, out: Answers<v1::RecipePiece>) {
@@ -154,7 +210,7 @@ async fn send_recipe(recipe: Bytes, key: Bytes, out: Answers<v1::RecipePiece>) {
 
 async fn send_chunks(
     service: &RestoreService,
-    node: &NodeId,
+    caller: &Identity,
     mut requests: Streaming<v1::FetchChunksRequest>,
     out: &Answers<v1::FetchedChunk>,
 ) -> Result<(), Status> {
@@ -163,7 +219,7 @@ async fn send_chunks(
     };
     let command =
         command_id(&first.command_id).map_err(|error| Status::invalid_argument(chain(&error)))?;
-    let grant = service.grant(node, &command).await?;
+    let grant = service.grant(caller, &command).await?;
     let allowed = service.allowed(&grant).await?;
     let core = &service.0;
     let (ids, wanted) = mpsc::channel(MAX_FETCH_IDS);

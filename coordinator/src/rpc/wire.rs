@@ -39,6 +39,7 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
         pin: String::new(),
         holds: Vec::new(),
         removal: None,
+        imported: point.imported.is_some(),
     }
 }
 

@@ -98,7 +98,7 @@ pub struct ShardEntry {
     pub node: NodeId,
     /// Version of that node's Qdrant at the capture.
     pub server_version: ServerVersion,
-    /// How it was captured: `stored` or `stream` (later also `direct`, `partial`).
+    /// How it was captured: `stored`, `stream` or `imported` (later also `direct`, `partial`).
     pub method: String,
     /// When Qdrant was asked for the snapshot: everything acknowledged before is contained.
     pub captured_at: Timestamp,

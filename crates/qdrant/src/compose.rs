@@ -1,4 +1,5 @@
-//! A clean archive of a shard's files, in the flat layout that Qdrant's shard upload accepts.
+//! A clean archive of a shard's files, in the flat layout that Qdrant's shard upload accepts; or of a whole collection,
+//! as its collection upload accepts it: each shard's archive below the shard's number, then the collection's own files.
 //!
 //! The files come in normal form (see [`crate::FileSink`]) in any order; the archive has Qdrant's own order. Its
 //! exact length is known before the first byte is written, as a multipart upload needs. Holes become sparse
@@ -6,6 +7,7 @@
 
 use crate::snapshot::{FileSink, is_safe_path, is_segment_id};
 use crate::tar::{BLOCK, Region, TRAILER_LEN, header_blocks, padding};
+use holdfast_types::ShardId;
 use std::borrow::Cow;
 use std::io::{self, Write};
 
@@ -44,7 +46,10 @@ pub enum ComposeError {
 /// One file to be put into an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveFile {
+    /// In normal form; in a collection's archive with the shard's number before it.
     path: String,
+    /// Path in the archive.
+    stored_as: String,
     size: u64,
     regions: Vec<Region>,
 }
@@ -71,12 +76,13 @@ impl ArchiveFile {
         }
         Ok(Self {
             path: path.to_owned(),
+            stored_as: archive_path(path).into_owned(),
             size,
             regions,
         })
     }
 
-    /// Path in normal form.
+    /// Path in normal form; in a collection's archive with the shard's number before it.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -93,8 +99,15 @@ impl ArchiveFile {
         self.regions.iter().map(|r| r.len).sum()
     }
 
+    /// The file as one of a collection's shard.
+    fn in_shard(mut self, shard: ShardId) -> Self {
+        self.path = format!("{shard}/{}", self.path);
+        self.stored_as = format!("{shard}/{}", self.stored_as);
+        self
+    }
+
     fn headers(&self) -> Vec<u8> {
-        header_blocks(&archive_path(&self.path), self.size, &self.regions)
+        header_blocks(&self.stored_as, self.size, &self.regions)
     }
 
     /// Length of the whole entry, a multiple of the block.
@@ -132,20 +145,38 @@ pub struct ComposedArchive {
 impl ComposedArchive {
     /// Plans the archive of one whole shard: at least one segment, each with its state and version, a file in
     /// `wal/`, the replica state and the shard configuration.
-    pub fn new(mut files: Vec<ArchiveFile>) -> Result<Self, ComposeError> {
-        for file in &files {
-            check_path(&file.path)?;
+    pub fn new(files: Vec<ArchiveFile>) -> Result<Self, ComposeError> {
+        shard_files(files).map(Self::of)
+    }
+
+    /// Plans the archive of a collection: whole shards, each as for [`Self::new`], and the collection's own files
+    /// (see [`crate::collection_files`]), which come last.
+    pub fn collection(
+        mut shards: Vec<(ShardId, Vec<ArchiveFile>)>,
+        own: Vec<ArchiveFile>,
+    ) -> Result<Self, ComposeError> {
+        shards.sort_by_key(|(id, _)| *id);
+        if let Some(pair) = shards.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(ComposeError::Duplicate(pair[0].0.to_string()));
         }
-        files.sort_by(|a, b| order(&a.path).cmp(&order(&b.path)));
-        if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
-            return Err(ComposeError::Duplicate(pair[0].path.clone()));
+        if shards.is_empty() {
+            return Err(ComposeError::Incomplete("every shard"));
         }
-        check_whole(&files)?;
+        let mut files = Vec::new();
+        for (id, of_shard) in shards {
+            let whole = shard_files(of_shard)?;
+            files.extend(whole.into_iter().map(|file| file.in_shard(id)));
+        }
+        files.extend(own);
+        Ok(Self::of(files))
+    }
+
+    fn of(files: Vec<ArchiveFile>) -> Self {
         let entries: u64 = files.iter().map(ArchiveFile::entry_len).sum();
-        Ok(Self {
+        Self {
             files,
             len: entries + TRAILER_LEN as u64,
-        })
+        }
     }
 
     /// Exact length of the archive in bytes.
@@ -164,6 +195,19 @@ impl ComposedArchive {
     pub fn writer<W: Write>(&self, out: W) -> ArchiveWriter<'_, W> {
         ArchiveWriter::new(self, out)
     }
+}
+
+/// The files of one whole shard in the archive's order.
+fn shard_files(mut files: Vec<ArchiveFile>) -> Result<Vec<ArchiveFile>, ComposeError> {
+    for file in &files {
+        check_path(&file.path)?;
+    }
+    files.sort_by(|a, b| order(&a.path).cmp(&order(&b.path)));
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        return Err(ComposeError::Duplicate(pair[0].path.clone()));
+    }
+    check_whole(&files)?;
+    Ok(files)
 }
 
 /// `segments/{id}/x` stands in the archive as `segments/{id}/files/x`.

@@ -3,13 +3,13 @@
 //! Three parts: a REST client ([`QdrantClient`]) with one error taxonomy ([`QdrantError`]); readers
 //! that reduce both kinds of full shard snapshot (streamed and stored) to one set of files
 //! ([`read_shard_snapshot`], [`FileSink`]) and refuse whatever is not provably complete; and the
-//! composer of a clean archive that the server's shard upload accepts ([`ComposedArchive`]).
+//! composer of a clean archive that the server's shard or collection upload accepts ([`ComposedArchive`]).
 //!
 //! What it deliberately does not do: decide what to capture or restore, chunk or store anything,
-//! retry, or touch the server's storage directory. Partial snapshots, the collection-level snapshot
-//! and the write-ahead log's entries are not read here.
+//! retry, or touch the server's storage directory. Partial snapshots and the write-ahead log's entries are not read here.
 
 mod client;
+mod collection_files;
 mod compose;
 mod error;
 #[cfg(test)]
@@ -22,6 +22,7 @@ mod stored;
 mod tar;
 
 pub use client::{Listed, QdrantClient, QdrantConfig, SnapshotStream, Timeouts};
+pub use collection_files::{CollectionFile, collection_files, has_shard_keys};
 pub use compose::{ArchiveFile, ArchiveWriter, ComposeError, ComposedArchive};
 pub use error::QdrantError;
 pub use info::{
@@ -34,8 +35,9 @@ pub use mapping::{
 };
 pub use secrecy::SecretString;
 pub use snapshot::{
-    FileSink, ReadError, SegmentContents, ShardContents, SnapshotError, read_shard_snapshot,
-    read_shard_stream, read_stored_shard,
+    CollectionContents, FileSink, ReadError, SegmentContents, ShardContents, SnapshotError,
+    inspect_collection_snapshot, read_shard_snapshot, read_shard_stream, read_stored_shard,
+    shard_of_collection,
 };
 pub use stored::{ChecksumReader, stored_snapshot_path};
 pub use url::Url;

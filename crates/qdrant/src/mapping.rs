@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// A captured description that lacks what is needed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the captured collection description has no {0}")]
-pub struct MappingError(&'static str);
+pub struct MappingError(pub(crate) &'static str);
 
 /// A payload index to be created.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 //! nesting of segments, and the random seed in the header of the empty write-ahead log, which only its
 //! name gives a meaning to. A partial snapshot's segment manifests are checked, then left out.
 
+mod collection;
 mod contents;
 mod error;
 mod layout;
@@ -13,6 +14,7 @@ mod read;
 mod sink;
 mod wal;
 
+pub use collection::{CollectionContents, inspect_collection_snapshot, shard_of_collection};
 pub use contents::{SegmentContents, ShardContents};
 pub use error::{ReadError, SnapshotError};
 pub use read::{read_shard_snapshot, read_shard_stream, read_stored_shard};

@@ -2,7 +2,9 @@
 
 use super::{ConvertError, Method, parse, parse_all};
 use crate::v1;
-use holdfast_types::{CollectionName, NodeId, RecoveryPointId, Tag};
+use holdfast_types::{CollectionName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag};
+use std::collections::HashSet;
+use std::time::Duration;
 
 /// A `CreateBackupRequest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,38 @@ pub struct RestoreOrder {
     /// Whether aliases are re-created.
     pub with_aliases: bool,
 }
+
+/// An `ImportBackupRequest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportOrder {
+    /// The collection's name in the recovery point.
+    pub collection: CollectionName,
+    /// Its shards, in the order of delivery, each once.
+    pub shards: Vec<ShardId>,
+    /// Of the server that wrote it.
+    pub version: ServerVersion,
+    /// Kept with the recovery point.
+    pub note: String,
+}
+
+/// Most shards of one import.
+const MAX_IMPORTED_SHARDS: usize = 4096;
+
+/// A `CreateTicketRequest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketOrder {
+    /// What may be read.
+    pub recovery_point: RecoveryPointId,
+    /// Which collections of it; empty means all.
+    pub collections: Vec<CollectionName>,
+    /// Whose agent may.
+    pub node: NodeId,
+    /// For how long.
+    pub valid: Duration,
+}
+
+/// Bounds of a ticket's validity, in seconds.
+const TICKET_SECONDS: std::ops::RangeInclusive<u32> = 60..=7 * 86_400;
 
 /// Longest note kept with a recovery point, in bytes.
 const MAX_NOTE_BYTES: usize = 4096;
@@ -92,6 +126,50 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             node,
             overwrite: wire.overwrite,
             with_aliases: !wire.without_aliases,
+        })
+    }
+}
+
+impl TryFrom<v1::ImportBackupRequest> for ImportOrder {
+    type Error = ConvertError;
+    fn try_from(wire: v1::ImportBackupRequest) -> Result<Self, ConvertError> {
+        let distinct: HashSet<u32> = wire.shard_ids.iter().copied().collect();
+        let count = wire.shard_ids.len();
+        if count == 0 || count > MAX_IMPORTED_SHARDS || distinct.len() != count {
+            return Err(ConvertError::OutOfRange {
+                field: "shard_ids",
+                rule: "1 to 4096, each once",
+            });
+        }
+        if wire.note.len() > MAX_NOTE_BYTES {
+            return Err(ConvertError::OutOfRange {
+                field: "note",
+                rule: "at most 4096 bytes",
+            });
+        }
+        Ok(Self {
+            collection: parse("collection", &wire.collection)?,
+            shards: wire.shard_ids.into_iter().map(ShardId).collect(),
+            version: parse("qdrant_version", &wire.qdrant_version)?,
+            note: wire.note,
+        })
+    }
+}
+
+impl TryFrom<v1::CreateTicketRequest> for TicketOrder {
+    type Error = ConvertError;
+    fn try_from(wire: v1::CreateTicketRequest) -> Result<Self, ConvertError> {
+        if !TICKET_SECONDS.contains(&wire.valid_seconds) {
+            return Err(ConvertError::OutOfRange {
+                field: "valid_seconds",
+                rule: "1 minute to 7 days",
+            });
+        }
+        Ok(Self {
+            recovery_point: parse("recovery_point", &wire.recovery_point)?,
+            collections: parse_all("collections", &wire.collections)?,
+            node: parse("node", &wire.node)?,
+            valid: Duration::from_secs(wire.valid_seconds.into()),
         })
     }
 }

@@ -382,6 +382,20 @@ impl Restore for FakeCoordinator {
         });
         Ok(Response::new(ReceiverStream::new(out_rx).boxed()))
     }
+
+    async fn redeem_ticket(
+        &self,
+        _request: Request<v1::RedeemTicketRequest>,
+    ) -> Result<Response<v1::RedeemTicketResponse>, Status> {
+        Err(Status::permission_denied("there are no tickets here"))
+    }
+
+    async fn close_ticket(
+        &self,
+        _request: Request<v1::CloseTicketRequest>,
+    ) -> Result<Response<v1::CloseTicketResponse>, Status> {
+        Ok(Response::new(v1::CloseTicketResponse {}))
+    }
 }
 
 /// Ids of the chunks that a recipe names.

@@ -31,7 +31,11 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
         chunks: stats.chunks,
         nodes_connected: count(connected),
         nodes_known: count(nodes.len()),
-        newest_recovery_point: points.first().map(|p| p.id.to_string()).unwrap_or_default(),
+        newest_recovery_point: points
+            .iter()
+            .find(|p| p.imported.is_none())
+            .map(|p| p.id.to_string())
+            .unwrap_or_default(),
         warnings: warnings(&Situation {
             nodes: &nodes,
             jobs: &jobs,
@@ -167,12 +171,16 @@ pub(super) fn collections(
         let inventory = record.inventory.iter().filter(|_| record.error.is_none());
         for info in inventory.flat_map(|inventory| &inventory.collections) {
             let (status, shards) = found.entry(&info.name).or_insert_with(|| {
-                let newest = points.iter().find(|point| {
-                    point
-                        .collections
-                        .iter()
-                        .any(|name| name.as_str() == info.name)
-                });
+                // An imported one is older than it looks: it must not pass for a capture.
+                let newest = points
+                    .iter()
+                    .filter(|point| point.imported.is_none())
+                    .find(|point| {
+                        point
+                            .collections
+                            .iter()
+                            .any(|name| name.as_str() == info.name)
+                    });
                 let status = v1::CollectionStatus {
                     name: info.name.clone(),
                     status: info.status.clone(),

@@ -3,6 +3,7 @@
 use super::{ArchiveFile, ComposeError, ComposedArchive};
 use crate::fixture::{Files, SEGMENT_A, read, sample};
 use crate::snapshot::{FileSink, ShardContents, read_shard_snapshot};
+use holdfast_types::ShardId;
 use proptest::prelude::*;
 
 /// Every file whole, without holes.
@@ -263,5 +264,51 @@ proptest! {
         files.insert(format!("segments/{SEGMENT_A}/vector_storage/x"), content);
         let plan = ComposedArchive::new(sparse(&files, min)).unwrap();
         prop_assert_eq!(unpacked(&write(&plan, &files, min)), files);
+    }
+}
+
+#[test]
+fn a_collections_archive_holds_each_shard_below_its_number_and_its_own_files_last() {
+    let files = sample();
+    let own = vec![
+        ArchiveFile::dense("version.info", 5),
+        ArchiveFile::dense("config.json", 2),
+    ];
+    let shards = vec![(ShardId(12), dense(&files)), (ShardId(3), dense(&files))];
+    let plan = ComposedArchive::collection(shards, own.clone()).unwrap();
+    let mut all = Files::new();
+    for shard in ["3", "12"] {
+        for (path, content) in &files {
+            all.insert(format!("{shard}/{path}"), content.clone());
+        }
+    }
+    all.insert("version.info".into(), b"0.4.2".to_vec());
+    all.insert("config.json".into(), b"{}".to_vec());
+    let archive = write(&plan, &all, usize::MAX);
+    let mut reader = tar::Archive::new(&archive[..]);
+    let names: Vec<String> = reader
+        .entries()
+        .unwrap()
+        .map(|e| e.unwrap().path().unwrap().display().to_string())
+        .collect();
+    assert!(
+        names[0].starts_with(&format!("3/segments/{SEGMENT_A}/files/")),
+        "{}",
+        names[0]
+    );
+    assert_eq!(names.len(), all.len());
+    assert_eq!(names[names.len() - 2..], ["version.info", "config.json"]);
+
+    let twice = vec![(ShardId(3), dense(&files)), (ShardId(3), dense(&files))];
+    assert!(matches!(
+        ComposedArchive::collection(twice, own.clone()),
+        Err(ComposeError::Duplicate(_))
+    ));
+    let part = vec![(ShardId(0), dense(&files)[1..2].to_vec())];
+    for shards in [part, Vec::new()] {
+        assert!(matches!(
+            ComposedArchive::collection(shards, own.clone()),
+            Err(ComposeError::Incomplete(_))
+        ));
     }
 }

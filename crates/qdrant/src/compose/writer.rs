@@ -134,6 +134,7 @@ impl<'a, W: Write> ArchiveWriter<'a, W> {
     fn current(&self) -> &'a ArchiveFile {
         static NOTHING: ArchiveFile = ArchiveFile {
             path: String::new(),
+            stored_as: String::new(),
             size: 0,
             regions: Vec::new(),
         };

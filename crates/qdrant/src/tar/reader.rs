@@ -144,6 +144,11 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// The source, of which everything up to the end of what was read is consumed.
+    pub(crate) fn input(&self) -> &R {
+        &self.input
+    }
+
     /// The current file as a byte stream, its holes as zeros.
     pub(crate) fn body(&mut self) -> EntryBody<'_, R> {
         EntryBody { reader: self }

@@ -70,13 +70,10 @@ fn rebuild(change: impl FnOnce(&mut Vec<v1::FetchedChunk>)) -> (Result<(), Halt>
         chunks_tx.try_send(chunk).unwrap();
     }
     drop(chunks_tx);
-    let (body, mut body_rx) = mpsc::channel(100);
-    let result = blueprint.write(&key(), chunks_rx, body, &Meter::default());
-    let mut written = 0;
-    while let Ok(piece) = body_rx.try_recv() {
-        written += piece.len() as u64;
-    }
-    (result, written, blueprint.archive_len())
+    let mut out = Vec::new();
+    let result = blueprint.write(&key(), chunks_rx, &mut out, &Meter::default());
+    let result = result.map(drop);
+    (result, out.len() as u64, blueprint.archive_len())
 }
 
 fn code(result: Result<(), Halt>) -> Code {

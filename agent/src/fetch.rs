@@ -29,7 +29,10 @@ fn client(link: &Link) -> RestoreClient<Channel> {
 }
 
 /// Fetches the recipe of one shard and checks it against the manifest.
-pub(super) async fn recipe(
+///
+/// # Errors
+/// A recipe that is not the manifest's; what the coordinator refuses.
+pub async fn recipe(
     link: &Link,
     command: &CommandId,
     shard: &ShardEntry,
@@ -75,7 +78,10 @@ pub(super) async fn recipe(
 }
 
 /// Fetches the chunks in order and hands them on as they came; verifying them is up to the receiver.
-pub(super) async fn chunks(
+///
+/// # Errors
+/// What the coordinator refuses; [`Halt::Stopped`] if the receiver has gone.
+pub async fn chunks(
     link: &Link,
     command: &CommandId,
     wanted: Vec<(ChunkId, u32)>,

@@ -1,0 +1,289 @@
+//! `backup import`: reads a snapshot file as an agent reads one from its node, and delivers it the same way.
+
+use super::{Context, backup};
+use crate::args::BackupImportArgs;
+use crate::client::Coordinator;
+use crate::failure::{Action, Failure, Outcome, advised, from_status};
+use crate::interrupt::Interrupt;
+use crate::job::Follower;
+use crate::output::Output;
+use crate::progress::{Amount, Progress};
+use crate::view::BackupResultView;
+use fs_err as fs;
+use futures::{StreamExt as _, stream};
+use holdfast_agent::capture::{IngestSession, Origin, commit_shard, deliver_shard};
+use holdfast_agent::failure::Failed;
+use holdfast_agent::job::Halt;
+use holdfast_agent::link::Link;
+use holdfast_agent::progress::Meter;
+use holdfast_archive::CollectionEntry;
+use holdfast_proto::v1;
+use holdfast_qdrant::{
+    CollectionContents, SnapshotError, inspect_collection_snapshot, shard_of_collection,
+};
+use holdfast_service::failure::Code;
+use holdfast_types::{CollectionName, Epoch, ServerVersion, ShardId, Timestamp};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Encoders beside each other.
+const ENCODE_THREADS: usize = 2;
+
+/// How often progress is shown, and how long to wait for the coordinator to open the next shard.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+const OPEN_EVERY: Duration = Duration::from_millis(100);
+
+/// Tries to open a shard's delivery: one minute.
+const OPEN_TRIES: u32 = 600;
+
+const RISK: &str = "no new recovery point was committed; earlier ones and the file are untouched";
+
+/// A file that can be imported.
+struct Source {
+    file: std::path::PathBuf,
+    len: u64,
+    contents: CollectionContents,
+    entry: CollectionEntry,
+    version: ServerVersion,
+    captured: Timestamp,
+}
+
+/// Checks the file, starts the job, delivers each shard, and waits for the commit.
+pub(super) async fn run(
+    context: Context,
+    coordinator: &mut Coordinator,
+    args: BackupImportArgs,
+) -> Outcome<()> {
+    let interrupt = Interrupt::listen()?;
+    let mut progress = Progress::stderr(context.quiet);
+    progress.say("checking the file");
+    let source = tokio::select! {
+        source = inspect(&args) => source?,
+        () = interrupt.wait() => return Err(interrupted()),
+    };
+    let epoch = Epoch(coordinator.status().await?.epoch);
+    let request = v1::ImportBackupRequest {
+        collection: source.entry.name.to_string(),
+        shard_ids: source.contents.shards.iter().map(|id| id.0).collect(),
+        qdrant_version: source.version.to_string(),
+        note: args.note,
+    };
+    let mut events = coordinator.import(request).await?;
+    let first = events.message().await;
+    let first = first.map_err(|status| from_status(Action::Backup, &status))?;
+    let first = first.ok_or_else(|| Failure::new(Code::Internal, "the job has no beginning"))?;
+    let job = first.job_id.clone();
+    let link = Link {
+        channel: coordinator.channel(),
+        epoch,
+        generation: 0,
+    };
+    let events = stream::iter([Ok(first)]).chain(events);
+    let done = tokio::select! {
+        done = follow(context.output, events, async {
+            deliver(&source, &link, &job, &mut progress).await
+        }) => done,
+        () = interrupt.wait() => Err(interrupted()),
+    };
+    if done.is_err() {
+        // Ended already, if it was the coordinator that failed.
+        let _ended = coordinator.cancel(job).await;
+    }
+    progress.clear();
+    let done = done?;
+    // It is judged by the age of its data: an old file would be removed by the next prune.
+    let pinned = coordinator
+        .pin_backup(v1::PinBackupRequest {
+            recovery_point: done.backup.recovery_point.clone(),
+            reason: "imported from a snapshot file".to_owned(),
+        })
+        .await;
+    if pinned.is_err() {
+        let id = &done.backup.recovery_point;
+        progress.say(&format!(
+            "warning: {id} could not be pinned; retention may remove it: `holdfast backup pin {id} --reason imported`"
+        ));
+    }
+    context.output.show(&done)
+}
+
+/// Delivers, and reads the job's events meanwhile: whichever fails first says why.
+async fn follow(
+    output: Output,
+    events: impl futures::Stream<Item = Result<v1::JobEvent, tonic::Status>> + Unpin,
+    delivering: impl Future<Output = Outcome<()>>,
+) -> Outcome<BackupResultView> {
+    // What people see of an import is how far the file has been read.
+    let mut quiet = Progress::stderr(true);
+    let follower = Follower {
+        action: Action::Backup,
+        progress: &mut quiet,
+        output,
+    };
+    let following = follower.run(async { Ok(events) }, std::future::pending());
+    let (mut following, mut delivering) = (Box::pin(following), Box::pin(delivering));
+    let finished = tokio::select! {
+        finished = &mut following => finished?,
+        delivered = &mut delivering => {
+            delivered?;
+            following.await?
+        }
+    };
+    backup::result(finished)
+}
+
+async fn inspect(args: &BackupImportArgs) -> Outcome<Source> {
+    let name = args.collection.parse::<CollectionName>();
+    let name = name.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+    let unreadable = |error: &std::io::Error| {
+        Failure::new(Code::Usage, format!("can't read {}", args.file.display()))
+            .caused_by(error)
+            .risking(RISK)
+    };
+    let meta = fs::metadata(&args.file).map_err(|error| unreadable(&error))?;
+    let path = args.file.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let file = fs::File::open(&path).map_err(SnapshotError::Read)?;
+        inspect_collection_snapshot(file)
+    });
+    let read = read.await.map_err(|error| {
+        Failure::new(Code::Internal, "reading the file ended early").caused_by(&error)
+    })?;
+    let contents = read.map_err(|error| refused(&args.file, &error))?;
+    whole(&args.file, &contents)?;
+    let since = meta.modified().ok();
+    let since = since.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    Ok(Source {
+        file: args.file.clone(),
+        len: meta.len(),
+        entry: CollectionEntry {
+            name,
+            info: contents.info.clone(),
+            aliases: Vec::new(),
+            cluster: contents.cluster.clone(),
+            shard_count: u32::try_from(contents.shards.len()).unwrap_or(u32::MAX),
+            points: None,
+            shards: Vec::new(),
+        },
+        contents,
+        version: args.qdrant_version.clone(),
+        captured: Timestamp::EPOCH.after(since.unwrap_or_default()),
+    })
+}
+
+/// Requires every shard of the collection.
+fn whole(file: &Path, contents: &CollectionContents) -> Outcome<()> {
+    if contents.missing.is_empty() && !contents.shards.is_empty() {
+        return Ok(());
+    }
+    let list = |ids: &[ShardId]| {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        ids.join(", ")
+    };
+    Err(Failure::new(
+        Code::PlanBlocked,
+        format!(
+            "{} holds shards {}, but the collection has {} more: {}",
+            file.display(),
+            list(&contents.shards),
+            contents.missing.len(),
+            list(&contents.missing)
+        ),
+    )
+    .because("a snapshot of a cluster's collection holds the shards of one node")
+    .risking(RISK)
+    .todo("load it into Qdrant as its documentation says, and back that up"))
+}
+
+async fn deliver(source: &Source, link: &Link, job: &str, progress: &mut Progress) -> Outcome<()> {
+    let meter = Arc::new(Meter::default());
+    let shards = async {
+        for (n, shard) in source.contents.shards.iter().enumerate() {
+            let session = open(link, &format!("{job}-c{n}")).await?;
+            let of = format!("shard {shard} of {}", source.entry.name);
+            let file = fs::File::open(&source.file).map_err(|error| unreadable(&error))?;
+            let bytes = shard_of_collection(file, &source.contents, *shard);
+            let bytes = bytes.map_err(|error| unreadable(&error))?;
+            let read = deliver_shard(&meter, ENCODE_THREADS, of, &session, bytes).await?;
+            let origin = Origin {
+                shard: *shard,
+                node: "import"
+                    .parse()
+                    .map_err(|error| Failed::from_error(Code::Internal, &error))?,
+                server_version: source.version.clone(),
+                method: holdfast_coordinator::ingest::commit::IMPORTED.to_owned(),
+                captured: source.captured,
+            };
+            commit_shard(&session, origin, &source.entry, read).await?;
+        }
+        Ok::<_, Halt>(())
+    };
+    let mut shards = Box::pin(shards);
+    loop {
+        tokio::select! {
+            done = &mut shards => return done.map_err(|halt| told(&source.file, halt)),
+            () = tokio::time::sleep(SHOW_EVERY) => {
+                let amount = Amount {
+                    done: meter.done(),
+                    total: source.len,
+                    sent: Some(meter.sent()),
+                    bytes: true,
+                };
+                progress.update(source.entry.name.as_str(), "sending", amount);
+            }
+        }
+    }
+}
+
+/// Opens the delivery of a shard. The job opens one after the other, and may not be so far yet.
+async fn open(link: &Link, command: &str) -> Result<IngestSession, Halt> {
+    let command = command
+        .parse()
+        .map_err(|_| Failed::new(Code::Internal, "a job's id makes no command's id"))?;
+    let mut tries = 0;
+    loop {
+        match IngestSession::open(link, &command).await {
+            Err(Halt::Broken(_)) if tries < OPEN_TRIES => tries += 1,
+            opened => return opened,
+        }
+        tokio::time::sleep(OPEN_EVERY).await;
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Halt {
+    Halt::Failed(Failed::from_error(Code::SnapshotTruncated, error))
+}
+
+fn told(file: &Path, halt: Halt) -> Failure {
+    let failed = match halt {
+        Halt::Failed(failed) | Halt::Broken(failed) => failed,
+        Halt::Stopped => Failed::new(Code::Internal, "a stage ended without an error"),
+    };
+    let ours = [Code::SnapshotTruncated, Code::QdrantError].contains(&failed.code);
+    let failure = if ours {
+        let what = format!("{} is no whole snapshot", file.display());
+        Failure::new(failed.code, what)
+            .because(failed.message)
+            .todo(ANOTHER)
+    } else {
+        advised(failed.code, failed.message)
+    };
+    failure.risking(RISK)
+}
+
+const ANOTHER: &str = "copy the file again, or let Qdrant make another snapshot";
+
+fn refused(file: &Path, error: &SnapshotError) -> Failure {
+    let code = error.code().parse().unwrap_or(Code::QdrantError);
+    Failure::new(code, format!("{} can't be imported", file.display()))
+        .caused_by(error)
+        .risking(RISK)
+        .todo(ANOTHER)
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Code::Interrupted, "the import was interrupted")
+        .risking(RISK)
+        .todo("run it again: what has arrived is not sent twice")
+}

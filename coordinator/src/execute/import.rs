@@ -1,0 +1,105 @@
+//! Waits for shards that an operator delivers, in place of agents that are told to capture.
+//!
+//! The delivery is the agents' own: sessions, have-checks, chunks that are hashed again, a commit with the recipe.
+//! Only who may deliver differs. An import does not outlive the program that reads the file: when that has been
+//! silent for too long the job ends, and what has arrived is not sent again the next time.
+
+use crate::core::Core;
+use crate::dispatch::Grant;
+use crate::fault::Fault;
+use crate::ingest::session::IngestSlot;
+use crate::job::{BackupWork, capture_id};
+use holdfast_certs::Identity;
+use holdfast_decide::{BackupPlan, CaptureStep, Method, NodeFacts};
+use holdfast_proto::convert::ImportOrder;
+use holdfast_service::failure::Code;
+use holdfast_types::{JobId, NodeId, RecoveryPointId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Stands in a manifest for the node that a shard was captured from.
+const NODE: &str = "import";
+
+/// How often it is looked whether a shard has been delivered.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What an import does.
+pub(super) fn work(
+    core: &Core,
+    caller: &Identity,
+    order: ImportOrder,
+    point: RecoveryPointId,
+) -> Result<BackupWork, Fault> {
+    let node: NodeId = NODE
+        .parse()
+        .map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    let captures = order.shards.into_iter().map(|shard| CaptureStep {
+        collection: order.collection.clone(),
+        shard,
+        node: node.clone(),
+        method: Method::Stored,
+    });
+    Ok(BackupWork {
+        point,
+        begun: core.clock.now(),
+        note: order.note,
+        tags: BTreeSet::new(),
+        safety_for: None,
+        imported_by: Some(caller.to_string()),
+        plan: BackupPlan {
+            epoch: core.epoch,
+            captures: captures.collect(),
+            collections: [order.collection].into(),
+            nodes: vec![NodeFacts {
+                node,
+                version: order.version,
+                commit: None,
+                peer_id: None,
+            }],
+            reasons: Vec::new(),
+        },
+        committed: BTreeMap::new(),
+        done: false,
+    })
+}
+
+/// Opens the delivery of one shard to the operator and waits until it is committed.
+pub(super) async fn delivered(
+    core: &Arc<Core>,
+    id: &JobId,
+    cancel: &CancellationToken,
+    index: usize,
+    holder: &str,
+) -> Result<(), Fault> {
+    let command = capture_id(id, index).map_err(|e| Fault::from_error(Code::Internal, &e))?;
+    let slot = Arc::new(IngestSlot::default());
+    let grant = Grant::Capture {
+        job: id.clone(),
+        index,
+        slot: Arc::clone(&slot),
+    };
+    let delivery = core.imports.open(command, holder, grant);
+    loop {
+        if super::backup::committed(core, id, index).await.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = cancel.cancelled() => {
+                return Err(Fault::new(Code::Cancelled, "cancelled while shards were taken in"));
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let silent = delivery.silent(slot.figures().sent_bytes);
+        if silent > core.limits.command_silence {
+            return Err(Fault::new(
+                Code::JobFailed,
+                format!(
+                    "the program that imports has said nothing for {} s: run it again; what has arrived is not sent twice",
+                    silent.as_secs()
+                ),
+            ));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Leave to read, as operators ask for it: for themselves to export, for a node's agent to restore cold.
+
+use super::bad_argument;
+use crate::core::Core;
+use crate::fault::Fault;
+use crate::tickets::read_id;
+use holdfast_archive::{CollectionEntry, Manifest};
+use holdfast_certs::{Identity, Role};
+use holdfast_proto::convert::TicketOrder;
+use holdfast_proto::v1;
+use holdfast_service::failure::Code;
+use holdfast_types::{CollectionName, ParseNameError, ParsePointIdError, RecoveryPointId};
+use std::sync::Arc;
+
+/// Opens a collection to the caller.
+pub(super) async fn export(
+    core: &Core,
+    caller: Identity,
+    request: v1::OpenExportRequest,
+) -> Result<v1::OpenExportResponse, Fault> {
+    let id = request.recovery_point.parse();
+    let id: RecoveryPointId = id.map_err(|error: ParsePointIdError| bad_argument(&error))?;
+    let name = request.collection.parse();
+    let name: CollectionName = name.map_err(|error: ParseNameError| bad_argument(&error))?;
+    let _not_removing = core.retention.removing.lock().await;
+    let manifest = read(core, &id).await?;
+    let entry = find(&manifest, &name)?.clone();
+    let now = core.clock.now();
+    let tickets = &core.tickets;
+    let ticket = tickets.export(caller.clone(), manifest, &entry, now)?;
+    let command = read_id(&ticket, 0)
+        .ok_or_else(|| Fault::new(Code::Internal, "a ticket's id is too long to be extended"))?;
+    tracing::info!(%caller, recovery_point = %id, collection = %name, "an export begins");
+    Ok(v1::OpenExportResponse {
+        ticket: ticket.to_string(),
+        command_id: command.to_string(),
+        epoch: core.epoch.0,
+    })
+}
+
+/// Opens collections to the agent of a node.
+pub(super) async fn restore(
+    core: &Core,
+    caller: &Identity,
+    order: &TicketOrder,
+) -> Result<v1::CreateTicketResponse, Fault> {
+    let _not_removing = core.retention.removing.lock().await;
+    let manifest = read(core, &order.recovery_point).await?;
+    let entries: Vec<CollectionEntry> = if order.collections.is_empty() {
+        manifest.collections.clone()
+    } else {
+        let wanted = order.collections.iter();
+        wanted
+            .map(|name| find(&manifest, name).cloned())
+            .collect::<Result<_, _>>()?
+    };
+    if entries.is_empty() {
+        let what = format!("{} contains no collection", order.recovery_point);
+        return Err(Fault::new(Code::CollectionNotFound, what));
+    }
+    // Agents of this deployment have certificates of the authority that vouches for the operator.
+    let domain = caller.trust_domain().clone();
+    let holder = Identity::new(domain, Role::Agent, order.node.as_str())
+        .map_err(|error| Fault::from_error(Code::Usage, &error))?;
+    let now = core.clock.now();
+    let tickets = &core.tickets;
+    let ticket = tickets.restore(holder, manifest, &entries, now, order.valid)?;
+    tracing::info!(
+        %caller,
+        node = %order.node,
+        recovery_point = %order.recovery_point,
+        collections = entries.len(),
+        "a restore ticket was made"
+    );
+    let shards = entries.iter().flat_map(|entry| &entry.shards);
+    Ok(v1::CreateTicketResponse {
+        ticket: ticket.to_string(),
+        ends_us: now.after(order.valid).as_micros(),
+        logical_bytes: shards.map(|shard| shard.logical_bytes).sum(),
+        collections: entries.iter().map(|entry| entry.name.to_string()).collect(),
+    })
+}
+
+/// The recovery point, unless it is being removed. Called while nothing can be marked for removal: an open ticket then
+/// keeps it.
+async fn read(core: &Core, id: &RecoveryPointId) -> Result<Arc<Manifest>, Fault> {
+    if core.retention.marks().tombstones.contains_key(id) {
+        return Err(Fault::new(
+            Code::PlanBlocked,
+            format!(
+                "{id} is marked for removal: take that back with `holdfast backup undelete {id}`"
+            ),
+        ));
+    }
+    let manifest = core.repository.read_point(id).await;
+    let manifest = manifest.map_err(|error| core.repository_failed(&error))?;
+    Ok(Arc::new(manifest))
+}
+
+fn find<'a>(manifest: &'a Manifest, name: &CollectionName) -> Result<&'a CollectionEntry, Fault> {
+    manifest.collection(name).ok_or_else(|| {
+        let what = format!("recovery point {} has no collection {name}", manifest.id);
+        Fault::new(Code::CollectionNotFound, what)
+    })
+}

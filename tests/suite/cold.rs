@@ -1,0 +1,135 @@
+//! Cold restore: a stopped node's storage is laid out by its agent, and the node starts with what was captured.
+
+use anyhow::{Context as _, Result, ensure};
+use holdfast_tests::dataset::Dataset;
+use holdfast_tests::digest::contents;
+use holdfast_tests::process::built;
+use holdfast_tests::qdrant::Kind;
+use holdfast_tests::site::Site;
+use holdfast_tests::{ran_on, skipped};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const DOCS: Dataset<'static> = Dataset {
+    name: "docs",
+    points: 4000,
+    dim: 64,
+};
+const MORE: Dataset<'static> = Dataset {
+    name: "more",
+    points: 500,
+    dim: 8,
+};
+const STOP: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_starts_with_what_was_captured() -> Result<()> {
+    let mut site = Site::start().await?;
+    if site.qdrant.kind == Kind::Devnode {
+        skipped(
+            "a_wiped_node_starts_with_what_was_captured: holdfast-devnode has its own storage layout",
+        );
+        return Ok(());
+    }
+    ran_on(site.qdrant.kind);
+    DOCS.create(&site.qdrant).await?;
+    let body = json!({"vectors": {"size": MORE.dim, "distance": "Dot"}, "shard_number": 3});
+    site.qdrant.put("/collections/more", body).await?;
+    MORE.upsert(&site.qdrant, 0..MORE.points, 0).await?;
+    let (docs, more) = (
+        contents(&site.qdrant, "docs").await?,
+        contents(&site.qdrant, "more").await?,
+    );
+    site.ok(&["backup", "create"])?;
+
+    let mine = ticket(&site, "n1", &[])?;
+    exits(&restore(&site, &mine, &[])?, 10, "in use")?;
+    ensure!(site.qdrant.process.stop(STOP)?.is_some());
+    wipe(&site.qdrant.storage)?;
+    exits(
+        &restore(&site, &ticket(&site, "n2", &[])?, &[])?,
+        13,
+        "opens nothing",
+    )?;
+    ensure!(
+        fs::read_dir(&site.qdrant.storage)?.count() == 0,
+        "a refusal wrote something"
+    );
+    exits(&restore(&site, "", &[])?, 0, "nothing to restore")?;
+    exits(&restore(&site, &mine, &[])?, 0, "start Qdrant now")?;
+
+    site.qdrant.process.restart()?;
+    site.qdrant.wait_ready().await?;
+    ensure!(contents(&site.qdrant, "docs").await? == docs);
+    ensure!(contents(&site.qdrant, "more").await? == more);
+    // As an init step it is run at every start; and the node takes writes and restarts.
+    exits(&restore(&site, &mine, &[])?, 0, "used here before")?;
+    DOCS.upsert(&site.qdrant, 0..300, 9).await?;
+    let newer = contents(&site.qdrant, "docs").await?;
+    ensure!(newer.points == docs.points && newer.digest != docs.digest);
+    site.qdrant.process.stop(STOP)?;
+    site.qdrant.process.restart()?;
+    site.qdrant.wait_ready().await?;
+    ensure!(contents(&site.qdrant, "docs").await? == newer);
+    overwrite(&mut site, &docs.digest).await?;
+    ensure!(
+        contents(&site.qdrant, "more").await? == more,
+        "another collection was touched"
+    );
+    Ok(())
+}
+
+/// What exists is only replaced when told to, and then moved aside.
+async fn overwrite(site: &mut Site, captured: &str) -> Result<()> {
+    site.qdrant.process.stop(STOP)?;
+    let again = ticket(site, "n1", &["-c", "docs"])?;
+    exits(&restore(site, &again, &[])?, 10, "exists")?;
+    exits(
+        &restore(site, &again, &["--overwrite"])?,
+        0,
+        "what was there is now",
+    )?;
+    let replaced = site.qdrant.storage.join("holdfast-restore/replaced");
+    ensure!(fs::read_dir(&replaced)?.count() == 1);
+    site.qdrant.process.restart()?;
+    site.qdrant.wait_ready().await?;
+    ensure!(contents(&site.qdrant, "docs").await?.digest == captured);
+    Ok(())
+}
+
+fn ticket(site: &Site, node: &str, more: &[&str]) -> Result<String> {
+    let mut args = vec!["restore", "ticket", "latest", "--node", node];
+    args.extend(more);
+    let made = site.ok(&args)?;
+    Ok(made["ticket"].as_str().context("no ticket")?.to_owned())
+}
+
+fn restore(site: &Site, ticket: &str, more: &[&str]) -> Result<Output> {
+    let output = Command::new(built("holdfast-agent")?)
+        .arg("--config")
+        .arg(site.dir().join("agent.toml"))
+        .args(["restore", "--ticket", ticket, "--data-dir"])
+        .arg(&site.qdrant.storage)
+        .args(more)
+        .output()?;
+    Ok(output)
+}
+
+fn exits(output: &Output, code: i32, word: &str) -> Result<()> {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text);
+    ensure!(
+        output.status.code() == Some(code) && text.contains(word),
+        "{:?}: {text}",
+        output.status
+    );
+    Ok(())
+}
+
+fn wipe(dir: &Path) -> Result<()> {
+    fs::remove_dir_all(dir)?;
+    Ok(fs::create_dir(dir)?)
+}
