@@ -37,13 +37,22 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/RunRestore"
         | "holdfast.v1.Admin/OpenExport"
         | "holdfast.v1.Admin/CreateTicket"
-        | "holdfast.v1.Admin/CancelJob" => &["operator"],
+        | "holdfast.v1.Admin/CancelJob"
+        | "holdfast.v1.Retention/RunPrune"
+        | "holdfast.v1.Retention/DeleteBackup"
+        | "holdfast.v1.Retention/UndeleteBackup"
+        | "holdfast.v1.Retention/PinBackup"
+        | "holdfast.v1.Retention/UnpinBackup"
+        | "holdfast.v1.Retention/PlaceHold"
+        | "holdfast.v1.Retention/ReleaseHold" => &["operator"],
         "holdfast.v1.Admin/Status"
         | "holdfast.v1.Admin/ListNodes"
         | "holdfast.v1.Admin/ListCollections"
         | "holdfast.v1.Admin/ListBackups"
         | "holdfast.v1.Admin/ShowBackup"
         | "holdfast.v1.Admin/PlanRestore"
+        | "holdfast.v1.Retention/PlanPrune"
+        | "holdfast.v1.Retention/ListHolds"
         | "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
         | "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => {
             &["operator", "viewer"]
