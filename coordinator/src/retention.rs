@@ -22,5 +22,5 @@ pub use points::{Removal, delete, pin, undelete, unpin};
 pub use prune::{Pruned, plan, prune};
 pub use schedule::run as run_schedule;
 
-/// Who the rules are, as the author of a mark.
-const BY_POLICY: &str = "retention";
+/// Who the rules are, as the author of a mark. No operator can be called so.
+const BY_POLICY: &str = "the rules";

@@ -4,9 +4,8 @@ use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::Work;
-use holdfast_decide::{PointFacts, Proof};
-use holdfast_repository::Marks;
-use holdfast_service::failure::Code;
+use holdfast_decide::{Hold, PointFacts, Proof};
+use holdfast_repository::{Marks, PlacedHold};
 use holdfast_types::{RecoveryPointId, Timestamp};
 use std::collections::BTreeSet;
 
@@ -16,6 +15,8 @@ pub(super) struct Facts {
     pub(super) live: Vec<PointFacts>,
     /// What is marked, by tombstone.
     pub(super) marked: Vec<PointFacts>,
+    /// Those whose manifest can't be read.
+    pub(super) unreadable: BTreeSet<RecoveryPointId>,
 }
 
 impl Facts {
@@ -34,20 +35,26 @@ impl Facts {
 
 /// Gathers them.
 pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
-    let listed = core.catalog.points().await;
-    let listed = listed.map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    // The repository itself: a manifest may have rotted since the catalogue was made.
+    let listed = core.repository.list_points().await;
+    let listed = listed.map_err(|error| core.repository_failed(&error))?;
     let in_use = in_use(core).await;
     let mut facts = Facts {
         live: Vec::new(),
         marked: Vec::new(),
+        unreadable: BTreeSet::new(),
     };
-    let known = listed.iter().map(of_summary);
-    let damaged = core.damaged_points.iter().map(|(id, _)| unknown(id));
-    for mut point in known.chain(damaged) {
+    for listing in listed {
+        let mut point = match &listing.manifest {
+            Ok(manifest) => of_summary(&PointSummary::of(manifest)),
+            Err(_) => {
+                facts.unreadable.insert(listing.id.clone());
+                unknown(&listing.id)
+            }
+        };
         point.in_use = in_use.contains(&point.id);
         point.pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
-        let holds = marks.holds_on(&point.id, point.collections.iter());
-        point.holds = holds.cloned().collect();
+        point.holds = holds_on(marks, &point);
         if marks.tombstones.contains_key(&point.id) {
             facts.marked.push(point);
         } else {
@@ -55,6 +62,17 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
         }
     }
     Ok(facts)
+}
+
+/// The holds on a point. One that names collections may be on a point of which nobody knows what it holds.
+fn holds_on(marks: &Marks, point: &PointFacts) -> Vec<Hold> {
+    let unknown = point.collections.is_empty();
+    let on = |placed: &&PlacedHold| {
+        placed.covers(&point.id, point.collections.iter())
+            || unknown && !placed.collections.is_empty()
+    };
+    let holds = marks.holds.values().filter(on);
+    holds.map(|placed| placed.hold.clone()).collect()
 }
 
 fn of_summary(summary: &PointSummary) -> PointFacts {

@@ -70,7 +70,9 @@ pub async fn place_hold(
     tracing::info!(hold = %placed.hold.id, by, owner = placed.hold.owner, "a legal hold is placed");
     let mut undeleted = Vec::new();
     for point in &facts.marked {
-        if placed.covers(&point.id, point.collections.iter()) {
+        let gone = marks.tombstones.get(&point.id);
+        let gone = gone.is_some_and(|stone| stone.swept);
+        if !gone && placed.covers(&point.id, point.collections.iter()) {
             let taken = core.repository.undelete_point(core.epoch, &point.id).await;
             taken.map_err(|error| core.repository_failed(&error))?;
             undeleted.push(point.id.clone());

@@ -59,7 +59,10 @@ pub async fn delete(
     }
     confirm::require(core, &format!("delete {id}"), by)?;
     let reasons = vec![wish.reason.clone()];
-    let stone = tombstone(core, id, reasons, by, now);
+    let stone = PointTombstone {
+        despite_floor: wish.despite_floor,
+        ..tombstone(core, id, reasons, by, now)
+    };
     let marked = core.repository.tombstone_point(core.epoch, &stone).await;
     refresh(core).await?;
     let marked = marked.map_err(|error| core.repository_failed(&error))?;

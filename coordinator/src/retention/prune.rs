@@ -6,7 +6,7 @@ use super::{BY_POLICY, confirm};
 use crate::core::Core;
 use crate::fault::Fault;
 use holdfast_decide::{
-    Decision, Deletion, NotYet, RetentionPolicy, Tombstone, Verdict, check_retention,
+    Decision, Deletion, NotYet, Reason, RetentionPolicy, Tombstone, Verdict, check_retention,
     judge_deletion, may_sweep, plan_retention,
 };
 use holdfast_repository::{GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError};
@@ -42,7 +42,7 @@ enum Fate {
 /// # Errors
 /// A repository or catalogue that can't be read; a plan that its checker refuses.
 pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
-    let _alone = core.retention.removing.lock().await;
+    let alone = core.retention.removing.lock().await;
     let marks = refresh(core).await?;
     let (facts, now) = (gather(core, &marks).await?, core.clock.now());
     let mut pruned = judged(core, &facts, now)?;
@@ -53,6 +53,8 @@ pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
             Fate::Sweep => pruned.swept.push(stone.point.clone()),
         }
     }
+    // Restores need not wait for what follows.
+    drop(alone);
     let garbage = core.repository.preview_garbage(options(core, now)).await;
     pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
     Ok(pruned)
@@ -63,7 +65,7 @@ pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
 /// # Errors
 /// As [`plan`]; `second-operator`. What was done before stays done, and the next run goes on.
 pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
-    let _alone = core.retention.removing.lock().await;
+    let alone = core.retention.removing.lock().await;
     let marks = refresh(core).await?;
     let (facts, now) = (gather(core, &marks).await?, core.clock.now());
     let mut pruned = judged(core, &facts, now)?;
@@ -73,6 +75,13 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
     let done = carry_out(core, &facts, &marks, &mut pruned, now).await;
     refresh(core).await?;
     done?;
+    // Restores need not wait for what follows: what they read is protected otherwise.
+    drop(alone);
+    let garbage = core
+        .repository
+        .collect_garbage(core.epoch, options(core, now));
+    let garbage = garbage.await;
+    pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
     Ok(pruned)
 }
 
@@ -103,21 +112,18 @@ async fn carry_out(
                 tracing::info!(point = %id, "a recovery point is kept after all");
                 pruned.spared.push(id.clone());
             }
-            Fate::Wait => {
-                let confirmed = core.repository.tombstone_point(core.epoch, stone).await;
-                pruned.waiting.push(confirmed.map_err(failed)?);
-            }
+            Fate::Wait => match core.repository.tombstone_point(core.epoch, stone).await {
+                Ok(confirmed) => pruned.waiting.push(confirmed),
+                // Its manifest is gone: nothing is left to wait for.
+                Err(RepositoryError::PointNotFound { .. }) => forget(core, stone).await?,
+                Err(error) => return Err(failed(error)),
+            },
             Fate::Sweep => {
                 sweep(core, stone, now).await?;
                 pruned.swept.push(id.clone());
             }
         }
     }
-    let garbage = core
-        .repository
-        .collect_garbage(core.epoch, options(core, now))
-        .await;
-    pruned.garbage = garbage.map_err(failed)?;
     Ok(())
 }
 
@@ -127,16 +133,26 @@ async fn sweep(core: &Core, stone: &PointTombstone, now: Timestamp) -> Result<()
     let failed = |error: RepositoryError| core.repository_failed(&error);
     if !stone.swept && stone.marked != epoch {
         // It was decided again just now: in this term.
-        core.repository
-            .tombstone_point(epoch, stone)
-            .await
-            .map_err(failed)?;
+        match core.repository.tombstone_point(epoch, stone).await {
+            Ok(_) => {}
+            Err(RepositoryError::PointNotFound { .. }) => return forget(core, stone).await,
+            Err(error) => return Err(failed(error)),
+        }
     }
     core.repository
         .sweep_point(epoch, id, now)
         .await
         .map_err(failed)?;
     tracing::info!(point = %id, by = stone.by, "a recovery point is deleted");
+    let listed = core.catalog.remove_point(id.clone()).await;
+    listed.map_err(|error| Fault::from_error(Code::Internal, &error))
+}
+
+/// Takes the mark of a point away that does not exist.
+async fn forget(core: &Core, stone: &PointTombstone) -> Result<(), Fault> {
+    let id = &stone.point;
+    let forgotten = core.repository.undelete_point(core.epoch, id).await;
+    forgotten.map_err(|error| core.repository_failed(&error))?;
     let listed = core.catalog.remove_point(id.clone()).await;
     listed.map_err(|error| Fault::from_error(Code::Internal, &error))
 }
@@ -149,16 +165,24 @@ fn fate(core: &Core, facts: &Facts, stone: &PointTombstone, now: Timestamp) -> F
     if let Some(point) = facts.find(&stone.point) {
         let how = if stone.by == BY_POLICY {
             Deletion::ByPolicy
-        } else {
+        } else if stone.despite_floor {
             Deletion::AskedDespiteFloor
+        } else {
+            Deletion::Asked
         };
         let settings = &core.retention.settings;
         let policy = policy_of(core);
         let all = facts.with(point);
         let judged = judge_deletion(&point.id, how, &all, &policy, &settings.time_zone, now);
-        if judged.is_err() {
-            return Fate::Spare;
+        if let Err(reasons) = judged {
+            // A restore ends by itself, and the wish to remove stands.
+            let only_read = reasons.iter().all(|reason| *reason == Reason::InUse);
+            return if only_read { Fate::Wait } else { Fate::Spare };
         }
+    }
+    // A point that can't be read may be needed for more than is known: only it itself can be given up.
+    if !facts.unreadable.is_empty() && !facts.unreadable.contains(&stone.point) {
+        return Fate::Wait;
     }
     // As if it were confirmed in this term, which it will be.
     match may_sweep(stone.tombstone, now, core.epoch, core.epoch) {
@@ -223,6 +247,7 @@ pub(super) fn tombstone(
         },
         reasons,
         by: by.to_owned(),
+        despite_floor: false,
         swept: false,
         marked: Epoch(0),
     }

@@ -227,6 +227,11 @@ impl Catalog {
         self.by_id.get(id).copied()
     }
 
+    /// Packs in which a place is known to be bad.
+    pub(crate) fn packs_with_bad_places(&self) -> HashSet<u32> {
+        self.bad.keys().map(|(pack, _)| *pack).collect()
+    }
+
     /// How often this process has doomed packs.
     pub(crate) fn dooms(&self) -> u64 {
         self.dooms

@@ -23,7 +23,7 @@
 mod choose;
 mod indexes;
 mod mark;
-mod stones;
+pub(crate) mod stones;
 mod sweep;
 
 use crate::catalog::{Doom, Pack, PackState, Weight};
@@ -119,6 +119,7 @@ impl Collector<'_> {
         epochs::check(core, self.epoch).await?;
         core.compare_packs().await?;
         let mut stones = stones::read_all(core).await?;
+        let known = core.catalog().next_number();
         let mut marked = self.mark().await?;
         let mut report = GarbageReport {
             points: marked.points(),
@@ -136,7 +137,7 @@ impl Collector<'_> {
         marked.mark_points(core, self.reader).await?;
         report.points = marked.points();
         let weights = core.catalog().weigh();
-        let chosen = self.choose(&weights);
+        let chosen = self.choose(&weights, known);
         self.doom(chosen, &mut report).await?;
         report.kept = self.kept();
         Ok(report)
@@ -147,6 +148,7 @@ impl Collector<'_> {
         let core = self.core;
         core.compare_packs().await?;
         let stones = stones::read_all(core).await?;
+        let known = core.catalog().next_number();
         let marked = self.mark().await?;
         let weights = core.catalog().weigh();
         let mut report = GarbageReport {
@@ -169,7 +171,7 @@ impl Collector<'_> {
                 }
             }
         }
-        let chosen = self.choose(&weights);
+        let chosen = self.choose(&weights, known);
         let catalog = core.catalog();
         for (count, numbers) in [
             (&mut report.dead, &chosen.dead),
@@ -233,7 +235,15 @@ impl Collector<'_> {
             }
             packs.insert(pack.id);
         }
-        self.copy_live(&copy).await?;
+        match self.copy_live(&copy).await {
+            Ok(()) => {}
+            // It stays as it is, unconfirmed and so not swept, until the chunk is healed.
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(%error, "packs are not deleted: a chunk that is needed of them can't be read");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         if packs.is_empty() && stone.content.packs.is_empty() {
             return Ok(());
         }
@@ -284,20 +294,22 @@ impl Collector<'_> {
             })
     }
 
-    /// Which packs to doom now. Packs that a capture under way may have written are left alone.
-    fn choose(&self, weights: &[Weight]) -> Chosen {
+    /// Which packs to doom now, of those that had a number below `known` when the mark began: what was written since has no
+    /// marks. Packs that a capture under way may have written are left alone, too.
+    fn choose(&self, weights: &[Weight], known: u32) -> Chosen {
         let oldest = self.sessions.oldest();
-        let upto = oldest.map_or(u32::MAX, |oldest| oldest.next_pack);
+        let upto = oldest.map_or(known, |oldest| oldest.next_pack.min(known));
         let catalog = self.core.catalog();
+        let bad = catalog.packs_with_bad_places();
         let candidates = catalog
             .packs()
             .filter(|(number, _)| *number < upto && catalog.doom_of(*number).is_none())
-            // What was written since the mark has no weight.
             .filter_map(|(number, pack)| {
                 Some(Candidate {
                     number,
                     size: pack.size,
-                    sound: pack.state == PackState::Sound,
+                    // A chunk of which a place is bad must not become one that is trusted.
+                    sound: pack.state == PackState::Sound && !bad.contains(&number),
                     weight: *weights.get(number as usize)?,
                 })
             });
@@ -315,6 +327,24 @@ impl Collector<'_> {
             return Ok(());
         }
         self.core.catalog_mut().doom(all.iter().copied());
+        let mut chosen = chosen;
+        match self.copy_live(&chosen.rewrite).await {
+            Ok(()) => {}
+            Err(error) if is_damage(&error) => {
+                // Those packs stay as they are; what is dead goes all the same.
+                tracing::warn!(%error, "sparse packs are not rewritten: a chunk of them can't be read");
+                let mut catalog = self.core.catalog_mut();
+                chosen
+                    .rewrite
+                    .drain(..)
+                    .for_each(|number| catalog.spare(number));
+            }
+            Err(error) => {
+                let mut catalog = self.core.catalog_mut();
+                all.iter().for_each(|number| catalog.spare(*number));
+                return Err(error);
+            }
+        }
         if let Err(error) = self.doom_for_good(&chosen, report).await {
             // Whatever of the tombstone was written binds nobody: the next run marks again.
             let mut catalog = self.core.catalog_mut();
@@ -329,7 +359,9 @@ impl Collector<'_> {
         chosen: &Chosen,
         report: &mut GarbageReport,
     ) -> Result<(), RepositoryError> {
-        self.copy_live(&chosen.rewrite).await?;
+        if chosen.dead.is_empty() && chosen.rewrite.is_empty() {
+            return Ok(());
+        }
         epochs::check(self.core, self.epoch).await?;
         let mut packs = BTreeSet::new();
         {
@@ -377,6 +409,10 @@ impl Collector<'_> {
         while let Some(chunk) = chunks.next().await {
             // Authenticated, and verified when it was first taken.
             let chunk = chunk?;
+            if !self.core.catalog().is_readable(&chunk.id) {
+                // It came from a place that is known to be bad.
+                return Err(RepositoryError::ChunkMissing { id: chunk.id });
+            }
             self.packer.put(chunk.into(), self.epoch, began).await?;
         }
         self.packer.flush(self.epoch, began).await
@@ -393,6 +429,14 @@ impl Collector<'_> {
         }
         kept
     }
+}
+
+/// Whether something in the repository, rather than its store, has failed.
+fn is_damage(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. }
+    )
 }
 
 /// Whether the mark has found something in the pack.

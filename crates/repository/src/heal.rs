@@ -9,6 +9,7 @@
 mod proof;
 
 use crate::core_state::CoreState;
+use crate::gc::stones;
 use crate::packer::Packer;
 use crate::quarantine::{self, QuarantineState};
 use crate::{Damage, RepositoryError, VerifyReport, epochs, layout, load};
@@ -123,6 +124,7 @@ impl Pair<'_> {
         plan: &HealPlan,
     ) -> Result<Healed, RepositoryError> {
         let mut healed = Healed::default();
+        self.take_tombstones_back(epoch, plan).await?;
         for object in plan.objects.keys() {
             epochs::check(self.ours, epoch).await?;
             match self.replace(object).await? {
@@ -139,6 +141,24 @@ impl Pair<'_> {
         packer.write_index(epoch).await?;
         healed.cleared = self.clear(plan, &healed).await?;
         Ok(healed)
+    }
+
+    /// What comes back was perhaps deleted on purpose before: no tombstone may delete it again.
+    async fn take_tombstones_back(
+        &self,
+        epoch: Epoch,
+        plan: &HealPlan,
+    ) -> Result<(), RepositoryError> {
+        epochs::check(self.ours, epoch).await?;
+        let keys = plan.objects.keys().filter_map(|object| object.parse().ok());
+        let keys: Vec<ObjectKey> = keys.collect();
+        let packs = keys.iter().filter_map(layout::parse_pack).collect();
+        stones::reprieve(self.ours, epoch, &packs).await?;
+        for point in keys.iter().filter_map(layout::parse_point) {
+            let tombstone = layout::point_tombstone(&point);
+            self.ours.store.delete(&tombstone).await?;
+        }
+        Ok(())
     }
 
     /// Puts one object in place. Returns its size, or why it was left alone.

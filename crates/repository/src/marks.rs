@@ -25,6 +25,9 @@ pub struct PointTombstone {
     pub reasons: Vec<String>,
     /// Who asked for it.
     pub by: String,
+    /// Whether it was asked for although its collections have nothing better left.
+    #[serde(default)]
+    pub despite_floor: bool,
     /// Whether its objects are being deleted.
     #[serde(default)]
     pub swept: bool,
@@ -186,7 +189,7 @@ pub(crate) async fn tombstone(
         tombstone,
         marked,
         swept: false,
-        ..earlier.unwrap_or_else(|| wanted.clone())
+        ..wanted.clone()
     };
     write_tombstone(core, epoch, &stone).await?;
     Ok(stone)
@@ -227,6 +230,8 @@ pub(crate) async fn sweep(
     if let Some(stone) = found {
         let swept = true;
         write_tombstone(core, epoch, &PointTombstone { swept, ..stone }).await?;
+        // The put may have waited while another took over, who may have taken the mark back.
+        epochs::check(core, epoch).await?;
     }
     core.store.delete(&layout::point(id)).await?;
     core.store.delete(&layout::pin(id)).await?;

@@ -52,8 +52,10 @@ struct Inner {
     own: OwnKey,
     report: OpenReport,
     writer: Mutex<Writer>,
-    /// Held while garbage is collected or what is said of points changes.
+    /// Held while what is said of points changes.
     removing: Mutex<()>,
+    /// Held while garbage is collected, or packs and indexes are put in order otherwise.
+    collecting: Mutex<()>,
 }
 
 /// As long as it lives, garbage collection deletes nothing that was there when it was made.
@@ -138,6 +140,7 @@ impl Repository {
                     repairs,
                 }),
                 removing: Mutex::default(),
+                collecting: Mutex::default(),
             }),
         })
     }

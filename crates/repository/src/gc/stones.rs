@@ -80,3 +80,18 @@ pub(super) async fn write(
 pub(super) async fn delete(core: &CoreState, stone: &Stone) -> Result<(), RepositoryError> {
     Ok(core.store.delete(&stone.key).await?)
 }
+
+/// Takes packs out of every tombstone: they are put back from a copy.
+pub(crate) async fn reprieve(
+    core: &CoreState,
+    epoch: Epoch,
+    packs: &BTreeSet<PackId>,
+) -> Result<(), RepositoryError> {
+    for mut stone in read_all(core).await? {
+        if !stone.content.packs.is_disjoint(packs) {
+            stone.content.packs.retain(|id| !packs.contains(id));
+            write(core, epoch, &mut stone).await?;
+        }
+    }
+    Ok(())
+}

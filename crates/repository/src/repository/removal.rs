@@ -118,7 +118,7 @@ impl Repository {
         epoch: Epoch,
         options: GarbageOptions,
     ) -> Result<GarbageReport, RepositoryError> {
-        let _alone = self.inner.removing.lock().await;
+        let _alone = self.inner.collecting.lock().await;
         Box::pin(self.collector(epoch, options).run()).await
     }
 
@@ -130,7 +130,7 @@ impl Repository {
         &self,
         options: GarbageOptions,
     ) -> Result<GarbageReport, RepositoryError> {
-        let _alone = self.inner.removing.lock().await;
+        let _alone = self.inner.collecting.lock().await;
         self.collector(Epoch(0), options).preview().await
     }
 

@@ -15,7 +15,7 @@ impl Repository {
     /// [`RepositoryError::StaleEpoch`], or a failure of the store. The old indexes are still there then, all
     /// or some of them; doing it again is safe.
     pub async fn rebuild_index(&self, epoch: Epoch) -> Result<RebuiltIndex, RepositoryError> {
-        let _alone = self.inner.removing.lock().await;
+        let _alone = self.inner.collecting.lock().await;
         rebuild_index::rebuild(&self.inner.core, &self.inner.packer, epoch).await
     }
 
@@ -24,7 +24,7 @@ impl Repository {
     /// # Errors
     /// Only what keeps it from looking.
     pub async fn find_leftovers(&self) -> Result<Leftovers, RepositoryError> {
-        let _alone = self.inner.removing.lock().await;
+        let _alone = self.inner.collecting.lock().await;
         let inner = &*self.inner;
         leftovers::find(&inner.core, &inner.reader, &inner.description).await
     }
@@ -55,7 +55,7 @@ impl Repository {
         epoch: Epoch,
         plan: &HealPlan,
     ) -> Result<Healed, RepositoryError> {
-        let _alone = self.inner.removing.lock().await;
+        let _alone = self.inner.collecting.lock().await;
         let pair = self.pair(copy)?;
         pair.heal(&self.inner.packer, epoch, plan).await
     }

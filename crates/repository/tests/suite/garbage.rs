@@ -36,6 +36,7 @@ pub(crate) fn tombstone(n: u32, since: Timestamp) -> PointTombstone {
         },
         reasons: vec!["no rule keeps it".to_owned()],
         by: "test".to_owned(),
+        despite_floor: false,
         swept: false,
         marked: Epoch(0),
     }
@@ -413,4 +414,74 @@ async fn indexes_don_t_pile_up() {
     let again = open(store).await;
     assert!(again.report().damaged.is_empty());
     assert_eq!(again.report().adopted_packs, 0);
+}
+
+/// What a coordinator before us has doomed is copied, the copies stay, and then it goes.
+#[tokio::test]
+async fn what_another_doomed_and_is_needed_moves_once() {
+    let memory = Arc::new(MemoryStore::without_locks());
+    let old = create(memory.clone()).await;
+    let old_epoch = old.claim_epoch().await.unwrap();
+    capture(&old, old_epoch, 1, &files(1)).await.unwrap();
+    let key: ObjectKey = format!("points/{}", point_id(1)).parse().unwrap();
+    let bytes = memory.get(&key).await.unwrap();
+    memory.delete(&key).await.unwrap();
+    let doomed = old
+        .collect_garbage(old_epoch, options(at(0)))
+        .await
+        .unwrap();
+    // Its last commit lands late.
+    memory.put(&key, bytes, PutMode::CreateNew).await.unwrap();
+
+    let new = open(memory.clone()).await;
+    let epoch = new.claim_epoch().await.unwrap();
+    let copied = new.collect_garbage(epoch, options(at(50))).await.unwrap();
+    assert_eq!((copied.dead.packs, copied.rewritten.packs), (0, 0));
+    assert_eq!(copied.swept.packs, 0);
+    let packs = new.stats().packs;
+    let swept = new.collect_garbage(epoch, options(at(500))).await.unwrap();
+    assert_eq!(swept.swept, doomed.dead);
+    assert_eq!(new.stats().packs, packs - doomed.dead.packs, "copied once");
+    assert_eq!(restore(&new, 1).await.unwrap(), files(1));
+    sound(&memory, &[1]).await;
+}
+
+#[tokio::test]
+async fn a_damaged_chunk_is_never_copied_and_stops_nothing_else() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    capture(&repository, epoch, 1, &mostly_shared(1))
+        .await
+        .unwrap();
+    capture(&repository, epoch, 2, &mostly_shared(2))
+        .await
+        .unwrap();
+    remove(&repository, epoch, 1, at(0)).await;
+    // Every pack loses a byte: those that point 2 needs are damaged now.
+    for found in store.list(&"packs".parse().unwrap()).await.unwrap() {
+        let mut bytes = store.get(&found.key).await.unwrap().to_vec();
+        bytes[1000] ^= 1;
+        store
+            .put(&found.key, bytes.into(), PutMode::Overwrite)
+            .await
+            .unwrap();
+    }
+    let repository = open(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    assert!(
+        !repository
+            .verify(VerifyLevel::Full)
+            .await
+            .unwrap()
+            .is_sound()
+    );
+    let chunks = repository.stats().chunks;
+    let report = repository
+        .collect_garbage(epoch, options(at(0)))
+        .await
+        .unwrap();
+    assert!(report.dead.packs > 0, "{report:?}");
+    assert_eq!(report.rewritten.packs, 0, "{report:?}");
+    assert_eq!(repository.stats().chunks, chunks, "nothing was copied");
 }

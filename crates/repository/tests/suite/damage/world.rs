@@ -307,6 +307,7 @@ async fn marks(store: &MemoryStore, repository: &Repository, targets: &mut BTree
         },
         reasons: Vec::new(),
         by: "test".to_owned(),
+        despite_floor: false,
         swept: false,
         marked: Epoch(0),
     };
