@@ -1,9 +1,10 @@
 //! Which writer is the newest. A writer claims the next epoch by a conditional put, and whoever
 //! holds an older one is refused when it flushes or commits (invariant I3).
 //!
-//! Between the check and the write that follows, a newer writer may appear. That is harmless: a
-//! late writer only ever adds objects that nothing replaces, and a point that it commits in that moment
-//! is whole.
+//! Between the check and the write that follows, a newer writer may appear. What the late one adds is harmless:
+//! nothing replaces it, and a point that it commits in that moment is whole. What it deletes is why every deletion is first
+//! written down, with another check after, and why there is a grace: a writer that stands still between the last check and
+//! the deletion for longer than the grace is not guarded against.
 
 use crate::core_state::CoreState;
 use crate::{RepositoryError, layout, system};

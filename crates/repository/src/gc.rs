@@ -23,6 +23,7 @@
 mod choose;
 mod indexes;
 mod mark;
+mod report;
 pub(crate) mod stones;
 mod sweep;
 
@@ -35,72 +36,15 @@ use crate::{RepositoryError, epochs};
 use choose::{Candidate, Chosen, choose};
 use futures::StreamExt;
 use holdfast_decide::{Tombstone, may_sweep};
-use holdfast_types::{Epoch, PackId, Timestamp};
+use holdfast_types::{Epoch, PackId};
 use mark::Marked;
+pub use report::{GarbageOptions, GarbageReport, PackCount};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 use stones::{PackTombstone, Stone};
 
 /// Chunks read at once when a pack is rewritten.
 const READS_AHEAD: usize = 4;
-
-/// How a run goes about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GarbageOptions {
-    /// Now.
-    pub now: Timestamp,
-    /// How long a doomed pack stays before it is deleted.
-    pub grace: Duration,
-    /// A pack of which less than this is needed is rewritten, in percent of its size.
-    pub rewrite_below_percent: u8,
-    /// Packs below this size in bytes are joined when there are many.
-    pub small_pack_bytes: u64,
-    /// Most bytes that one run copies.
-    pub max_rewrite_bytes: u64,
-}
-
-impl Default for GarbageOptions {
-    fn default() -> Self {
-        Self {
-            now: Timestamp::EPOCH,
-            grace: Duration::from_hours(24),
-            rewrite_below_percent: 50,
-            small_pack_bytes: 8 << 20,
-            max_rewrite_bytes: 4 << 30,
-        }
-    }
-}
-
-/// A number of packs and their sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PackCount {
-    /// How many.
-    pub packs: u64,
-    /// Bytes of their objects.
-    pub bytes: u64,
-}
-
-/// What a run found and did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GarbageReport {
-    /// Recovery points whose chunks were marked.
-    pub points: usize,
-    /// Packs that are kept.
-    pub kept: PackCount,
-    /// Packs that were doomed in this run because nothing needs them.
-    pub dead: PackCount,
-    /// Packs that were doomed in this run after what is needed of them was copied.
-    pub rewritten: PackCount,
-    /// Packs that were deleted.
-    pub swept: PackCount,
-    /// Packs that were doomed and turned out to be needed.
-    pub spared: PackCount,
-    /// Doomed packs that wait for their grace to end, or for a capture that began before.
-    pub waiting: PackCount,
-    /// When the first of them may go; `None` if none waits.
-    pub next_sweep: Option<Timestamp>,
-}
 
 /// Everything that a run works on.
 pub(crate) struct Collector<'a> {
@@ -363,7 +307,7 @@ impl Collector<'_> {
             return Ok(());
         }
         epochs::check(self.core, self.epoch).await?;
-        let mut packs = BTreeSet::new();
+        let mut doomed = Vec::new();
         {
             let catalog = self.core.catalog();
             for (count, numbers) in [
@@ -372,10 +316,11 @@ impl Collector<'_> {
             ] {
                 for pack in numbers.iter().filter_map(|number| catalog.pack(*number)) {
                     count.add(&pack);
-                    packs.insert(pack.id);
+                    doomed.push(pack);
                 }
             }
         }
+        let packs = doomed.iter().map(|pack| pack.id).collect();
         let tombstone = Tombstone {
             since: self.options.now,
             grace: self.options.grace,
@@ -387,12 +332,8 @@ impl Collector<'_> {
             packs,
         };
         stones::create(self.core, self.epoch, content).await?;
-        let doomed = report.dead.packs + report.rewritten.packs;
-        report.waiting.packs += doomed;
-        report.waiting.bytes += report.dead.bytes + report.rewritten.bytes;
         let until = tombstone.since.after(tombstone.grace);
-        let earlier = report.next_sweep;
-        report.next_sweep = Some(earlier.map_or(until, |earlier| earlier.min(until)));
+        doomed.iter().for_each(|pack| report.wait(pack, until));
         Ok(())
     }
 
@@ -484,18 +425,4 @@ pub(crate) async fn heed(core: &CoreState) -> Result<HashSet<PackId>, Repository
         }
     }
     Ok(gone)
-}
-
-impl PackCount {
-    fn add(&mut self, pack: &Pack) {
-        self.packs += 1;
-        self.bytes += pack.size;
-    }
-}
-
-impl GarbageReport {
-    fn wait(&mut self, pack: &Pack, until: Timestamp) {
-        self.waiting.add(pack);
-        self.next_sweep = Some(self.next_sweep.map_or(until, |earlier| earlier.min(until)));
-    }
 }

@@ -11,7 +11,8 @@
 //! there is one, even after the grace. **Why a deposed coordinator sweeps nothing:** the tombstone
 //! carries the epoch under which it was last decided, and only that very epoch may sweep it; a new
 //! leader decides again first, so that a hold that was placed meanwhile is seen. Marking
-//! again neither shortens nor restarts the wait.
+//! again neither shortens nor restarts the wait. This machine sees one writer's order of steps: that a
+//! deposed one's last write may arrive late is for the repository, which checks the epoch once more before it deletes.
 
 use holdfast_types::{Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
