@@ -251,7 +251,7 @@ pub(crate) async fn rotten() -> (Arc<MemoryStore>, ObjectKey) {
         let files = files(n.into());
         capture(&repository, epoch, n, &files).await.unwrap();
     }
-    let pack = pack_of_point_1(&store).await;
+    let pack = pack_of(&store, 1).await;
     rot(&store, &pack).await;
     (store, pack)
 }
@@ -263,17 +263,27 @@ pub(crate) async fn rot(store: &MemoryStore, key: &ObjectKey) {
     store.put(key, rotten, PutMode::Overwrite).await.unwrap();
 }
 
-/// The key of a pack that holds a chunk which only point 1 needs.
-pub(crate) async fn pack_of_point_1(store: &MemoryStore) -> ObjectKey {
-    for found in store.list(&"packs".parse().unwrap()).await.unwrap() {
+/// The key of the largest pack of data that point `n` needs, and of points 1 and 2 no other. Without it, it is still known
+/// what the point needs: chunks are spread over packs at random, and one may hold the recipe.
+pub(crate) async fn pack_of(store: &MemoryStore, n: u32) -> ObjectKey {
+    let mut packs = store.list(&"packs".parse().unwrap()).await.unwrap();
+    packs.sort_by_key(|found| std::cmp::Reverse(found.size));
+    for found in packs {
         let without = copy_of(store).await;
         without.delete(&found.key).await.unwrap();
-        let reopened = open(without).await;
-        if restore(&reopened, 1).await.is_err() && restore(&reopened, 2).await.is_ok() {
+        let without = open(without).await;
+        let manifest = without.read_point(&point_id(n)).await.unwrap();
+        let (_, shard) = manifest.shards().next().unwrap();
+        let is_known = without.read_shard_recipe(shard).await.is_ok();
+        let other = match restore(&without, 3 - n).await {
+            Ok(_) | Err(RepositoryError::PointNotFound { .. }) => true,
+            Err(_) => false,
+        };
+        if is_known && other && restore(&without, n).await.is_err() {
             return found.key;
         }
     }
-    panic!("no pack is needed by point 1 alone")
+    panic!("no pack is needed by point {n} alone")
 }
 
 /// Whether the pack is known to be bad, without reading it.

@@ -1,7 +1,7 @@
 //! Indexes made anew from the packs, what nothing needs, and healing from a second copy.
 
 use crate::support::{
-    capture, copy_of, create, files, open, pack_of_point_1, point_id, restore, rot, rotten,
+    capture, copy_of, create, files, open, pack_of, point_id, restore, rot, rotten,
 };
 use bytes::Bytes;
 use holdfast_repository::{QuarantineState, Repository, VerifyLevel, VerifyOptions, VerifyReport};
@@ -81,7 +81,7 @@ async fn new_indexes_replace_lost_damaged_and_good_ones() {
 #[tokio::test]
 async fn what_only_an_old_index_knows_is_carried_over() {
     let store = captured().await;
-    let pack = pack_of_point_1(&store).await;
+    let pack = pack_of(&store, 1).await;
     let sound = store.get(&pack).await.unwrap();
     for missing in [false, true] {
         let store = copy_of(store.as_ref()).await;
@@ -150,7 +150,7 @@ async fn what_nothing_needs_is_listed() {
 
     let point: ObjectKey = format!("points/{}", point_id(1)).parse().unwrap();
     store.delete(&point).await.unwrap();
-    let pack = pack_only_of_2(&store).await;
+    let pack = pack_of(&store, 2).await;
     store.delete(&pack).await.unwrap();
     for stray in ["probe/1234", "photos/1", "packs/readme", "holdfast.json/x"] {
         let bytes = Bytes::from_static(b"x");
@@ -178,26 +178,10 @@ async fn what_nothing_needs_is_listed() {
     assert_eq!(orphans.len(), packs, "no point is left");
 }
 
-/// A pack without which point 2 does not restore, although it is still known what it needs.
-async fn pack_only_of_2(store: &Arc<MemoryStore>) -> ObjectKey {
-    for key in names(store, "packs").await {
-        let without = copy_of(store.as_ref()).await;
-        without.delete(&key).await.unwrap();
-        let without = open(without).await;
-        let manifest = without.read_point(&point_id(2)).await.unwrap();
-        let (_, shard) = manifest.shards().next().unwrap();
-        let is_known = without.read_shard_recipe(shard).await.is_ok();
-        if is_known && restore(&without, 2).await.is_err() {
-            return key;
-        }
-    }
-    panic!("point 2 has no pack of its own");
-}
-
 #[tokio::test]
 async fn a_copy_heals_every_kind_of_object_and_quarantine_is_cleared() {
     let copy = captured().await;
-    let pack = pack_of_point_1(&copy).await;
+    let pack = pack_of(&copy, 1).await;
     let targets = [
         pack.to_string(),
         format!("points/{}", point_id(1)),

@@ -1,7 +1,7 @@
 //! Verification: a sound repository is sound, and what a quick check sees and a full one.
 
 use crate::support::{
-    capture, chunk, copy_of, create, files, open, pack_of_point_1, point_id, restore, store_files,
+    capture, chunk, copy_of, create, files, open, pack_of, point_id, restore, store_files,
     store_files_in,
 };
 use bytes::{Bytes, BytesMut};
@@ -39,7 +39,7 @@ async fn a_sound_repository_is_found_sound() {
 #[tokio::test]
 async fn damage_is_traced_to_the_points_it_concerns_and_healed_by_a_capture() {
     let (store, _) = captured().await;
-    let pack = pack_of_point_1(&store).await;
+    let pack = pack_of(&store, 1).await;
     let sound = store.get(&pack).await.unwrap();
     // Every chunk of it, so that whichever point 1 needs is hit.
     let rotten: Bytes = sound.iter().map(|byte| byte ^ 1).collect();
@@ -143,7 +143,7 @@ async fn chunks_of_other_namespaces_are_explained_by_the_points_that_name_them()
 async fn a_quick_check_sees_what_is_missing_or_cut() {
     for cut in [true, false] {
         let (store, repository) = captured().await;
-        let pack = pack_of_point_1(&store).await;
+        let pack = pack_of(&store, 1).await;
         if cut {
             let mut short = BytesMut::from(&store.get(&pack).await.unwrap()[..]);
             short.truncate(short.len() - 1);

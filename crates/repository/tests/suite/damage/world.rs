@@ -1,7 +1,7 @@
 //! A small repository that holds an object of every kind, and the ways to damage them.
 
 use crate::support::{
-    Files, SMALL, capture, chunk, copy_of, create, files, kek, open, options, point_id, restore,
+    Files, SMALL, capture, chunk, create, files, kek, open, options, pack_of, point_id,
 };
 use bytes::Bytes;
 use holdfast_archive::{Codec, Kek, KeyFile, WrappedKeys};
@@ -197,22 +197,6 @@ async fn put(store: &MemoryStore, key: &ObjectKey, bytes: Bytes) {
 async fn names(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
     let listed = store.list(&prefix.parse().unwrap()).await.unwrap();
     listed.into_iter().map(|found| found.key).collect()
-}
-
-/// The largest pack that only point `n` needs: there, all are as full as the other point's.
-async fn pack_of(store: &Arc<MemoryStore>, n: u32) -> ObjectKey {
-    let mut packs = store.list(&"packs".parse().unwrap()).await.unwrap();
-    packs.sort_by_key(|found| std::cmp::Reverse(found.size));
-    for found in packs {
-        let without = copy_of(store.as_ref()).await;
-        without.delete(&found.key).await.unwrap();
-        let reopened = open(without).await;
-        let other = 3 - n;
-        if restore(&reopened, n).await.is_err() && restore(&reopened, other).await.is_ok() {
-            return found.key;
-        }
-    }
-    panic!("no pack is needed by point {n} alone")
 }
 
 /// Description and key, in both copies. Another repository has another of each; and a key file is
