@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 #![expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
 
+use bytes::Bytes;
 use holdfast_archive::{
     ChunkEvent, ChunkKey, Decoder, Encoder, FileChunker, FileClass, MasterKey, PackBuilder,
 };
@@ -42,7 +43,7 @@ fn measure(name: &str, class: FileClass, data: &[u8]) {
     cut(class, &data[..BYTES / 8], &mut |event| {
         let ChunkEvent::Chunk { id, plain } = event;
         let (codec, encoded) = encoder.encode(plain);
-        kept.push((id, codec, plain.len(), encoded.to_vec()));
+        kept.push((id, codec, plain.len(), Bytes::copy_from_slice(encoded)));
     });
     let mut decoder = Decoder::new();
     let mut plain_bytes = 0;
@@ -55,7 +56,8 @@ fn measure(name: &str, class: FileClass, data: &[u8]) {
     let start = Instant::now();
     let mut pack = PackBuilder::new(Epoch(1), [2; 32], &MasterKey::from_bytes([3; 32]));
     for (id, codec, len, encoded) in &kept {
-        let fits = u32::try_from(*len).is_ok_and(|len| pack.add(*id, *codec, len, encoded).is_ok());
+        let fits = u32::try_from(*len)
+            .is_ok_and(|len| pack.add(*id, *codec, len, encoded.clone()).is_ok());
         if !fits {
             break;
         }

@@ -13,6 +13,7 @@
 //!
 //! This crate does not decide which points to keep: callers do. What no point needs, it deletes when told to.
 
+mod buffers;
 mod catalog;
 mod chunk_table;
 mod core_state;

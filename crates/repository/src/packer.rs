@@ -2,12 +2,14 @@
 //!
 //! Accepting a chunk only takes note of its bytes. A full pack is sealed and hashed on a blocking
 //! thread and written while the next one fills; when [`Tuning::packs_in_flight`] packs are on their
-//! way, accepting waits. Memory: the open pack, and for each pack on its way up to four times its size.
+//! way, accepting waits. Memory: the open pack, and for each pack on its way up to twice its size.
+//! Buffers for sealed packs are used again, and freed at a flush.
 //!
 //! A chunk answered as present may still be on its way, for another capture even. If its pack then
 //! fails, every session that began before the failure fails at its flush, so none can commit a point
 //! that relies on it.
 
+use crate::buffers::Buffers;
 use crate::core_state::CoreState;
 use crate::fill::Fill;
 use crate::reader::StoredChunk;
@@ -74,6 +76,7 @@ pub(crate) struct Packer {
     core: Arc<CoreState>,
     state: Mutex<State>,
     slots: Arc<Semaphore>,
+    buffers: Buffers,
     /// Rung whenever a pack has been written or has failed.
     done: Notify,
     /// Held while an index is written.
@@ -113,6 +116,7 @@ impl Packer {
         Self {
             core,
             slots: Arc::new(Semaphore::new(tuning.packs_in_flight.max(1))),
+            buffers: Buffers::new(tuning.packs_in_flight.max(1)),
             state: Mutex::new(State {
                 open: Vec::new(),
                 open_bytes: 0,
@@ -193,6 +197,7 @@ impl Packer {
         }
         let upto = self.state().next_batch;
         self.written(upto).await;
+        self.buffers.free();
         self.check(&self.state(), began)?;
         epochs::check(&self.core, epoch).await?;
         self.write_index(epoch).await
@@ -279,7 +284,7 @@ impl Packer {
         let number = batch.number;
         let ids: Vec<ChunkId> = batch.chunks.iter().map(|chunk| chunk.id).collect();
         // On a task of its own, so that even a panic ends as a failure and not as a wait for ever.
-        let writing = tokio::spawn(write_pack(self.core.clone(), batch));
+        let writing = tokio::spawn(write_pack(self.core.clone(), self.buffers.clone(), batch));
         let outcome = writing.await.unwrap_or_else(|join| {
             Err(RepositoryError::Aborted {
                 reason: format!("a pack was not written: {join}"),
@@ -382,22 +387,26 @@ fn check_lengths(chunk: &NewChunk) -> Result<(), RepositoryError> {
     Ok(())
 }
 
-async fn write_pack(core: Arc<CoreState>, batch: Batch) -> Result<PackIndex, RepositoryError> {
+async fn write_pack(
+    core: Arc<CoreState>,
+    buffers: Buffers,
+    batch: Batch,
+) -> Result<PackIndex, RepositoryError> {
     let salt = system::random()?;
-    let sealing = core.clone();
+    let (sealing, buffer) = (core.clone(), buffers.take());
     let FinishedPack { id, bytes, entries } = system::blocking(move || {
         let mut builder = PackBuilder::new(batch.epoch, salt, sealing.master.newest());
-        // Each chunk's bytes are let go as soon as the builder has them.
         for chunk in batch.chunks {
+            let id = chunk.id;
             builder
-                .add(chunk.id, chunk.codec, chunk.plain_len, &chunk.data)
-                .map_err(|error| RepositoryError::invalid(format!("chunk {}", chunk.id), error))?;
+                .add(id, chunk.codec, chunk.plain_len, chunk.data)
+                .map_err(|error| RepositoryError::invalid(format!("chunk {id}"), error))?;
         }
-        Ok(builder.finish_as(batch.size))
+        Ok(builder.finish_into(buffer, batch.size))
     })
     .await?;
     let size = bytes.len() as u64;
-    put_new(&core, &layout::pack(&id), bytes.into()).await?;
+    put_new(&core, &layout::pack(&id), buffers.lend(bytes)).await?;
     Ok(PackIndex { id, size, entries })
 }
 

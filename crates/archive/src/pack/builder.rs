@@ -1,4 +1,4 @@
-//! Writing a pack: collects encoded chunks, then orders, seals and pads them at once.
+//! Writing a pack: collects encoded chunks, then orders, seals and pads them at once, with one copy of each.
 
 use super::{
     HEADER_LEN, MAX_PACK_BYTES, PackEntry, PackError, PackHeader, chunk_nonce, footer, pack_id,
@@ -7,15 +7,15 @@ use crate::aead::{AeadKey, TAG_LEN};
 use crate::chunker::MAX_CHUNK_BYTES;
 use crate::codec::Codec;
 use crate::keys::MasterKey;
+use bytes::Bytes;
 use holdfast_types::{ChunkId, Epoch, PackId};
-use std::ops::Range;
 
-/// A pack under construction. Holds the encoded chunks in memory.
+/// A pack under construction. Holds the encoded chunks in memory, as they were handed to it.
 pub struct PackBuilder {
     header: PackHeader,
     key: AeadKey,
     order: blake3::OutputReader,
-    encoded: Vec<u8>,
+    encoded_len: usize,
     chunks: Vec<Pending>,
 }
 
@@ -46,7 +46,7 @@ struct Pending {
     id: ChunkId,
     codec: Codec,
     plain_len: u32,
-    at: Range<usize>,
+    encoded: Bytes,
 }
 
 impl PackBuilder {
@@ -62,7 +62,7 @@ impl PackBuilder {
             },
             key: AeadKey::new(&master.derive_pack_key(&salt)),
             order,
-            encoded: Vec::new(),
+            encoded_len: 0,
             chunks: Vec::new(),
         }
     }
@@ -76,7 +76,7 @@ impl PackBuilder {
         id: ChunkId,
         codec: Codec,
         plain_len: u32,
-        encoded: &[u8],
+        encoded: Bytes,
     ) -> Result<(), PackError> {
         if plain_len == 0
             || plain_len as usize > MAX_CHUNK_BYTES
@@ -90,13 +90,12 @@ impl PackBuilder {
         if self.len() + encoded.len() + TAG_LEN > MAX_PACK_BYTES {
             return Err(PackError::Full);
         }
-        let start = self.encoded.len();
-        self.encoded.extend_from_slice(encoded);
+        self.encoded_len += encoded.len();
         self.chunks.push(Pending {
             id,
             codec,
             plain_len,
-            at: start..self.encoded.len(),
+            encoded,
         });
         Ok(())
     }
@@ -104,7 +103,7 @@ impl PackBuilder {
     /// Size in bytes so far: header and sealed chunks.
     #[must_use]
     pub fn len(&self) -> usize {
-        HEADER_LEN + self.encoded.len() + self.chunks.len() * TAG_LEN
+        HEADER_LEN + self.encoded_len + self.chunks.len() * TAG_LEN
     }
 
     /// Number of chunks so far.
@@ -127,28 +126,36 @@ impl PackBuilder {
 
     /// [`finish`](Self::finish) to a size.
     #[must_use]
-    pub fn finish_as(mut self, size: PackSize) -> FinishedPack {
+    pub fn finish_as(self, size: PackSize) -> FinishedPack {
+        self.finish_into(Vec::new(), size)
+    }
+
+    /// [`finish_as`](Self::finish_as) into memory that was used before; what it holds is overwritten.
+    #[must_use]
+    pub fn finish_into(mut self, mut bytes: Vec<u8>, size: PackSize) -> FinishedPack {
         self.shuffle();
         let body_len = self.len();
-        let unpadded = unpadded_len(self.encoded.len(), self.chunks.len());
+        let unpadded = unpadded_len(self.encoded_len, self.chunks.len());
         let size = match size {
             PackSize::Full(size) if unpadded <= size => size,
             PackSize::Full(_) => footer::padded_len(unpadded, 0, self.random()),
             PackSize::Rest { spread } => footer::padded_len(unpadded, spread, self.random()),
         };
         let footer_len = size - body_len - super::TRAILER_LEN;
-        let mut bytes = Vec::with_capacity(body_len + footer_len + super::TRAILER_LEN);
+        bytes.clear();
+        bytes.reserve_exact(size);
         bytes.extend_from_slice(&self.header.to_bytes());
         let mut entries = Vec::with_capacity(self.chunks.len());
-        for chunk in &self.chunks {
+        // Each chunk's bytes are let go as soon as they are in their place.
+        for chunk in self.chunks {
             let offset = bytes.len();
-            bytes.extend_from_slice(&self.encoded[chunk.at.clone()]);
+            bytes.extend_from_slice(&chunk.encoded);
             let entry = PackEntry {
                 id: chunk.id,
                 codec: chunk.codec,
                 plain_len: chunk.plain_len,
                 offset: position(offset),
-                len: position(chunk.at.len() + TAG_LEN),
+                len: position(chunk.encoded.len() + TAG_LEN),
             };
             let nonce = chunk_nonce(entry.offset);
             let tag = self.key.seal(nonce, &entry.aad(), &mut bytes[offset..]);

@@ -1,10 +1,11 @@
 //! Packs: round trips, and every byte is guarded.
 
 use super::{
-    FinishedPack, HEADER_LEN, PackBuilder, PackError, PackHeader, TRAILER_LEN, open_chunk, pack_id,
-    read_pack_footer,
+    FinishedPack, HEADER_LEN, PackBuilder, PackError, PackHeader, PackSize, TRAILER_LEN,
+    open_chunk, pack_id, read_pack_footer,
 };
 use crate::{ChunkKey, Codec, MasterKey};
+use bytes::Bytes;
 use holdfast_types::{ChunkId, Epoch};
 use proptest::prelude::*;
 
@@ -22,7 +23,7 @@ fn build(salt: u8, chunks: &[Vec<u8>]) -> FinishedPack {
     for chunk in chunks {
         let len = u32::try_from(chunk.len()).unwrap();
         builder
-            .add(id_of(chunk), Codec::Stored, len, chunk)
+            .add(id_of(chunk), Codec::Stored, len, chunk.clone().into())
             .unwrap();
     }
     assert_eq!(builder.chunk_count(), chunks.len());
@@ -163,23 +164,36 @@ fn sizes_and_order_tell_little() {
 #[test]
 fn impossible_chunks_and_full_packs_are_refused() {
     let mut builder = PackBuilder::new(Epoch(1), [1; 32], &master());
-    let id = id_of(b"");
-    let long = vec![0; (1 << 20) + 1];
-    assert!(builder.add(id, Codec::Stored, 0, b"").is_err());
-    assert!(builder.add(id, Codec::Zstd, (1 << 20) + 1, b"x").is_err());
-    assert!(builder.add(id, Codec::Stored, 1 << 20, &long).is_err());
-    let longer = builder.add(id, Codec::Zstd, 100, &[0; 101]);
+    let mut add = |codec, plain_len, encoded: &Bytes| {
+        builder.add(id_of(b""), codec, plain_len, encoded.clone())
+    };
+    let long = Bytes::from(vec![0; (1 << 20) + 1]);
+    assert!(add(Codec::Stored, 0, &Bytes::new()).is_err());
+    assert!(add(Codec::Zstd, (1 << 20) + 1, &long.slice(..1)).is_err());
+    assert!(add(Codec::Stored, 1 << 20, &long).is_err());
+    let longer = add(Codec::Zstd, 100, &long.slice(..101));
     assert!(matches!(longer, Err(PackError::BadChunk { .. })));
-    let chunk = vec![0; 1 << 20];
+    let chunk = long.slice(1..);
     let mut added = 0;
-    while builder.add(id, Codec::Stored, 1 << 20, &chunk).is_ok() {
+    while add(Codec::Stored, 1 << 20, &chunk).is_ok() {
         added += 1;
     }
     assert_eq!(added, 127);
-    assert_eq!(
-        builder.add(id, Codec::Stored, 1 << 20, &chunk),
-        Err(PackError::Full)
-    );
+    assert_eq!(add(Codec::Stored, 1 << 20, &chunk), Err(PackError::Full));
+}
+
+/// Memory that held another pack leaves no trace.
+#[test]
+fn used_memory_makes_the_same_pack() {
+    let chunk = Bytes::from_static(b"alpha");
+    let build = |memory: Vec<u8>| {
+        let mut builder = PackBuilder::new(Epoch(5), [4; 32], &master());
+        builder
+            .add(id_of(&chunk), Codec::Stored, 5, chunk.clone())
+            .unwrap();
+        builder.finish_into(memory, PackSize::Full(8192)).bytes
+    };
+    assert_eq!(build(vec![0xaa; 100_000]), build(Vec::new()));
 }
 
 #[test]
