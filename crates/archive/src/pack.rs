@@ -26,7 +26,7 @@ pub const HEADER_LEN: usize = 56;
 pub const TRAILER_LEN: usize = 8;
 
 /// Length of one entry in footers and indexes, in bytes.
-pub(crate) const ENTRY_LEN: usize = 45;
+pub const ENTRY_LEN: usize = 45;
 
 /// A pack refuses more chunks beyond this size in bytes.
 pub const MAX_PACK_BYTES: usize = 128 << 20;

@@ -6,6 +6,7 @@
 
 use crate::RepositoryStats;
 use crate::chunk_table::{ChunkTable, Location};
+use holdfast_archive::pack::ENTRY_LEN;
 use holdfast_archive::{PackEntry, PackIndex};
 use holdfast_types::{ChunkId, PackId};
 use std::collections::{HashMap, HashSet};
@@ -308,7 +309,7 @@ impl Catalog {
         for (place, marked) in self.chunks.iter() {
             if let (Some(weight), true) = (weights.get_mut(place.pack as usize), marked) {
                 weight.live_chunks += 1;
-                weight.live_bytes += u64::from(place.entry.len);
+                weight.live_bytes += u64::from(place.entry.len) + ENTRY_LEN as u64;
             }
         }
         weights
@@ -331,7 +332,7 @@ impl Catalog {
 pub(crate) struct Weight {
     /// Chunks that are marked.
     pub(crate) live_chunks: u32,
-    /// Their sealed bytes.
+    /// Their sealed bytes, and those of their entries in the footer: of tiny chunks these are the most.
     pub(crate) live_bytes: u64,
 }
 

@@ -75,6 +75,29 @@ async fn sound(store: &Arc<MemoryStore>, points: &[u32]) {
     }
 }
 
+/// Of tiny chunks a pack holds more about them than of them: that doesn't make it sparse.
+#[tokio::test]
+async fn a_pack_of_tiny_chunks_is_not_rewritten_for_ever() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    let tiny = (0..3000_u64).map(|n| (format!("{n:04}.json"), noise(n, 16)));
+    capture(&repository, epoch, 1, &tiny.collect())
+        .await
+        .unwrap();
+    let options = GarbageOptions {
+        rewrite_below_percent: 75,
+        small_pack_bytes: 0,
+        ..options(at(0))
+    };
+    let report = repository.collect_garbage(epoch, options).await.unwrap();
+    assert_eq!(
+        (report.rewritten.packs, report.points),
+        (0, 1),
+        "{report:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_only_a_swept_point_needed_goes_after_the_grace() {
     let store = Arc::new(MemoryStore::without_locks());
