@@ -91,11 +91,9 @@ async fn a_pack_of_tiny_chunks_is_not_rewritten_for_ever() {
         ..options(at(0))
     };
     let report = repository.collect_garbage(epoch, options).await.unwrap();
-    assert_eq!(
-        (report.rewritten.packs, report.points),
-        (0, 1),
-        "{report:?}"
-    );
+    assert_eq!(report.points, 1);
+    // A small last pack is mostly padding, and may be rewritten.
+    assert!(report.rewritten.bytes * 4 < report.kept.bytes, "{report:?}");
 }
 
 #[tokio::test]
