@@ -61,7 +61,9 @@ impl Dataset<'_> {
         Ok(())
     }
 
-    fn point(&self, id: u64, generation: u64) -> Value {
+    /// One point in its `generation`th version, as an upsert has it.
+    #[must_use]
+    pub fn point(&self, id: u64, generation: u64) -> Value {
         const CITIES: [&str; 5] = ["Berlin", "Kyoto", "Lagos", "Lima", "Oslo"];
         json!({
             "id": id,

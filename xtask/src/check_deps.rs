@@ -86,6 +86,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-store-suite",
         ],
     ),
+    (
+        "holdfast-bench",
+        &[
+            "holdfast-types",
+            "holdfast-archive",
+            "holdfast-decide",
+            "holdfast-repository",
+            "holdfast-store",
+            "holdfast-tests",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

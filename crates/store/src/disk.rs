@@ -115,6 +115,12 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
+/// Gives the memory of the kernel's cache back: what was just stored is rarely read again soon, and would push
+/// out what others on this machine are reading. Only a hint, so a refusal changes nothing.
+fn leave_cache(file: &fs_err::File) {
+    let _ = rustix::fs::fadvise(file.file(), 0, None, rustix::fs::Advice::DontNeed);
+}
+
 impl Inner {
     fn path(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
@@ -130,6 +136,7 @@ impl Inner {
         let mut temp = self.scratch.new_file().map_err(at(&target))?;
         temp.file().write_all(data).map_err(at(&target))?;
         temp.file().sync_all().map_err(at(&target))?;
+        leave_cache(temp.file());
 
         let dir = target.parent().unwrap_or(&self.root).to_owned();
         self.dirs.ensure(&dir).map_err(at(&dir))?;
