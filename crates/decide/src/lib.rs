@@ -2,17 +2,20 @@
 //! reasons out.
 //!
 //! A plan is data and leaves its executor no choice. The checkers ([`check_backup`],
-//! [`check_restore`], [`check_retention`]) read plans again and share no code with the planners.
+//! [`check_restore`], [`check_retention`], [`schedule::check_verdict`]) read plans again and share no
+//! code with the planners.
 //! This crate does no IO, reads no clock and knows neither the wire nor the repository.
 
 mod backup;
 mod backup_check;
 mod blocker;
 mod observation;
+pub mod policy;
 mod restore;
 mod restore_check;
 mod restore_target;
 mod retention;
+pub mod schedule;
 mod violation;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use epoch::Epoch;
 pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
 pub use name::{
     AliasName, CaptureId, ClusterName, CollectionName, HoldId, JobId, KeyHolder, Namespace, NodeId,
-    ParseNameError, ShardId, Tag,
+    ParseNameError, ScheduleName, ShardId, Tag,
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};
 pub use timestamp::{ParseTimestampError, Timestamp};

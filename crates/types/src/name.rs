@@ -106,6 +106,10 @@ name! {
     Tag, "tag", is_plain, PLAIN
 }
 name! {
+    /// One schedule of a policy.
+    ScheduleName, "schedule name", is_plain, PLAIN
+}
+name! {
     /// One legal hold.
     HoldId, "hold id", is_plain, PLAIN
 }
