@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub mod rebuild;
+mod schedules;
 mod verify;
 
 /// The catalogue format that this program writes and the newest it reads.

@@ -2,6 +2,7 @@
 //!
 //! It reads no secret: key and passphrase are read by whoever opens the repository.
 
+use holdfast_decide::policy::{BadPolicy, Policy};
 use holdfast_service::config::{self, Strictness, UnknownKey};
 use holdfast_service::logging::{self, LogConfig, LoggingError};
 use holdfast_types::{ClusterName, Namespace, ParseNameError};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 mod key_source;
 mod location;
+mod policy;
 mod raw;
 mod recovery;
 mod retention;
@@ -54,6 +56,8 @@ pub struct CoordinatorConfig {
     pub limits: Limits,
     /// Checks of the repository in the background.
     pub verify: VerifySection,
+    /// What is captured by itself; nothing if absent.
+    pub policy: Option<Policy>,
     /// The log.
     pub log: LogConfig,
 }
@@ -157,6 +161,15 @@ pub enum CoordinatorConfigError {
     /// The rules of retention can't be meant.
     #[error("[retention] is not valid")]
     Retention(#[source] holdfast_decide::PolicyError),
+    /// The policy can't be meant, or not be carried out.
+    #[error("policy: {} is not valid", path.display())]
+    Policy {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: BadPolicy,
+    },
     /// The log filter can't be parsed.
     #[error("log.filter is not valid")]
     Log(#[source] LoggingError),
@@ -237,6 +250,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         listen,
         state_dir,
         health_listen,
+        policy,
         tls: RawTls { cert, key, ca },
         repository,
         retention,
@@ -252,6 +266,14 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
     // A coordinator is named by the rule of nodes.
     let name: holdfast_types::NodeId = named("name", &name)?;
     logging::check_filter(&log.filter).map_err(CoordinatorConfigError::Log)?;
+    let policy = policy
+        .map(|path| policy::load(&path, &cluster))
+        .transpose()?;
+    let mut retention = retention::validate(retention)?;
+    let mut verify = validate_verify(verify)?;
+    if let Some(policy) = &policy {
+        policy::apply(policy, &mut retention, &mut verify)?;
+    }
     Ok(CoordinatorConfig {
         name: name.to_string(),
         cluster,
@@ -261,9 +283,10 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         health_listen,
         tls: TlsFiles { cert, key, ca },
         repository: validate_repository(repository)?,
-        retention: retention::validate(retention)?,
+        retention,
         limits: validate_limits(limits)?,
-        verify: validate_verify(verify)?,
+        verify,
+        policy,
         log,
     })
 }

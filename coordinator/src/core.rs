@@ -9,10 +9,12 @@ use crate::job::book::JobBook;
 use crate::observe::Registry;
 use crate::repository::fault_of;
 use crate::retention::Guard;
+use crate::schedule::ScheduleBook;
 use crate::tickets::Tickets;
 use crate::verify::VerifyBook;
 use holdfast_archive::ChunkKey;
 use holdfast_decide::Observation;
+use holdfast_decide::policy::Policy;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::clock::Clock;
 use holdfast_service::shutdown::Shutdown;
@@ -61,6 +63,10 @@ pub struct Core {
     pub verified: VerifyBook,
     /// How often they are wanted.
     pub verify: VerifySection,
+    /// What runs by itself; `None` if nothing does.
+    pub policy: Option<Policy>,
+    /// What is remembered of its schedules.
+    pub schedules: ScheduleBook,
     /// Nodes.
     pub nodes: Registry,
     /// Commands.
@@ -105,6 +111,10 @@ pub struct CoreParts {
     pub verified: VerifyBook,
     /// How often they are wanted.
     pub verify: VerifySection,
+    /// What runs by itself.
+    pub policy: Option<Policy>,
+    /// The schedules in the catalogue.
+    pub schedules: ScheduleBook,
     /// The end of the process.
     pub shutdown: Shutdown,
 }
@@ -126,6 +136,8 @@ impl Core {
             book,
             verified,
             verify,
+            policy,
+            schedules,
             shutdown,
         } = parts;
         Arc::new(Self {
@@ -151,6 +163,8 @@ impl Core {
             book,
             verified,
             verify,
+            policy,
+            schedules,
             shutdown,
         })
     }

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod repository;
 pub mod retention;
 pub mod rpc;
+pub mod schedule;
 pub mod serve;
 pub mod start;
 pub mod tickets;

@@ -11,6 +11,7 @@ use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
+use crate::schedule::{self, ScheduleBook};
 use crate::verify::{VerifyBook, VerifyMemory};
 use crate::{execute, serve, verify};
 use holdfast_certs::{ServerTls, TlsPaths};
@@ -62,6 +63,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     execute::resume(&core).await;
     drop(shutdown.spawn(retention::run_schedule(Arc::clone(&core))));
     drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
+    drop(shutdown.spawn(schedule::run(Arc::clone(&core))));
     health.ready(HEALTH_PART);
     let served = serve::serve(Arc::clone(&core), listener, tls).await;
     health.not_ready(HEALTH_PART, "stopping");
@@ -113,6 +115,7 @@ pub async fn open_core(
     let book = JobBook::load(catalog.clone(), config.limits.kept_jobs)
         .await
         .map_err(unusable)?;
+    let schedules = catalog.schedules().await.map_err(unusable)?;
     let verified = catalog.verify_memory().await.map_err(unusable)?;
     let verified = match verified {
         Some(memory) => memory,
@@ -131,6 +134,8 @@ pub async fn open_core(
         book,
         verified: VerifyBook::new(verified),
         verify: config.verify,
+        policy: config.policy.clone(),
+        schedules: ScheduleBook::new(schedules),
         shutdown,
     }))
 }

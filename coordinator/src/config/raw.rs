@@ -14,6 +14,7 @@ pub(super) struct RawConfig {
     pub(super) listen: SocketAddr,
     pub(super) state_dir: PathBuf,
     pub(super) health_listen: Option<SocketAddr>,
+    pub(super) policy: Option<PathBuf>,
     pub(super) tls: RawTls,
     pub(super) repository: RawRepository,
     pub(super) retention: Option<RawRetention>,

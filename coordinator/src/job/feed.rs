@@ -57,6 +57,12 @@ impl JobFeed {
         }
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+
     /// Adds the first event.
     pub fn started(&self, now: Timestamp, kind: &str, plan: Vec<String>) {
         let started = v1::JobStarted {

@@ -11,6 +11,8 @@ mod restart;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod verify;
 #[cfg(test)]
 mod world;

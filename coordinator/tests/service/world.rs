@@ -3,11 +3,12 @@
 use holdfast_certs::ca::{self, IssueRequest};
 use holdfast_certs::{ClientTls, ConnectOptions, Identity, Role, ServerTls, TlsPaths, connect};
 use holdfast_coordinator::config::{self, CoordinatorConfig};
+use holdfast_coordinator::core::Core;
 use holdfast_coordinator::{execute, serve, start};
 use holdfast_proto::limits::MAX_MESSAGE_BYTES;
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
-use holdfast_service::clock::{Clock as _, SystemClock};
+use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_service::config::Strictness;
 use holdfast_service::shutdown::Shutdown;
 use holdfast_types::ClusterName;
@@ -69,21 +70,26 @@ impl World {
     }
 
     pub(crate) async fn start(&self) -> Running {
+        self.start_at(Arc::new(SystemClock)).await.0
+    }
+
+    pub(crate) async fn start_at(&self, clock: Arc<dyn Clock>) -> (Running, Arc<Core>) {
         let shutdown = Shutdown::new();
-        let clock = Arc::new(SystemClock);
         let core = start::open_core(&self.config, shutdown.clone(), clock)
             .await
             .unwrap();
+        let shared = Arc::clone(&core);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://{}", listener.local_addr().unwrap());
         let tls = ServerTls::load(TlsPaths::in_dir(&self.dir.path().join("c1"))).unwrap();
         execute::resume(&core).await;
         let serving = tokio::spawn(async move { serve::serve(core, listener, tls).await.unwrap() });
-        Running {
+        let running = Running {
             address,
             shutdown,
             serving,
-        }
+        };
+        (running, shared)
     }
 
     pub(crate) async fn channel(&self, running: &Running, name: &str) -> Channel {

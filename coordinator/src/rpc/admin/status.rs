@@ -47,6 +47,10 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
                 .verified
                 .get()
                 .warnings(&core.verify, core.started, core.clock.now()),
+            schedules: {
+                let busy = core.book.running().await.map(|job| job.id);
+                crate::schedule::warnings(core, points, busy)
+            },
         }),
         last_check: core.verified.get().last.map(|last| v1::RepositoryCheck {
             ended_us: last.at.as_micros(),
@@ -70,6 +74,7 @@ struct Situation<'a> {
     damaged_objects: usize,
     points: &'a [PointSummary],
     checks: Vec<String>,
+    schedules: Vec<String>,
 }
 
 /// Things that need a person, most urgent first.
@@ -92,6 +97,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
         ));
     }
     warnings.extend(situation.checks.iter().cloned());
+    warnings.extend(situation.schedules.iter().cloned());
     for (node, record) in situation.nodes {
         if !record.connected {
             warnings.push(format!(
@@ -272,12 +278,14 @@ mod tests {
             damaged_objects: 1,
             points: &[],
             checks: vec!["recovery point p can't be restored in full".to_owned()],
+            schedules: vec!["schedule nightly is late".to_owned()],
         });
         assert_eq!(
             told,
             [
                 "1 packs of the repository are missing or cut short: back up now, what is still there is stored anew",
                 "recovery point p can't be restored in full",
+                "schedule nightly is late",
                 "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
                 "there is no recovery point yet: `holdfast backup create` makes one",
             ]

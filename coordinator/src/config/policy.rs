@@ -1,0 +1,150 @@
+//! The policy file, and what of it stands in place of other sections.
+
+use super::{CoordinatorConfigError, RetentionSection, VerifySection};
+use holdfast_decide::policy::{BadPolicy, Policy, RawPolicy, validate};
+use holdfast_service::config::{self, Strictness};
+use holdfast_types::ClusterName;
+use jiff::tz::TimeZone;
+use std::path::Path;
+
+/// Reads a policy. Unknown keys are refused whatever else is lenient: a misspelt one would leave something uncaptured.
+pub(super) fn load(path: &Path, cluster: &ClusterName) -> Result<Policy, CoordinatorConfigError> {
+    let raw = config::load::<RawPolicy>(path, Strictness::Strict)?.value;
+    let checked = validate(raw, &|zone| TimeZone::get(zone).ok());
+    let checked = checked.and_then(|policy| can_be_carried_out(policy, cluster));
+    checked.map_err(|source| CoordinatorConfigError::Policy {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// What is asked for and not done must not be taken silently.
+fn can_be_carried_out(policy: Policy, cluster: &ClusterName) -> Result<Policy, BadPolicy> {
+    let bad = |at: String, why: &str| BadPolicy {
+        at,
+        why: why.to_owned(),
+    };
+    if policy
+        .cluster
+        .as_ref()
+        .is_some_and(|named| named != cluster)
+    {
+        return Err(bad("cluster".to_owned(), "it is for another deployment"));
+    }
+    for schedule in &policy.schedules {
+        let limits = &schedule.limits;
+        if limits.max_nodes.is_some()
+            || limits.max_mib_per_sec.is_some()
+            || limits.max_query_latency.is_some()
+        {
+            return Err(bad(
+                format!("schedule {}", schedule.name),
+                "this release does not carry out max_nodes, max_mib_per_sec and max_query_latency: leave them out",
+            ));
+        }
+    }
+    Ok(policy)
+}
+
+/// What the policy says of retention and checks stands in place of the configuration's sections.
+pub(super) fn apply(
+    policy: &Policy,
+    retention: &mut RetentionSection,
+    verify: &mut VerifySection,
+) -> Result<(), CoordinatorConfigError> {
+    if let Some(rules) = &policy.retention {
+        if retention.policy.is_some() {
+            return Err(CoordinatorConfigError::Value {
+                key: "retention",
+                rule: "can't have rules or a preset beside a policy that has them, or a preset: choose one place",
+            });
+        }
+        retention.policy = Some(rules.clone());
+        retention.time_zone = policy.time_zone.clone();
+    }
+    if let Some(checks) = policy.verify {
+        *verify = VerifySection {
+            every: checks.every,
+            sample_percent: checks.sample_percent,
+            full_every: checks.full_every,
+            max_mib_per_sec: checks.max_mib_per_sec,
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{apply, load};
+    use crate::config::{DEFAULT_CONFIG, load as load_config};
+    use holdfast_decide::policy::Policy;
+    use holdfast_service::config::Strictness;
+    use std::error::Error;
+
+    fn read(text: &str) -> Result<Policy, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path, &"demo".parse().unwrap()).map_err(|error| {
+            let source = error.source().map(ToString::to_string);
+            format!("{error}: {}", source.unwrap_or_default())
+        })
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused() {
+        read("preset = \"production\"\ncluster = \"demo\"").unwrap();
+        for (text, want) in [
+            (
+                "preset = \"staging\"\ncluster = \"other\"",
+                "another deployment",
+            ),
+            (
+                "preset = \"staging\"\n[limits]\nmax_query_latency = \"50ms\"",
+                "does not carry out",
+            ),
+            ("preset = \"staging\"\nschedule = 1", "schedule"),
+            (
+                "[[schedules]]\nname = \"s\"\ncron = \"61 * * * *\"",
+                "schedule \"s\"",
+            ),
+        ] {
+            let refused = read(text).unwrap_err();
+            assert!(refused.contains(want), "{refused} lacks {want}");
+        }
+    }
+
+    #[test]
+    fn the_examples_are_valid() {
+        for text in [
+            include_str!("../../../deploy/policy/development.toml"),
+            include_str!("../../../deploy/policy/staging.toml"),
+            include_str!("../../../deploy/policy/production.toml"),
+        ] {
+            assert_eq!(
+                read(text)
+                    .unwrap()
+                    .advice()
+                    .iter()
+                    .filter(|a| !a.contains("rule "))
+                    .count(),
+                0
+            );
+        }
+    }
+
+    #[test]
+    fn its_retention_and_checks_stand_in_place_of_the_sections() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, DEFAULT_CONFIG).unwrap();
+        let (mut config, _) = load_config(&path, Strictness::Strict).unwrap();
+        let policy = read("preset = \"production\"\ntime_zone = \"Europe/Berlin\"").unwrap();
+        apply(&policy, &mut config.retention, &mut config.verify).unwrap();
+        assert_eq!(config.retention.policy, policy.retention);
+        assert_eq!(config.retention.time_zone, policy.time_zone);
+        assert_eq!(config.verify.full_every, policy.verify.unwrap().full_every);
+        let twice = apply(&policy, &mut config.retention, &mut config.verify);
+        assert!(twice.unwrap_err().to_string().contains("choose one place"));
+    }
+}
