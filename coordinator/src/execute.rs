@@ -43,6 +43,7 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
         imported_by: None,
         plan,
         committed: BTreeMap::new(),
+        repeats: BTreeMap::new(),
         done: false,
     };
     start(
@@ -94,6 +95,7 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         imported_by: None,
         plan: captures,
         committed: BTreeMap::new(),
+        repeats: BTreeMap::new(),
         done: false,
     });
     let work = RestoreWork {

@@ -91,6 +91,7 @@ pub(crate) fn backup_work() -> BackupWork {
             reasons: vec![],
         },
         committed: BTreeMap::new(),
+        repeats: BTreeMap::new(),
         done: false,
     }
 }

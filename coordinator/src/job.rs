@@ -78,6 +78,9 @@ pub struct BackupWork {
     pub plan: BackupPlan,
     /// What is committed already, by index into the plan's captures.
     pub committed: BTreeMap<usize, CommittedShard>,
+    /// How often a capture was begun again because what it had stored was no longer there, by its index.
+    #[serde(default)]
+    pub repeats: BTreeMap<usize, u32>,
     /// Set once the recovery point exists.
     pub done: bool,
 }
@@ -128,6 +131,25 @@ pub struct RestoredStep {
     pub aliases: Vec<String>,
     /// Payload indexes that were created.
     pub indexes: Vec<String>,
+}
+
+impl BackupWork {
+    /// The id of the command for the capture at `index`; stable, so that a restart re-sends the same. A capture that is
+    /// repeated has another one each time, because its agent has done the former.
+    ///
+    /// # Errors
+    /// Never for a job's own id; the names' rule is checked all the same.
+    pub fn capture_id(
+        &self,
+        job: &JobId,
+        index: usize,
+    ) -> Result<CaptureId, holdfast_types::ParseNameError> {
+        match self.repeats.get(&index) {
+            None => format!("{job}-c{index}"),
+            Some(nth) => format!("{job}-c{index}-again{nth}"),
+        }
+        .parse()
+    }
 }
 
 impl JobRecord {
@@ -220,18 +242,10 @@ impl JobRecord {
     }
 }
 
-/// The id of the command for the capture at `index`; stable, so that a restart re-sends the same.
+/// The id of the command for the restore step at `index`; stable, so that a restart re-sends the same.
 ///
 /// # Errors
 /// Never for a job's own id; the names' rule is checked all the same.
-pub fn capture_id(job: &JobId, index: usize) -> Result<CaptureId, holdfast_types::ParseNameError> {
-    format!("{job}-c{index}").parse()
-}
-
-/// The id of the command for the restore step at `index`.
-///
-/// # Errors
-/// As [`capture_id`].
 pub fn restore_id(job: &JobId, index: usize) -> Result<CaptureId, holdfast_types::ParseNameError> {
     format!("{job}-r{index}").parse()
 }

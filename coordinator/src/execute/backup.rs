@@ -7,16 +7,21 @@ use crate::dispatch::{Answer, Grant};
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::feed::{JobFeed, ProgressKey};
-use crate::job::{BackupWork, CommittedShard, JobRecord, capture_id};
+use crate::job::{BackupWork, CommittedShard, JobRecord};
 use futures::future::join_all;
-use holdfast_decide::{CaptureStep, Method};
+use holdfast_archive::CollectionEntry;
+use holdfast_decide::Method;
 use holdfast_proto::v1;
 use holdfast_repository::RepositoryError;
 use holdfast_service::failure::Code;
-use holdfast_types::{ByteCount, JobId, NodeId};
+use holdfast_types::{ByteCount, JobId, NodeId, RecoveryPointId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// How often captures are begun again because what they had stored is gone. It takes a coordinator that collects
+/// garbage while this one is away; that it happens a third time means that two of them share the repository.
+const MAX_REPEATS: usize = 2;
 
 /// Captures what is not captured yet, then commits.
 pub(super) async fn run(
@@ -25,26 +30,100 @@ pub(super) async fn run(
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
 ) -> Result<PointSummary, Fault> {
-    let work = backup_of(&recorded(core, id).await?)?.clone();
-    capture_all(core, id, feed, cancel, &work).await?;
-    if cancel.is_cancelled() {
-        return Err(Fault::new(
-            Code::Cancelled,
-            "cancelled before it was committed",
-        ));
+    let mut repeats = 0;
+    loop {
+        let work = backup_of(&recorded(core, id).await?)?.clone();
+        capture_all(core, id, feed, cancel, &work).await?;
+        if cancel.is_cancelled() {
+            return Err(Fault::new(
+                Code::Cancelled,
+                "cancelled before it was committed",
+            ));
+        }
+        let work = backup_of(&recorded(core, id).await?)?.clone();
+        let manifest = manifest::assemble(core, &work)?;
+        match core.repository.commit_point(&manifest).await {
+            // Committed by an earlier life of this job, which then did not get to record it.
+            Ok(()) | Err(RepositoryError::PointExists { .. }) => {
+                return finish(core, id, feed, &manifest.id, None).await;
+            }
+            // The store does not say whether its last write counts: reading tells.
+            Err(error @ RepositoryError::Store(_)) => {
+                return finish(core, id, feed, &manifest.id, Some(error)).await;
+            }
+            Err(error @ RepositoryError::Incomplete { .. }) => {
+                let lost = lost(core, &work).await?;
+                // What an operator has delivered can't be asked for again.
+                if lost.is_empty() || work.imported_by.is_some() || repeats == MAX_REPEATS {
+                    return Err(core.repository_failed(&error));
+                }
+                repeats += 1;
+                begin_again(core, id, feed, &work, &lost).await?;
+            }
+            Err(error) => return Err(core.repository_failed(&error)),
+        }
     }
-    let work = backup_of(&recorded(core, id).await?)?.clone();
-    let manifest = manifest::assemble(core, &work)?;
-    let failed = match core.repository.commit_point(&manifest).await {
-        // Committed by an earlier life of this job, which then did not get to record it.
-        Ok(()) | Err(RepositoryError::PointExists { .. }) => None,
-        // The store does not say whether its last write counts: reading tells.
-        Err(error @ RepositoryError::Store(_)) => Some(error),
-        Err(error) => return Err(core.repository_failed(&error)),
-    };
+}
+
+/// Captures that were committed, and of which chunks are not there any more: garbage to another coordinator, which
+/// collected it before this one came back.
+async fn lost(core: &Core, work: &BackupWork) -> Result<Vec<usize>, Fault> {
+    let mut lost = Vec::new();
+    for (index, committed) in &work.committed {
+        let collection = CollectionEntry {
+            shards: vec![committed.shard.clone()],
+            ..committed.collection.clone()
+        };
+        let affected = core.repository.check_collection(&collection).await;
+        if !affected.map_err(|e| core.repository_failed(&e))?.is_empty() {
+            lost.push(*index);
+        }
+    }
+    Ok(lost)
+}
+
+/// Takes note that these are not captured.
+async fn begin_again(
+    core: &Core,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    work: &BackupWork,
+    lost: &[usize],
+) -> Result<(), Fault> {
+    core.book
+        .change(id, |job| {
+            let Some(backup) = job.backup_mut() else {
+                return;
+            };
+            for index in lost {
+                backup.committed.remove(index);
+                *backup.repeats.entry(*index).or_default() += 1;
+            }
+        })
+        .await?;
+    for index in lost {
+        let step = &work.plan.captures[*index];
+        let note = format!(
+            "what was captured of {}/{} was deleted as garbage before the recovery point could be committed: it is captured again",
+            step.collection, step.shard
+        );
+        tracing::warn!(job = %id, note);
+        feed.note(core.clock.now(), note);
+    }
+    Ok(())
+}
+
+/// Reads the recovery point back and records it. `failed` is what the commit said, if it did not say that it is done.
+async fn finish(
+    core: &Arc<Core>,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    point: &RecoveryPointId,
+    failed: Option<RepositoryError>,
+) -> Result<PointSummary, Fault> {
     let manifest = core
         .repository
-        .read_point(&manifest.id)
+        .read_point(point)
         .await
         .map_err(|error| core.repository_failed(failed.as_ref().unwrap_or(&error)))?;
     let summary = PointSummary::of(&manifest);
@@ -74,23 +153,25 @@ async fn capture_all(
     cancel: &CancellationToken,
     work: &BackupWork,
 ) -> Result<(), Fault> {
-    let mut lanes: BTreeMap<&NodeId, Vec<(usize, &CaptureStep)>> = BTreeMap::new();
+    let mut lanes: BTreeMap<&NodeId, Vec<usize>> = BTreeMap::new();
     for (index, step) in work.plan.captures.iter().enumerate() {
         if !work.committed.contains_key(&index) {
-            lanes.entry(&step.node).or_default().push((index, step));
+            lanes.entry(&step.node).or_default().push(index);
         }
     }
     let together = cancel.child_token();
     let lanes = lanes.into_values().map(|steps| {
         let together = &together;
         async move {
-            for (index, step) in steps {
+            for index in steps {
                 if together.is_cancelled() {
                     break;
                 }
                 let done = match &work.imported_by {
-                    None => capture(core, id, feed, together, index, step).await,
-                    Some(holder) => import::delivered(core, id, together, index, holder).await,
+                    None => capture(core, id, feed, together, work, index).await,
+                    Some(holder) => {
+                        import::delivered(core, id, together, index, work, holder).await
+                    }
                 };
                 if let Err(fault) = done {
                     together.cancel();
@@ -118,10 +199,12 @@ async fn capture(
     id: &JobId,
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
+    work: &BackupWork,
     index: usize,
-    step: &CaptureStep,
 ) -> Result<(), Fault> {
-    let command = capture_id(id, index).map_err(|e| Fault::from_error(Code::Internal, &e))?;
+    let step = &work.plan.captures[index];
+    let command = work.capture_id(id, index);
+    let command = command.map_err(|e| Fault::from_error(Code::Internal, &e))?;
     let grant = Grant::Capture {
         job: id.clone(),
         index,

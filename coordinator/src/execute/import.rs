@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::dispatch::Grant;
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
-use crate::job::{BackupWork, capture_id};
+use crate::job::BackupWork;
 use holdfast_certs::Identity;
 use holdfast_decide::{BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_proto::convert::ImportOrder;
@@ -61,6 +61,7 @@ pub(super) fn work(
             reasons: Vec::new(),
         },
         committed: BTreeMap::new(),
+        repeats: BTreeMap::new(),
         done: false,
     })
 }
@@ -71,9 +72,12 @@ pub(super) async fn delivered(
     id: &JobId,
     cancel: &CancellationToken,
     index: usize,
+    work: &BackupWork,
     holder: &str,
 ) -> Result<(), Fault> {
-    let command = capture_id(id, index).map_err(|e| Fault::from_error(Code::Internal, &e))?;
+    let command = work
+        .capture_id(id, index)
+        .map_err(|e| Fault::from_error(Code::Internal, &e))?;
     let slot = Arc::new(IngestSlot::default());
     let grant = Grant::Capture {
         job: id.clone(),

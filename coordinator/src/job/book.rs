@@ -6,7 +6,7 @@
 use crate::catalog::{Catalog, CatalogError};
 use crate::fault::{Fault, storage_code};
 use crate::job::feed::JobFeed;
-use crate::job::{JobRecord, JobState, Work, capture_id, restore_id};
+use crate::job::{JobRecord, JobState, Work, restore_id};
 use holdfast_decide::RunningJob;
 use holdfast_service::failure::Code;
 use holdfast_types::{CaptureId, JobId, Timestamp};
@@ -148,7 +148,7 @@ impl JobBook {
             let captures = job.backup().filter(|b| !b.done).is_some_and(|backup| {
                 (0..backup.plan.captures.len()).any(|index| {
                     !backup.committed.contains_key(&index)
-                        && capture_id(&job.id, index).as_ref() == Ok(command)
+                        && backup.capture_id(&job.id, index).as_ref() == Ok(command)
                 })
             });
             let restores = match &job.work {
@@ -209,7 +209,7 @@ mod tests {
     use super::JobBook;
     use crate::catalog::Catalog;
     use crate::fixture::backup_record;
-    use crate::job::{JobState, capture_id};
+    use crate::job::JobState;
     use holdfast_types::Timestamp;
     use std::path::Path;
 
@@ -234,7 +234,8 @@ mod tests {
         }
         let book = book(&path, 9).await;
         assert_eq!(book.running().await.unwrap().id, record.id);
-        let command = capture_id(&record.id, 0).unwrap();
+        let work = record.backup().unwrap();
+        let command = work.capture_id(&record.id, 0).unwrap();
         assert!(book.is_pending(&command).await);
         book.end(&record.id, JobState::Failed, Timestamp::EPOCH, None)
             .await

@@ -7,11 +7,12 @@ use crate::core::Core;
 use crate::fault::Fault;
 use holdfast_decide::{
     Decision, Deletion, NotYet, Reason, RetentionPolicy, Tombstone, Verdict, check_retention,
-    judge_deletion, may_sweep, plan_retention,
+    judge_deletions, may_sweep, plan_retention,
 };
 use holdfast_repository::{GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use std::collections::BTreeMap;
 
 /// What a run did, or would do.
 #[derive(Debug, Default)]
@@ -46,8 +47,8 @@ pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
     let marks = refresh(core).await?;
     let (facts, now) = (gather(core, &marks).await?, core.clock.now());
     let mut pruned = judged(core, &facts, now)?;
-    for stone in marks.tombstones.values() {
-        match fate(core, &facts, stone, now) {
+    for (stone, fate) in fates(core, &facts, &marks, now) {
+        match fate {
             Fate::Spare => pruned.spared.push(stone.point.clone()),
             Fate::Wait => pruned.waiting.push(stone.clone()),
             Fate::Sweep => pruned.swept.push(stone.point.clone()),
@@ -101,12 +102,12 @@ async fn carry_out(
         tracing::info!(point = %verdict.id, "a recovery point is marked for removal");
         pruned.waiting.push(marked.map_err(failed)?);
     }
-    for stone in marks.tombstones.values() {
+    for (stone, fate) in fates(core, facts, marks, now) {
         let id = &stone.point;
-        match fate(core, facts, stone, now) {
+        match fate {
             Fate::Spare => {
                 core.repository
-                    .undelete_point(core.epoch, id)
+                    .spare_point(core.epoch, id)
                     .await
                     .map_err(failed)?;
                 tracing::info!(point = %id, "a recovery point is kept after all");
@@ -157,12 +158,17 @@ async fn forget(core: &Core, stone: &PointTombstone) -> Result<(), Fault> {
     listed.map_err(|error| Fault::from_error(Code::Internal, &error))
 }
 
-/// What becomes of a marked point, decided again.
-fn fate(core: &Core, facts: &Facts, stone: &PointTombstone, now: Timestamp) -> Fate {
-    if stone.swept {
-        return Fate::Sweep;
-    }
-    if let Some(point) = facts.find(&stone.point) {
+/// What becomes of every marked point, decided again. One whose deletion was left half way is no exception while its manifest
+/// is there: what keeps it may have been said since, to a coordinator that did not know.
+fn fates<'a>(
+    core: &Core,
+    facts: &Facts,
+    marks: &'a Marks,
+    now: Timestamp,
+) -> Vec<(&'a PointTombstone, Fate)> {
+    let settings = &core.retention.settings;
+    let known = marks.tombstones.values().filter_map(|stone| {
+        let point = facts.find(&stone.point)?;
         let how = if stone.by == BY_POLICY {
             Deletion::ByPolicy
         } else if stone.despite_floor {
@@ -170,15 +176,41 @@ fn fate(core: &Core, facts: &Facts, stone: &PointTombstone, now: Timestamp) -> F
         } else {
             Deletion::Asked
         };
-        let settings = &core.retention.settings;
-        let policy = policy_of(core);
-        let all = facts.with(point);
-        let judged = judge_deletion(&point.id, how, &all, &policy, &settings.time_zone, now);
-        if let Err(reasons) = judged {
-            // A restore ends by itself, and the wish to remove stands.
-            let only_read = reasons.iter().all(|reason| *reason == Reason::InUse);
-            return if only_read { Fate::Wait } else { Fate::Spare };
-        }
+        Some((point, how))
+    });
+    let known: Vec<_> = known.collect();
+    let policy = policy_of(core);
+    let judged = judge_deletions(&known, &facts.live, &policy, &settings.time_zone, now);
+    let kept: BTreeMap<&RecoveryPointId, Vec<Reason>> = known
+        .iter()
+        .zip(judged)
+        .filter_map(|((point, _), judged)| Some((&point.id, judged.err()?)))
+        .collect();
+    let stones = marks.tombstones.values();
+    stones
+        .map(|stone| (stone, fate(core, facts, kept.get(&stone.point), stone, now)))
+        .collect()
+}
+
+/// What becomes of one marked point that these reasons keep, if any do.
+fn fate(
+    core: &Core,
+    facts: &Facts,
+    kept: Option<&Vec<Reason>>,
+    stone: &PointTombstone,
+    now: Timestamp,
+) -> Fate {
+    if let Some(reasons) = kept {
+        // A restore ends by itself, and the wish to remove stands.
+        let only_read = reasons.iter().all(|reason| *reason == Reason::InUse);
+        return if only_read && !stone.swept {
+            Fate::Wait
+        } else {
+            Fate::Spare
+        };
+    }
+    if stone.swept {
+        return Fate::Sweep;
     }
     // A point that can't be read may be needed for more than is known: only it itself can be given up.
     if !facts.unreadable.is_empty() && !facts.unreadable.contains(&stone.point) {

@@ -7,6 +7,8 @@ mod backup;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]
+mod removal;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod restore;

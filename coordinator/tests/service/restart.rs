@@ -127,3 +127,59 @@ async fn a_cancelled_job_stays_cancelled() {
     assert!(operator.points().await.is_empty());
     running.stop().await;
 }
+
+/// While the coordinator is away, another one takes what the job has captured for garbage.
+async fn captured_and_collected(runs: u64) -> (usize, v1::JobSummary) {
+    let world = World::new();
+    let running = world.start().await;
+    let mut operator = world.operator(&running).await;
+    let mut agent = Agent::join(&world, &running, "n1").await;
+    agent.report(&["books", "docs"]).await;
+    operator.sees("n1", &["books", "docs"]).await;
+    let _job = operator.backup().await;
+    let books = agent.command().await;
+    let content = files(&[("a", b"books")]);
+    agent.capture(&books, &content).await;
+    let docs = agent.command().await;
+    running.stop().await;
+    world.collect_garbage(runs).await;
+
+    let running = world.start().await;
+    let channel = world.channel(&running, "n1").await;
+    let hello = v1::Hello {
+        open_commands: vec![docs.command_id.clone()],
+        ..hello("n1")
+    };
+    let mut agent = Agent::with(channel, hello).await.unwrap();
+    let again = agent.command().await;
+    assert_eq!(again.command_id, docs.command_id);
+    agent.capture(&again, &files(&[("a", b"docs")])).await;
+    let mut operator = world.operator(&running).await;
+    let mut repeated = 0;
+    let job = loop {
+        tokio::select! {
+            command = agent.command() => {
+                assert_ne!(command.command_id, books.command_id, "that one is done");
+                agent.capture(&command, &content).await;
+                repeated += 1;
+            }
+            job = operator.settled() => break job,
+        }
+    };
+    running.stop().await;
+    (repeated, job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_doomed_meanwhile_is_copied() {
+    let (repeated, job) = captured_and_collected(1).await;
+    assert_eq!(job.state(), v1::JobState::Succeeded, "{job:?}");
+    assert_eq!(repeated, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_meanwhile_is_captured_again() {
+    let (repeated, job) = captured_and_collected(2).await;
+    assert_eq!(job.state(), v1::JobState::Succeeded, "{job:?}");
+    assert_eq!(repeated, 1);
+}

@@ -235,4 +235,21 @@ impl World {
             .await
             .unwrap();
     }
+
+    /// What another coordinator does that has no job of its own: it collects garbage, so many times, with an hour between.
+    pub(crate) async fn collect_garbage(&self, runs: u64) {
+        use holdfast_coordinator::repository::{Creation, open};
+        use holdfast_repository::GarbageOptions;
+        let repository = open(&self.config, Creation::Never, SystemClock.now()).await;
+        let repository = repository.unwrap();
+        let epoch = repository.claim_epoch().await.unwrap();
+        for run in 0..runs {
+            let options = GarbageOptions {
+                now: SystemClock.now().after(Duration::from_secs(3600 * run)),
+                grace: Duration::from_secs(60),
+                ..GarbageOptions::default()
+            };
+            repository.collect_garbage(epoch, options).await.unwrap();
+        }
+    }
 }

@@ -37,6 +37,7 @@ pub use restore_check::check_restore;
 pub use retention::{
     Claim, Decision, Deletion, Hold, NamePattern, NotYet, ParsePatternError, Period, PointFacts,
     PointState, PolicyError, Proof, Reason, Refused, RetentionPolicy, RetentionViolation, Rule,
-    Tombstone, Verdict, check_retention, judge_deletion, lock_until, may_sweep, plan_retention,
+    Tombstone, Verdict, check_retention, judge_deletion, judge_deletions, lock_until, may_sweep,
+    plan_retention,
 };
 pub use violation::Violation;

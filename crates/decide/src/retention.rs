@@ -48,7 +48,7 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use check::{RetentionViolation, check_retention};
-pub use deletion::{Deletion, judge_deletion};
+pub use deletion::{Deletion, judge_deletion, judge_deletions};
 pub use pattern::{NamePattern, ParsePatternError};
 pub use period::Period;
 pub use point::{Hold, PointFacts, Proof, lock_until};

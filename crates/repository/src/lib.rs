@@ -38,6 +38,7 @@ mod reader;
 mod rebuild_index;
 mod report;
 mod repository;
+mod rescue;
 mod segment_cache;
 mod sessions;
 mod system;

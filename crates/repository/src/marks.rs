@@ -213,6 +213,21 @@ pub(crate) async fn undelete(
     Ok(true)
 }
 
+/// Takes the mark of a point back that something keeps after all, although it may be swept: as long as its manifest is there,
+/// nothing of it has been deleted. A sweep that was left half way ends here.
+pub(crate) async fn spare(
+    core: &CoreState,
+    epoch: Epoch,
+    id: &RecoveryPointId,
+) -> Result<(), RepositoryError> {
+    epochs::check(core, epoch).await?;
+    if core.store.head(&layout::point(id)).await?.is_none() {
+        return Err(RepositoryError::PointNotFound { id: id.clone() });
+    }
+    core.store.delete(&layout::point_tombstone(id)).await?;
+    Ok(())
+}
+
 /// Deletes the manifest of a point whose time has come. The chunks are garbage from then on.
 pub(crate) async fn sweep(
     core: &CoreState,

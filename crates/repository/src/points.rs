@@ -8,6 +8,7 @@ use crate::catalog::Catalog;
 use crate::core_state::CoreState;
 use crate::packer::Packer;
 use crate::reader::Reader;
+use crate::rescue::Rescue;
 use crate::{Damage, PointListing, RepositoryError, epochs, layout, system};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -28,7 +29,7 @@ pub const MAX_RECIPE_BYTES: usize = 128 << 20;
 /// Commits a point, or says why it can't be.
 pub(crate) async fn commit(
     core: &Arc<CoreState>,
-    packer: &Packer,
+    packer: &Arc<Packer>,
     reader: &Arc<Reader>,
     manifest: &Manifest,
 ) -> Result<(), RepositoryError> {
@@ -42,8 +43,14 @@ pub(crate) async fn commit(
     let json = manifest
         .to_json()
         .map_err(|error| RepositoryError::invalid(&what, error))?;
+    let rescue = Rescue {
+        core,
+        packer,
+        reader,
+        epoch: manifest.epoch,
+    };
     for (_, shard) in manifest.shards() {
-        check_shard(core, reader, id, shard).await?;
+        check_shard(&rescue, id, shard).await?;
     }
     let salt = system::random()?;
     let (sealing, epoch) = (core.clone(), manifest.epoch);
@@ -72,11 +79,11 @@ pub(crate) async fn commit(
 
 /// Every chunk of the shard must be durable, and as long as its recipe says.
 async fn check_shard(
-    core: &Arc<CoreState>,
-    reader: &Arc<Reader>,
+    rescue: &Rescue<'_>,
     id: &RecoveryPointId,
     shard: &ShardEntry,
 ) -> Result<(), RepositoryError> {
+    let core = rescue.core;
     let incomplete = |missing: Missing| match missing.first {
         Some(first) => Err(RepositoryError::Incomplete {
             id: id.clone(),
@@ -85,12 +92,19 @@ async fn check_shard(
         }),
         None => Ok(()),
     };
-    rescue(core, shard.recipe.iter().copied());
+    rescue.save(shard.recipe.iter().copied()).await?;
     incomplete(missing_of(core, Catalog::has, shard.recipe.iter().copied()))?;
-    let recipe = read_shard_recipe(reader, shard).await?;
+    let recipe = read_shard_recipe(rescue.reader, shard).await?;
+    let lacking = core.clone();
+    let (recipe, lacking) = system::blocking(move || {
+        let missing = |(id, _): &(ChunkId, u32)| !lacking.catalog().has(id);
+        let missing: Vec<_> = recipe.chunks().filter(missing).map(|(id, _)| id).collect();
+        Ok((recipe, missing))
+    })
+    .await?;
+    rescue.save(lacking.into_iter()).await?;
     let core = core.clone();
     let missing = system::blocking(move || {
-        rescue(&core, recipe.chunks().map(|(chunk, _)| chunk));
         for (chunk, len) in recipe.chunks() {
             let known = core.catalog().plain_len(&chunk);
             if known.is_some_and(|known| known != len) {
@@ -104,15 +118,6 @@ async fn check_shard(
         Ok(missing_of(&core, Catalog::has, chunks))
     });
     incomplete(missing.await?)
-}
-
-/// Spares the packs that hold these chunks from being deleted: a manifest is about to name them.
-fn rescue(core: &CoreState, chunks: impl Iterator<Item = ChunkId>) {
-    for chunk in chunks {
-        if !core.catalog().has(&chunk) {
-            core.catalog_mut().rescue(&chunk);
-        }
-    }
 }
 
 /// Chunks that can't be relied upon.

@@ -4,12 +4,15 @@
 //! the floor of its collections, unless the person says that it shall not. A point of which nobody knows what it holds, or
 //! how old it is, can be given up only this way.
 
+use super::guard::guards;
+use super::history::{Dated, Series, by_collection, history};
 use super::point::PointFacts;
 use super::policy::RetentionPolicy;
 use super::reason::{Claim, Reason};
-use super::{Decision, plan_retention};
-use holdfast_types::{RecoveryPointId, Timestamp};
+use super::{Claims, Decision, Verdict, collection_claims, plan_retention, verdict};
+use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
 use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// On whose word a point is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +39,66 @@ pub fn judge_deletion(
     now: Timestamp,
 ) -> Result<(), Vec<Reason>> {
     let verdicts = plan_retention(points, policy, tz, now);
-    let Some(verdict) = verdicts.into_iter().find(|verdict| verdict.id == *id) else {
-        return Ok(());
-    };
+    match verdicts.into_iter().find(|verdict| verdict.id == *id) {
+        Some(verdict) => judge(verdict, how),
+        None => Ok(()),
+    }
+}
+
+/// [`judge_deletion`] of each of `marked`, as if of the marked points it alone were still there beside the `live` ones. The
+/// live ones are put in order once, and each marked point is judged by its own collections' series only.
+#[must_use]
+pub fn judge_deletions(
+    marked: &[(&PointFacts, Deletion)],
+    live: &[PointFacts],
+    policy: &RetentionPolicy,
+    tz: &TimeZone,
+    now: Timestamp,
+) -> Vec<Result<(), Vec<Reason>>> {
+    let living = history(live, tz, now);
+    let all = by_collection(&living);
+    let judged = marked.iter().map(|(point, how)| {
+        let claims = claims_beside(point, &all, policy, tz, now);
+        judge(verdict(point, claims, guards(point, policy, now)), *how)
+    });
+    judged.collect()
+}
+
+/// What speaks for a point that comes back among others.
+fn claims_beside(
+    point: &PointFacts,
+    others: &BTreeMap<&CollectionName, Series<'_, '_>>,
+    policy: &RetentionPolicy,
+    tz: &TimeZone,
+    now: Timestamp,
+) -> Claims {
+    let mut claims = Claims::new();
+    // None if its age is not known: then it has no place among the others.
+    let own = history(std::slice::from_ref(point), tz, now);
+    for dated in &own {
+        let newer = |other: &&Dated<'_>| {
+            (other.point.committed, &other.point.id) > (point.committed, &point.id)
+        };
+        for collection in &point.collections {
+            let mut series: Series<'_, '_> = others.get(collection).cloned().unwrap_or_default();
+            series.insert(series.partition_point(newer), dated);
+            for (claimant, claim) in collection_claims(collection, &series, policy) {
+                if std::ptr::eq(claimant, dated) {
+                    let needed_by: &mut BTreeSet<_> = claims.entry(claim).or_default();
+                    needed_by.insert(collection.clone());
+                }
+            }
+        }
+    }
+    claims
+}
+
+fn judge(verdict: Verdict, how: Deletion) -> Result<(), Vec<Reason>> {
     if verdict.decision == Decision::Remove {
         return Ok(());
     }
-    let keeps: Vec<_> = verdict
-        .reasons
-        .into_iter()
-        .filter(|reason| forbids(reason, how))
-        .collect();
+    let keeps = verdict.reasons.into_iter();
+    let keeps: Vec<_> = keeps.filter(|reason| forbids(reason, how)).collect();
     if keeps.is_empty() { Ok(()) } else { Err(keeps) }
 }
 

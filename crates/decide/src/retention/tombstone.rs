@@ -6,6 +6,10 @@
 //! | tombstoned | takes the newer epoch | → live   | → swept, if [`may_sweep`] |
 //! | swept      | refused               | refused  | –                         |
 //!
+//! A swept point whose manifest is still there was left half way, by a crash or by a coordinator that was deposed. Whoever finds
+//! it decides again, as of a tombstoned one: if something keeps it now, a hold that was placed since or a floor, it goes
+//! back to live, for nothing of it has been deleted yet.
+//!
 //! (– leaves the state as it is.) **Why undelete and sweep don't collide:** swept is recorded, under
 //! the epoch, before the first object is deleted; from then on there is no way back, and until then
 //! there is one, even after the grace. **Why a deposed coordinator sweeps nothing:** the tombstone

@@ -44,6 +44,20 @@ impl Repository {
         marks::undelete(&self.inner.core, epoch, id).await
     }
 
+    /// Takes the mark of a point back that a decision keeps after all, also if its deletion had begun and was left half
+    /// way: its manifest, which goes first, must still be there.
+    ///
+    /// # Errors
+    /// [`RepositoryError::PointNotFound`].
+    pub async fn spare_point(
+        &self,
+        epoch: Epoch,
+        id: &RecoveryPointId,
+    ) -> Result<(), RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::spare(&self.inner.core, epoch, id).await
+    }
+
     /// Deletes the manifest of a marked point whose grace is over. There is no way back. Its chunks go when
     /// garbage is collected.
     ///

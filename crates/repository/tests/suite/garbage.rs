@@ -532,3 +532,56 @@ async fn a_damaged_chunk_is_never_copied_and_stops_nothing_else() {
         "no damaged pack is rewritten: {report:?}"
     );
 }
+
+/// A job outlives its coordinator: what its captures were told to be there was doomed before the restart.
+#[tokio::test]
+async fn a_commit_copies_what_another_has_doomed() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let first = create(store.clone()).await;
+    let old = first.claim_epoch().await.unwrap();
+    capture(&first, old, 1, &files(1)).await.unwrap();
+    let session = first.begin(old).await.unwrap();
+    let mut told = store_files(&first, &session, 2, &files(1)).await.unwrap();
+    assert_eq!(session.stats().stored_chunks, 0, "deduplicated");
+    remove(&first, old, 1, at(0)).await;
+    let doomed = first.collect_garbage(old, options(at(0))).await.unwrap();
+    assert!(doomed.dead.packs > 0, "{doomed:?}");
+    drop((session, first));
+
+    let second = open(store.clone()).await;
+    let new = second.claim_epoch().await.unwrap();
+    told.epoch = new;
+    second.commit_point(&told).await.unwrap();
+    let swept = second
+        .collect_garbage(new, options(at(5000)))
+        .await
+        .unwrap();
+    assert_eq!(swept.swept, doomed.dead, "they go all the same");
+    assert_eq!(restore(&second, 2).await.unwrap(), files(1));
+    let verified = open(store).await.verify(VerifyLevel::Full).await.unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+}
+
+/// What is gone can't be copied: the commit says so, and nothing half is there.
+#[tokio::test]
+async fn a_commit_of_what_is_swept_is_refused() {
+    let store = Arc::new(MemoryStore::without_locks());
+    let first = create(store.clone()).await;
+    let old = first.claim_epoch().await.unwrap();
+    let session = first.begin(old).await.unwrap();
+    let mut told = store_files(&first, &session, 1, &files(1)).await.unwrap();
+    drop((session, first));
+    let second = open(store.clone()).await;
+    let new = second.claim_epoch().await.unwrap();
+    for seconds in [0, 500] {
+        let now = options(at(seconds));
+        second.collect_garbage(new, now).await.unwrap();
+    }
+    told.epoch = new;
+    let refused = second.commit_point(&told).await;
+    assert!(
+        matches!(refused, Err(RepositoryError::Incomplete { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(count(&store, "points").await, 0);
+}

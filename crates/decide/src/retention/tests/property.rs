@@ -4,7 +4,8 @@ use super::model::survivors;
 use crate::fixture::name;
 use crate::retention::fixture::{berlin, lord_howe, st_johns, tag};
 use crate::retention::{
-    Decision, Hold, PointFacts, Proof, RetentionPolicy, Rule, check_retention, plan_retention,
+    Decision, Deletion, Hold, PointFacts, Proof, RetentionPolicy, Rule, check_retention,
+    judge_deletion, judge_deletions, plan_retention,
 };
 use holdfast_types::{RecoveryPointId, Timestamp};
 use jiff::tz::TimeZone;
@@ -237,6 +238,33 @@ proptest! {
         let mut left = points;
         left.retain(|point| once.contains(&point.id));
         prop_assert_eq!(stays(&left, &policy, &tz, now), once);
+    }
+
+    /// Many marked points judged together: each as if it alone came back among the live ones.
+    #[test]
+    fn marked_points_are_judged_one_by_one(
+        (points, now) in any_history(),
+        policy in any_policy(),
+        tz in any_zone(),
+        every in 2..5_usize,
+    ) {
+        let hows = [Deletion::ByPolicy, Deletion::Asked, Deletion::AskedDespiteFloor];
+        let (mut live, mut marked) = (Vec::new(), Vec::new());
+        for (nth, point) in points.iter().enumerate() {
+            if nth % every == 0 {
+                marked.push((point, hows[nth / every % 3]));
+            } else {
+                live.push(point.clone());
+            }
+        }
+        let together = judge_deletions(&marked, &live, &policy, &tz, now);
+        prop_assert_eq!(together.len(), marked.len());
+        for ((point, how), judged) in marked.into_iter().zip(together) {
+            let mut beside = live.clone();
+            beside.push(point.clone());
+            let alone = judge_deletion(&point.id, how, &beside, &policy, &tz, now);
+            prop_assert_eq!(judged, alone);
+        }
     }
 
     /// The order of the input is of no account, not even for the reasons.
