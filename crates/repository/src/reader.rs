@@ -17,6 +17,7 @@ use holdfast_store::StoreError;
 use holdfast_types::ChunkId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Openers kept: a few hundred bytes each.
@@ -37,11 +38,14 @@ pub struct StoredChunk {
     pub data: Bytes,
 }
 
+/// What opens a pack's chunks, made of its header: there, or being read. Several readers share one read.
+type Opener = Arc<OnceCell<Arc<PackOpener>>>;
+
 /// The one reader of an open repository.
 pub(crate) struct Reader {
     core: Arc<CoreState>,
     cache: SegmentCache,
-    openers: Mutex<HashMap<u32, Arc<PackOpener>>>,
+    openers: Mutex<HashMap<u32, Opener>>,
 }
 
 impl Reader {
@@ -118,22 +122,23 @@ impl Reader {
     }
 
     async fn opener(&self, number: u32, pack: &Pack) -> Result<Arc<PackOpener>, RepositoryError> {
-        if let Some(opener) = self.openers().get(&number) {
-            return Ok(opener.clone());
-        }
-        let key = layout::pack(&pack.id);
-        let header = self.core.store.get_range(&key, 0, HEADER_LEN as u64).await;
-        let header = header.map_err(|error| pack_error(pack, error))?;
-        let opener = PackHeader::parse(&header)
-            .and_then(|header| header.opener(&self.core.master))
-            .map_err(|error| RepositoryError::damaged(key, error))?;
-        let opener = Arc::new(opener);
-        let mut openers = self.openers();
-        if openers.len() >= MAX_OPENERS {
-            openers.clear();
-        }
-        openers.insert(number, opener.clone());
-        Ok(opener)
+        let opener = {
+            let mut openers = self.openers();
+            if openers.len() >= MAX_OPENERS && !openers.contains_key(&number) {
+                openers.clear();
+            }
+            openers.entry(number).or_default().clone()
+        };
+        let read = || async {
+            let key = layout::pack(&pack.id);
+            let header = self.core.store.get_range(&key, 0, HEADER_LEN as u64).await;
+            let header = header.map_err(|error| pack_error(pack, error))?;
+            PackHeader::parse(&header)
+                .and_then(|header| header.opener(&self.core.master))
+                .map(Arc::new)
+                .map_err(|error| RepositoryError::damaged(key, error))
+        };
+        opener.get_or_try_init(read).await.cloned()
     }
 
     /// The sealed bytes of a chunk, through the cache.
@@ -176,7 +181,7 @@ impl Reader {
         segment.get_or_try_init(read).await.cloned()
     }
 
-    fn openers(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<PackOpener>>> {
+    fn openers(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Opener>> {
         // A map of independent entries is consistent after a panic, too.
         self.openers.lock().unwrap_or_else(PoisonError::into_inner)
     }
