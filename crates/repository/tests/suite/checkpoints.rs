@@ -1,11 +1,12 @@
 //! Checks that read some packs only, and checks that are interrupted and go on.
 
+use crate::place::TestStore;
 use crate::support::{capture, copy_of, create, files, open, rotten};
 use holdfast_repository::{
     Repository, Sample, VerifyCheckpoint, VerifyLevel, VerifyObserver, VerifyOptions,
     VerifyProgress, VerifyReport,
 };
-use holdfast_store::{CountingStore, MemoryStore};
+use holdfast_store::CountingStore;
 use holdfast_types::Timestamp;
 use std::sync::{Arc, Mutex};
 
@@ -106,7 +107,7 @@ async fn successive_samples_find_what_a_full_check_finds() {
 /// Packs come and go between two checks: what came is read by the next one.
 #[tokio::test]
 async fn a_checkpoint_holds_for_what_was_there() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository: Repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();

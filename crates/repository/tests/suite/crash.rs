@@ -1,9 +1,10 @@
 //! I1 under crashes: the writer dies before or after its n-th put, for every n. Whoever opens the
 //! repository next finds each point whole or not at all, and can go on.
 
+use crate::place::TestStore;
 use crate::support::{Files, capture, copy_of, create, files, open, point_id, restore};
 use holdfast_repository::{Repository, RepositoryError, VerifyLevel};
-use holdfast_store::{FaultPlan, FaultStore, MemoryStore, ObjectStore, StopAt, StopEffect};
+use holdfast_store::{FaultPlan, FaultStore, ObjectStore, StopAt, StopEffect};
 use std::sync::Arc;
 
 fn shards() -> [Files; 3] {
@@ -30,7 +31,7 @@ async fn run(store: Arc<dyn ObjectStore>) -> (u32, Result<(), RepositoryError>) 
 }
 
 /// Everything listed is whole, everything acknowledged is listed, and point 0 is untouched.
-async fn check(store: Arc<MemoryStore>, acknowledged: u32, what: &str) {
+async fn check(store: Arc<TestStore>, acknowledged: u32, what: &str) {
     let repository = open(store.clone()).await;
     assert!(
         repository.report().damaged.is_empty(),
@@ -80,7 +81,7 @@ async fn check(store: Arc<MemoryStore>, acknowledged: u32, what: &str) {
 
 #[tokio::test]
 async fn a_crash_at_any_put_leaves_whole_points_only() {
-    let start = Arc::new(MemoryStore::without_locks());
+    let start = Arc::new(TestStore::without_locks());
     let repository = create(start.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 0, &shards()[0]).await.unwrap();

@@ -4,9 +4,10 @@
 
 mod world;
 
+use crate::place::TestStore;
 use crate::support::{Files, capture, copy_of, open, point_id, restore};
 use holdfast_repository::{Repository, VerifyLevel, VerifyOptions, VerifyReport};
-use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::Timestamp;
 use std::sync::Arc;
 use world::{HARMS, Harm, KINDS, Kind, World, shard};
@@ -27,7 +28,7 @@ async fn damaged(
     kind: Kind,
     harm: Harm,
     moment: Moment,
-) -> Option<(Arc<MemoryStore>, Repository)> {
+) -> Option<(Arc<TestStore>, Repository)> {
     let store = copy_of(world.store.as_ref()).await;
     let before = match moment {
         Moment::Before => None,
@@ -236,7 +237,7 @@ fn expected(kind: Kind, harm: Harm, moment: Moment) -> Option<&'static str> {
 #[tokio::test]
 async fn a_key_file_of_another_repository_with_the_same_passphrase() {
     let world = World::new().await;
-    let other = Arc::new(MemoryStore::without_locks());
+    let other = Arc::new(TestStore::without_locks());
     let theirs = crate::support::create(other.clone()).await;
     let theirs = format!("keys/{}.json", theirs.description().id);
     let theirs = other.get(&theirs.parse().unwrap()).await.unwrap();

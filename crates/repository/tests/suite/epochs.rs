@@ -1,9 +1,10 @@
 //! I3: a writer with an older epoch than the newest is refused.
 
+use crate::place::TestStore;
 use crate::support::{capture, chunk, create, files, open, point_id, restore, store_files};
 use holdfast_archive::Codec;
 use holdfast_repository::RepositoryError;
-use holdfast_store::{KeyPrefix, MemoryStore, ObjectStore};
+use holdfast_store::{KeyPrefix, ObjectStore};
 use holdfast_types::Epoch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ fn is_stale(error: &RepositoryError) -> bool {
 
 #[tokio::test]
 async fn a_superseded_writer_is_refused_everywhere() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let old = create(store.clone()).await;
     let old_epoch = old.claim_epoch().await.unwrap();
     let flushed = old.begin(old_epoch).await.unwrap();
@@ -47,7 +48,7 @@ async fn a_superseded_writer_is_refused_everywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn racing_claims_all_differ() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store).await;
     let claims: Vec<_> = (0..20)
         .map(|_| {
@@ -65,7 +66,7 @@ async fn racing_claims_all_differ() {
 
 #[tokio::test]
 async fn lost_claims_do_not_turn_the_epoch_back() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     for _ in 0..3 {
         repository.claim_epoch().await.unwrap();
@@ -81,7 +82,7 @@ async fn lost_claims_do_not_turn_the_epoch_back() {
 
 #[tokio::test]
 async fn a_living_writer_of_the_same_machine_locks_others_out() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     let first = create(store.clone()).await;
     first.claim_epoch().await.unwrap();
     assert_eq!(
@@ -98,7 +99,7 @@ async fn a_living_writer_of_the_same_machine_locks_others_out() {
 
 #[tokio::test]
 async fn a_claim_finds_what_the_outgoing_writer_wrote_meanwhile() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let old = create(store.clone()).await;
     let old_epoch = old.claim_epoch().await.unwrap();
     let new = open(store.clone()).await;
@@ -116,7 +117,7 @@ async fn a_claim_finds_what_the_outgoing_writer_wrote_meanwhile() {
 
 #[tokio::test]
 async fn a_check_finds_a_pack_that_went_away_since() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();

@@ -1,6 +1,7 @@
 //! I2: garbage collection deletes what nothing needs, and nothing else.
 
 use crate::late::{Arrival, LateStore};
+use crate::place::TestStore;
 use crate::support::{
     Files, SMALL, capture, create, files, noise, open, point_id, restore, store_files,
 };
@@ -8,7 +9,7 @@ use holdfast_decide::{NotYet, Tombstone};
 use holdfast_repository::{
     GarbageOptions, PointTombstone, Repository, RepositoryError, VerifyLevel,
 };
-use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Epoch, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,11 +55,11 @@ async fn remove(repository: &Repository, epoch: Epoch, n: u32, now: Timestamp) {
         .unwrap();
 }
 
-async fn count(store: &MemoryStore, prefix: &str) -> usize {
+async fn count(store: &TestStore, prefix: &str) -> usize {
     store.list(&prefix.parse().unwrap()).await.unwrap().len()
 }
 
-async fn sound(store: &Arc<MemoryStore>, points: &[u32]) {
+async fn sound(store: &Arc<TestStore>, points: &[u32]) {
     let repository = open(store.clone()).await;
     assert!(
         repository.report().damaged.is_empty(),
@@ -78,7 +79,7 @@ async fn sound(store: &Arc<MemoryStore>, points: &[u32]) {
 /// Of tiny chunks a pack holds more about them than of them: that doesn't make it sparse.
 #[tokio::test]
 async fn a_pack_of_tiny_chunks_is_not_rewritten_for_ever() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     let tiny = (0..3000_u64).map(|n| (format!("{n:04}.json"), noise(n, 16)));
@@ -98,7 +99,7 @@ async fn a_pack_of_tiny_chunks_is_not_rewritten_for_ever() {
 
 #[tokio::test]
 async fn what_only_a_swept_point_needed_goes_after_the_grace() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     for n in 1..=2 {
@@ -167,7 +168,7 @@ async fn what_only_a_swept_point_needed_goes_after_the_grace() {
 
 #[tokio::test]
 async fn undelete_works_until_the_sweep() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
@@ -211,7 +212,7 @@ async fn undelete_works_until_the_sweep() {
 /// The chunks of a capture that is under way are named by no manifest.
 #[tokio::test]
 async fn a_capture_under_way_loses_nothing() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
@@ -255,7 +256,7 @@ async fn a_capture_under_way_loses_nothing() {
 
 #[tokio::test]
 async fn a_doomed_chunk_is_stored_again() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
@@ -290,7 +291,7 @@ fn mostly_shared(seed: u64) -> Files {
 
 #[tokio::test]
 async fn sparse_packs_are_rewritten() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &mostly_shared(1))
@@ -321,7 +322,7 @@ async fn sparse_packs_are_rewritten() {
 
 #[tokio::test]
 async fn nothing_is_deleted_while_a_point_cant_be_read() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     for n in 1..=2 {
@@ -353,7 +354,7 @@ async fn nothing_is_deleted_while_a_point_cant_be_read() {
 
 #[tokio::test]
 async fn another_coordinator_goes_on_where_the_first_was() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let first = create(store.clone()).await;
     let old = first.claim_epoch().await.unwrap();
     for n in 1..=2 {
@@ -382,7 +383,7 @@ async fn another_coordinator_goes_on_where_the_first_was() {
 /// A deposed writer's last put may take effect at any moment within the grace, even during the sweep.
 #[tokio::test]
 async fn a_manifest_that_lands_during_the_sweep_keeps_its_chunks() {
-    let memory = Arc::new(MemoryStore::without_locks());
+    let memory = Arc::new(TestStore::without_locks());
     let old = create(memory.clone()).await;
     let old_epoch = old.claim_epoch().await.unwrap();
     capture(&old, old_epoch, 1, &files(1)).await.unwrap();
@@ -416,7 +417,7 @@ async fn a_manifest_that_lands_during_the_sweep_keeps_its_chunks() {
 
 #[tokio::test]
 async fn indexes_don_t_pile_up() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     for n in 1..=40 {
@@ -442,7 +443,7 @@ async fn indexes_don_t_pile_up() {
 /// What a coordinator before us has doomed is copied, the copies stay, and then it goes.
 #[tokio::test]
 async fn what_another_doomed_and_is_needed_moves_once() {
-    let memory = Arc::new(MemoryStore::without_locks());
+    let memory = Arc::new(TestStore::without_locks());
     let old = create(memory.clone()).await;
     let old_epoch = old.claim_epoch().await.unwrap();
     capture(&old, old_epoch, 1, &files(1)).await.unwrap();
@@ -471,7 +472,7 @@ async fn what_another_doomed_and_is_needed_moves_once() {
 
 #[tokio::test]
 async fn a_damaged_chunk_is_never_copied_and_stops_nothing_else() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &mostly_shared(1))
@@ -536,7 +537,7 @@ async fn a_damaged_chunk_is_never_copied_and_stops_nothing_else() {
 /// A job outlives its coordinator: what its captures were told to be there was doomed before the restart.
 #[tokio::test]
 async fn a_commit_copies_what_another_has_doomed() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let first = create(store.clone()).await;
     let old = first.claim_epoch().await.unwrap();
     capture(&first, old, 1, &files(1)).await.unwrap();
@@ -565,7 +566,7 @@ async fn a_commit_copies_what_another_has_doomed() {
 /// What is gone can't be copied: the commit says so, and nothing half is there.
 #[tokio::test]
 async fn a_commit_of_what_is_swept_is_refused() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let first = create(store.clone()).await;
     let old = first.claim_epoch().await.unwrap();
     let session = first.begin(old).await.unwrap();

@@ -1,11 +1,12 @@
 //! Holders of keys: each unlocks alone, none is locked out by another's damage, and whatever dies in the
 //! middle leaves a repository that opens.
 
+use crate::place::TestStore;
 use crate::support::{SMALL, capture, copy_of, create, files, kek, options, restore};
 use holdfast_archive::recovery_sheet::RecoverySheet;
 use holdfast_archive::{Kek, KeyHint};
 use holdfast_repository::{KeyRefusal, KeyState, Repository, RepositoryError, VerifyLevel};
-use holdfast_store::{KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_store::{KeyPrefix, ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{KeyHolder, Timestamp};
 use std::sync::Arc;
 
@@ -19,11 +20,11 @@ pub(crate) fn holder(name: &str) -> KeyHolder {
     name.parse().unwrap()
 }
 
-pub(crate) async fn open_by(store: Arc<MemoryStore>, kek: Kek) -> Repository {
+pub(crate) async fn open_by(store: Arc<TestStore>, kek: Kek) -> Repository {
     Repository::open_with(store, kek, SMALL).await.unwrap()
 }
 
-pub(crate) async fn refusal_of(store: &Arc<MemoryStore>, kek: Kek) -> RepositoryError {
+pub(crate) async fn refusal_of(store: &Arc<TestStore>, kek: Kek) -> RepositoryError {
     Repository::open(store.clone(), kek).await.err().unwrap()
 }
 
@@ -34,7 +35,7 @@ pub(crate) async fn holders(repository: &Repository) -> Vec<(String, KeyState, b
         .collect()
 }
 
-async fn key_objects(store: &MemoryStore) -> Vec<ObjectKey> {
+async fn key_objects(store: &TestStore) -> Vec<ObjectKey> {
     let all = store.list(&KeyPrefix::root()).await.unwrap();
     let keys = all.into_iter().map(|found| found.key);
     keys.filter(|key| key.as_str().ends_with(".json") && key.as_str() != "holdfast.json")
@@ -42,8 +43,8 @@ async fn key_objects(store: &MemoryStore) -> Vec<ObjectKey> {
 }
 
 /// A repository with one point and the keys of `first` (the usual one), `b` (raw) and `words`.
-pub(crate) async fn shared() -> Arc<MemoryStore> {
-    let store = Arc::new(MemoryStore::without_locks());
+pub(crate) async fn shared() -> Arc<TestStore> {
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
@@ -268,7 +269,7 @@ async fn a_key_in_the_place_of_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_who_remove_each_other_are_not_both_locked_out() {
     for _ in 0..50 {
-        let store = Arc::new(MemoryStore::without_locks());
+        let store = Arc::new(TestStore::without_locks());
         let repository = create(store.clone()).await;
         repository
             .add_key(&raw(2), &holder("b"), NOW)
@@ -352,7 +353,7 @@ async fn a_recovery_sheet_alone_is_enough() {
 
 #[tokio::test]
 async fn a_repository_made_by_a_program_that_knows_more_is_refused() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     let repository = Repository::init(store.clone(), options()).await.unwrap();
     drop(repository);
     for object in key_objects(&store).await {

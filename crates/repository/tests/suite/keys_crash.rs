@@ -2,10 +2,11 @@
 //! the point comes back, and the same command ends what was begun.
 
 use crate::keys::{holder, holders, open_by, raw, shared};
+use crate::place::TestStore;
 use crate::support::{SMALL, capture, copy_of, files, kek, restore};
 use holdfast_archive::Kek;
 use holdfast_repository::{KeyState, Repository, RepositoryError};
-use holdfast_store::{FaultPlan, FaultStore, MemoryStore, StopAt, StopEffect};
+use holdfast_store::{FaultPlan, FaultStore, StopAt, StopEffect};
 use holdfast_types::Timestamp;
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ impl Change {
 }
 
 /// Carries the change out on a store that dies; whether it died.
-async fn dies(memory: &Arc<MemoryStore>, change: Change, stop_at: StopAt) -> bool {
+async fn dies(memory: &Arc<TestStore>, change: Change, stop_at: StopAt) -> bool {
     let plan = FaultPlan {
         stop_at: Some(stop_at),
         ..FaultPlan::default()
@@ -75,7 +76,7 @@ async fn dies(memory: &Arc<MemoryStore>, change: Change, stop_at: StopAt) -> boo
     change.carry_out(&repository).await.is_err()
 }
 
-async fn opened(memory: &Arc<MemoryStore>, change: Change) -> Repository {
+async fn opened(memory: &Arc<TestStore>, change: Change) -> Repository {
     for kek in change.at_hand() {
         if let Ok(repository) = Repository::open_with(memory.clone(), kek, SMALL).await {
             return repository;
@@ -85,7 +86,7 @@ async fn opened(memory: &Arc<MemoryStore>, change: Change) -> Repository {
 }
 
 /// Ends the change as an operator would: by the same command, or by removing what was to be replaced.
-async fn ended(memory: &Arc<MemoryStore>, change: Change) {
+async fn ended(memory: &Arc<TestStore>, change: Change) {
     let repository = opened(memory, change).await;
     let names = holders(&repository).await;
     let known = |name: &str| names.iter().any(|(found, ..)| found == name);
@@ -140,7 +141,7 @@ async fn every_change_at_every_write() {
     }
 }
 
-async fn check(memory: &Arc<MemoryStore>, change: Change, what: &str) {
+async fn check(memory: &Arc<TestStore>, change: Change, what: &str) {
     let between = opened(memory, change).await;
     assert_eq!(restore(&between, 1).await.unwrap(), files(1), "{what}");
     // A coordinator starts, mends and writes before anybody ends the change.

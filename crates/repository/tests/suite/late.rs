@@ -1,10 +1,9 @@
 //! A store in which an object appears at an awkward moment: what a writer sent before it was deposed.
 
+use crate::place::TestStore;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use holdfast_store::{
-    KeyPrefix, MemoryStore, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError,
-};
+use holdfast_store::{KeyPrefix, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
 use std::sync::{Arc, Mutex};
 
 /// What arrives before the n-th listing of the prefix.
@@ -16,12 +15,12 @@ pub(crate) struct Arrival {
 }
 
 pub(crate) struct LateStore {
-    inner: Arc<MemoryStore>,
+    inner: Arc<TestStore>,
     arrival: Mutex<Option<Arrival>>,
 }
 
 impl LateStore {
-    pub(crate) fn new(inner: Arc<MemoryStore>) -> Self {
+    pub(crate) fn new(inner: Arc<TestStore>) -> Self {
         Self {
             inner,
             arrival: Mutex::default(),

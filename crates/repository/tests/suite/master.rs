@@ -2,17 +2,18 @@
 //! dropped reads it.
 
 use crate::keys::{holder, holders, open_by, raw, refusal_of, shared};
+use crate::place::TestStore;
 use crate::support::{capture, create, files, kek, restore};
 use holdfast_archive::PackHeader;
 use holdfast_repository::{KeyRefusal, KeyState, Repository, RepositoryError, VerifyLevel};
-use holdfast_store::{KeyPrefix, LockAttempt, MemoryStore, ObjectStore};
+use holdfast_store::{KeyPrefix, LockAttempt, ObjectStore};
 use holdfast_types::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
 
-async fn fingerprints(store: &MemoryStore) -> BTreeSet<String> {
+async fn fingerprints(store: &TestStore) -> BTreeSet<String> {
     let prefix: KeyPrefix = "packs".parse().unwrap();
     let mut found = BTreeSet::new();
     for pack in store.list(&prefix).await.unwrap() {
@@ -91,7 +92,7 @@ async fn who_was_dropped_is_out_and_who_is_added_again_reads_everything() {
 /// The description's copy and all that is new must not open with the key that leaked.
 #[tokio::test]
 async fn the_old_master_key_opens_nothing_new() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     repository.rotate_master(&kek(), NOW).await.unwrap();
     let after = open_by(store.clone(), kek()).await;
@@ -119,7 +120,7 @@ async fn the_old_master_key_opens_nothing_new() {
 
 #[tokio::test]
 async fn it_needs_the_lock_and_fences_off_other_writers() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     let running = create(store.clone()).await;
     let epoch = running.claim_epoch().await.unwrap();
     let other = open_by(store.clone(), kek()).await;
@@ -130,7 +131,7 @@ async fn it_needs_the_lock_and_fences_off_other_writers() {
     drop(running);
 
     // A bucket has no lock: there the claim stops the other one.
-    let bucket = Arc::new(MemoryStore::without_locks());
+    let bucket = Arc::new(TestStore::without_locks());
     assert!(matches!(
         bucket.try_lock("x").await.unwrap(),
         LockAttempt::Unsupported

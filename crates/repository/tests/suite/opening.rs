@@ -1,20 +1,21 @@
 //! Making, opening and unlocking; adoption of packs that no index names.
 
+use crate::place::TestStore;
 use crate::support::{capture, copy_of, create, files, kek, open, options, restore};
 use bytes::Bytes;
 use holdfast_archive::Kek;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_store::{
-    CountingStore, FaultPlan, FaultStore, KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode,
-    StopAt, StopEffect,
+    CountingStore, FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectStore, PutMode, StopAt,
+    StopEffect,
 };
 use std::sync::Arc;
 
-async fn error_of(store: &Arc<MemoryStore>, kek: Kek) -> RepositoryError {
+async fn error_of(store: &Arc<TestStore>, kek: Kek) -> RepositoryError {
     Repository::open(store.clone(), kek).await.err().unwrap()
 }
 
-async fn put(store: &MemoryStore, key: &str, bytes: &[u8]) {
+async fn put(store: &TestStore, key: &str, bytes: &[u8]) {
     let key: ObjectKey = key.parse().unwrap();
     let bytes = Bytes::copy_from_slice(bytes);
     store.put(&key, bytes, PutMode::Overwrite).await.unwrap();
@@ -22,7 +23,7 @@ async fn put(store: &MemoryStore, key: &str, bytes: &[u8]) {
 
 #[tokio::test]
 async fn each_kind_of_place_is_told_apart() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     assert!(matches!(
         error_of(&store, kek()).await,
         RepositoryError::NotFound { .. }
@@ -38,7 +39,7 @@ async fn each_kind_of_place_is_told_apart() {
         .unwrap();
     assert!(matches!(init, RepositoryError::Foreign { .. }), "{init}");
 
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     put(&store, "holdfast.json", br#"{"name": "another program's"}"#).await;
     assert!(matches!(
         error_of(&store, kek()).await,
@@ -55,7 +56,7 @@ async fn each_kind_of_place_is_told_apart() {
 
 #[tokio::test]
 async fn a_second_init_changes_nothing() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     let id = create(store.clone()).await.description().id.clone();
     let error = Repository::init(store.clone(), options())
         .await
@@ -70,7 +71,7 @@ async fn a_second_init_changes_nothing() {
 
 #[tokio::test]
 async fn the_wrong_key_is_named() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     create(store.clone()).await;
     let other = Kek::from_hex(&"00".repeat(32)).unwrap();
     let passphrase = Kek::passphrase("correct horse").unwrap();
@@ -83,7 +84,7 @@ async fn the_wrong_key_is_named() {
 #[tokio::test]
 async fn an_init_that_died_can_be_repeated() {
     for mutation in 1..=4 {
-        let memory = Arc::new(MemoryStore::new());
+        let memory = Arc::new(TestStore::new());
         let stop_at = Some(StopAt {
             mutation,
             effect: StopEffect::Before,
@@ -109,7 +110,7 @@ async fn an_init_that_died_can_be_repeated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_racing_inits_one_wins() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     let racers: Vec<_> = (0..8)
         .map(|_| tokio::spawn(Repository::init(store.clone(), options())))
         .collect();
@@ -127,7 +128,7 @@ async fn of_racing_inits_one_wins() {
 
 #[tokio::test]
 async fn opening_writes_nothing() {
-    let memory = Arc::new(MemoryStore::without_locks());
+    let memory = Arc::new(TestStore::without_locks());
     let repository = create(memory.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
@@ -140,7 +141,7 @@ async fn opening_writes_nothing() {
 
 #[tokio::test]
 async fn packs_that_no_index_names_are_adopted() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();

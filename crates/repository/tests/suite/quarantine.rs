@@ -1,6 +1,7 @@
 //! What is found damaged is not believed after a restart, until it is healed; and without being
 //! written down if nothing may be written.
 
+use crate::place::TestStore;
 use crate::support::{
     capture, copy_of, create, files, is_bad_pack, open, point_id, restore, rot, rotten,
 };
@@ -8,8 +9,8 @@ use holdfast_repository::{
     QuarantineState, Recording, Repository, VerifyLevel, VerifyOptions, VerifyReport,
 };
 use holdfast_store::{
-    CountingStore, FaultKind, FaultPlan, FaultStore, KeyPrefix, MemoryStore, ObjectKey,
-    ObjectStore, StopAt, StopEffect,
+    CountingStore, FaultKind, FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectStore, StopAt,
+    StopEffect,
 };
 use holdfast_types::Timestamp;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ async fn verify(repository: &Repository, level: VerifyLevel, now: i64) -> Verify
     repository.verify_with(&options, &()).await.unwrap()
 }
 
-async fn records(store: &MemoryStore) -> Vec<ObjectKey> {
+async fn records(store: &TestStore) -> Vec<ObjectKey> {
     let prefix: KeyPrefix = "quarantine".parse().unwrap();
     let listed = store.list(&prefix).await.unwrap().into_iter();
     listed.map(|found| found.key).collect()
@@ -138,7 +139,7 @@ async fn a_lost_point_leaves_nothing_superseded() {
 
 #[tokio::test]
 async fn a_new_repository_has_no_quarantine() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let full = verify(&repository, VerifyLevel::Full, 1).await;
     assert!(full.is_sound() && full.quarantine.is_empty());

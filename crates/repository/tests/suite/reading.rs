@@ -1,10 +1,11 @@
 //! Reading chunks: order, errors in place, and how much is read from the store.
 
+use crate::place::TestStore;
 use crate::support::{chunk, kek, options};
 use futures::StreamExt;
 use holdfast_archive::Codec;
 use holdfast_repository::{Repository, RepositoryError, Tuning};
-use holdfast_store::{CountingStore, MemoryStore};
+use holdfast_store::CountingStore;
 use holdfast_types::{ChunkId, Epoch};
 use std::sync::Arc;
 
@@ -12,12 +13,8 @@ use std::sync::Arc;
 const PACK_BYTES: usize = 10 << 20;
 
 /// Three packs of chunks of odd lengths, behind a counting store.
-async fn filled() -> (
-    Arc<CountingStore<Arc<MemoryStore>>>,
-    Repository,
-    Vec<ChunkId>,
-) {
-    let memory = Arc::new(MemoryStore::without_locks());
+async fn filled() -> (Arc<CountingStore<Arc<TestStore>>>, Repository, Vec<ChunkId>) {
+    let memory = Arc::new(TestStore::without_locks());
     let tuning = Tuning {
         pack_bytes: PACK_BYTES,
         ..Tuning::default()

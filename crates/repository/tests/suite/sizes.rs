@@ -4,6 +4,7 @@
 //! A classifier is trained on captures into fresh repositories and judged on others. That it is able to
 //! tell is shown on what the same captures would show without padding.
 
+use crate::place::TestStore;
 use crate::support::{kek, noise, options, store_recipe};
 use bytes::Bytes;
 use holdfast_archive::pack::{read_pack_footer, unpadded_len};
@@ -12,7 +13,7 @@ use holdfast_archive::{
     ObjectKind, PackHeader, sealed,
 };
 use holdfast_repository::Repository;
-use holdfast_store::{KeyPrefix, MemoryStore, ObjectStore};
+use holdfast_store::{KeyPrefix, ObjectStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ impl Known {
 
 /// Captures into a fresh repository. Returns what the bucket shows, and what it would without padding.
 async fn observe(known: &Known) -> (Seen, Seen) {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = Repository::init(store.clone(), options()).await.unwrap();
     let epoch = repository.claim_epoch().await.unwrap();
     let key = repository.chunk_key(&repository.namespace());
@@ -94,7 +95,7 @@ fn describe(sizes: BTreeMap<String, Vec<u64>>) -> Seen {
     seen
 }
 
-async fn shown(store: &MemoryStore) -> Seen {
+async fn shown(store: &TestStore) -> Seen {
     let mut sizes = BTreeMap::<String, Vec<u64>>::new();
     for found in store.list(&KeyPrefix::root()).await.unwrap() {
         let kind = found.key.as_str().split('/').next().unwrap().to_owned();
@@ -104,7 +105,7 @@ async fn shown(store: &MemoryStore) -> Seen {
 }
 
 /// The sizes before padding, as only somebody with the key can know them.
-async fn bare(store: &MemoryStore) -> Seen {
+async fn bare(store: &TestStore) -> Seen {
     let ring = ring(store).await;
     let mut sizes = BTreeMap::<String, Vec<u64>>::new();
     for found in store.list(&KeyPrefix::root()).await.unwrap() {
@@ -128,7 +129,7 @@ async fn bare(store: &MemoryStore) -> Seen {
     describe(sizes)
 }
 
-async fn ring(store: &MemoryStore) -> Keyring {
+async fn ring(store: &TestStore) -> Keyring {
     let keys: KeyPrefix = "keys".parse().unwrap();
     let found = store.list(&keys).await.unwrap();
     let bytes = store.get(&found[0].key).await.unwrap();

@@ -4,10 +4,11 @@
 //! `HOLDFAST_STRESS_SEED` repeats one run, `HOLDFAST_STRESS_STEPS` makes runs longer.
 
 use crate::garbage::{GRACE, at, options, tombstone};
+use crate::place::TestStore;
 use crate::support::{Files, SMALL, create, kek, noise, open, point_id, restore, store_files};
 use holdfast_archive::Manifest;
 use holdfast_repository::{GarbageOptions, Repository, RepositoryError, VerifyLevel, WriteSession};
-use holdfast_store::{FaultPlan, FaultStore, MemoryStore, StopAt, StopEffect};
+use holdfast_store::{FaultPlan, FaultStore, StopAt, StopEffect};
 use holdfast_types::Epoch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ struct Pending {
 }
 
 struct Coordinator {
-    store: Arc<FaultStore<Arc<MemoryStore>>>,
+    store: Arc<FaultStore<Arc<TestStore>>>,
     repository: Repository,
     epoch: Epoch,
     pending: Vec<Pending>,
@@ -42,7 +43,7 @@ struct Coordinator {
 
 struct World {
     random: u64,
-    memory: Arc<MemoryStore>,
+    memory: Arc<TestStore>,
     now: u64,
     next_point: u32,
     /// Content and fate of every point whose commit was acknowledged, or found after a crash.
@@ -74,7 +75,7 @@ fn content(which: u32) -> Files {
 }
 
 impl Coordinator {
-    async fn start(memory: &Arc<MemoryStore>, plan: FaultPlan) -> Option<Self> {
+    async fn start(memory: &Arc<TestStore>, plan: FaultPlan) -> Option<Self> {
         let store = Arc::new(FaultStore::new(memory.clone(), plan));
         let repository = Repository::open_with(store.clone(), kek(), SMALL)
             .await
@@ -103,7 +104,7 @@ impl World {
     }
 
     async fn new(seed: u64) -> Self {
-        let memory = Arc::new(MemoryStore::without_locks());
+        let memory = Arc::new(TestStore::without_locks());
         create(memory.clone()).await;
         let leader = Coordinator::start(&memory, FaultPlan::default())
             .await

@@ -1,6 +1,7 @@
 //! A small deployment to capture: files of pseudo-random bytes, a way to store them as a recovery
 //! point, and the way back.
 
+use crate::place::TestStore;
 use bytes::Bytes;
 use futures::StreamExt;
 use holdfast_archive::{
@@ -10,7 +11,7 @@ use holdfast_archive::{
 use holdfast_repository::{
     Repository, RepositoryError, RepositoryOptions, Tuning, VerifyLevel, WriteSession,
 };
-use holdfast_store::{KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_store::{KeyPrefix, ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Epoch, Namespace, RecoveryPointId, ShardId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ pub(crate) async fn open(store: Arc<dyn ObjectStore>) -> Repository {
 }
 
 /// A second store with the same objects.
-pub(crate) async fn copy_of(store: &dyn ObjectStore) -> Arc<MemoryStore> {
-    let copy = MemoryStore::without_locks();
+pub(crate) async fn copy_of(store: &dyn ObjectStore) -> Arc<TestStore> {
+    let copy = TestStore::without_locks();
     for found in store.list(&KeyPrefix::root()).await.unwrap() {
         let bytes = store.get(&found.key).await.unwrap();
         copy.put(&found.key, bytes, PutMode::CreateNew)
@@ -243,8 +244,8 @@ pub(crate) fn chunk(repository: &Repository, seed: u64, len: usize) -> (ChunkId,
 }
 
 /// Two points, and a pack that only point 1 needs, every byte of which is wrong.
-pub(crate) async fn rotten() -> (Arc<MemoryStore>, ObjectKey) {
-    let store = Arc::new(MemoryStore::without_locks());
+pub(crate) async fn rotten() -> (Arc<TestStore>, ObjectKey) {
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     for n in 1..=2 {
@@ -257,7 +258,7 @@ pub(crate) async fn rotten() -> (Arc<MemoryStore>, ObjectKey) {
 }
 
 /// Flips a bit of every byte; twice is never.
-pub(crate) async fn rot(store: &MemoryStore, key: &ObjectKey) {
+pub(crate) async fn rot(store: &TestStore, key: &ObjectKey) {
     let sound = store.get(key).await.unwrap();
     let rotten: Bytes = sound.iter().map(|byte| byte ^ 1).collect();
     store.put(key, rotten, PutMode::Overwrite).await.unwrap();
@@ -265,7 +266,7 @@ pub(crate) async fn rot(store: &MemoryStore, key: &ObjectKey) {
 
 /// The key of the largest pack of data that point `n` needs, and of points 1 and 2 no other. Without it, it is still known
 /// what the point needs: chunks are spread over packs at random, and one may hold the recipe.
-pub(crate) async fn pack_of(store: &MemoryStore, n: u32) -> ObjectKey {
+pub(crate) async fn pack_of(store: &TestStore, n: u32) -> ObjectKey {
     let mut packs = store.list(&"packs".parse().unwrap()).await.unwrap();
     packs.sort_by_key(|found| std::cmp::Reverse(found.size));
     for found in packs {

@@ -1,25 +1,25 @@
 //! Indexes made anew from the packs, what nothing needs, and healing from a second copy.
 
+use crate::place::TestStore;
 use crate::support::{
     capture, copy_of, create, files, open, pack_of, point_id, restore, rot, rotten,
 };
 use bytes::Bytes;
 use holdfast_repository::{QuarantineState, Repository, VerifyLevel, VerifyOptions, VerifyReport};
 use holdfast_store::{
-    FaultPlan, FaultStore, KeyPrefix, MemoryStore, ObjectKey, ObjectStore, PutMode, StopAt,
-    StopEffect,
+    FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectStore, PutMode, StopAt, StopEffect,
 };
 use holdfast_types::Timestamp;
 use std::sync::Arc;
 
-async fn names(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
+async fn names(store: &TestStore, prefix: &str) -> Vec<ObjectKey> {
     let prefix: KeyPrefix = prefix.parse().unwrap();
     let listed = store.list(&prefix).await.unwrap().into_iter();
     listed.map(|found| found.key).collect()
 }
 
-async fn captured() -> Arc<MemoryStore> {
-    let store = Arc::new(MemoryStore::without_locks());
+async fn captured() -> Arc<TestStore> {
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     for n in 1..=2 {
@@ -35,7 +35,7 @@ async fn full(repository: &Repository) -> VerifyReport {
     repository.verify_with(&options, &()).await.unwrap()
 }
 
-async fn is_whole(store: Arc<MemoryStore>) {
+async fn is_whole(store: Arc<TestStore>) {
     let repository = open(store).await;
     assert!(repository.report().damaged.is_empty());
     assert_eq!(repository.report().adopted_packs, 0, "all are indexed");
@@ -244,7 +244,7 @@ async fn a_bad_or_foreign_copy_makes_nothing_worse() {
     assert!(healed.objects.is_empty());
     assert_eq!(store.get(&pack).await.unwrap(), before);
 
-    let stranger = create(Arc::new(MemoryStore::without_locks())).await;
+    let stranger = create(Arc::new(TestStore::without_locks())).await;
     assert!(ours.plan_heal(&stranger, &found, false).await.is_err());
 }
 

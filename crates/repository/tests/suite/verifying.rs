@@ -1,5 +1,6 @@
 //! Verification: a sound repository is sound, and what a quick check sees and a full one.
 
+use crate::place::TestStore;
 use crate::support::{
     capture, chunk, copy_of, create, files, open, pack_of, point_id, restore, store_files,
     store_files_in,
@@ -7,12 +8,12 @@ use crate::support::{
 use bytes::{Bytes, BytesMut};
 use holdfast_archive::{Codec, Extent, FileClass, FileRecipe, Manifest, ShardRecipe};
 use holdfast_repository::{Damage, Repository, VerifyLevel, VerifyOptions, WriteSession};
-use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Timestamp};
 use std::sync::Arc;
 
-async fn captured() -> (Arc<MemoryStore>, Repository) {
-    let store = Arc::new(MemoryStore::without_locks());
+async fn captured() -> (Arc<TestStore>, Repository) {
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     for n in 1..=2 {
@@ -94,7 +95,7 @@ async fn a_name_that_nothing_explains_is_counted_and_not_believed() {
 
 #[tokio::test]
 async fn a_point_that_names_a_wrong_chunk_makes_it_damage() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store).await;
     let epoch = repository.claim_epoch().await.unwrap();
     let session = repository.begin(epoch).await.unwrap();
@@ -187,8 +188,8 @@ async fn rewrite_recipe(
 }
 
 /// One point of two collections that share nothing, and the packs that only the first one needs.
-async fn two_collections() -> (Arc<MemoryStore>, Vec<ObjectKey>) {
-    let store = Arc::new(MemoryStore::without_locks());
+async fn two_collections() -> (Arc<TestStore>, Vec<ObjectKey>) {
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     let session = repository.begin(epoch).await.unwrap();
@@ -252,7 +253,7 @@ async fn bit_rot_is_found_by_reading_a_collection() {
 
 #[tokio::test]
 async fn a_sound_seal_over_wrong_content_is_found_by_reading_a_collection() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store).await;
     let epoch = repository.claim_epoch().await.unwrap();
     let session = repository.begin(epoch).await.unwrap();

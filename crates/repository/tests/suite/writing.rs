@@ -1,5 +1,6 @@
 //! Write sessions: deduplication, many at once, back-pressure, failing packs.
 
+use crate::place::TestStore;
 use crate::support::{SMALL, capture, chunk, create, files, kek, open, restore};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -7,8 +8,8 @@ use futures::future::BoxFuture;
 use holdfast_archive::Codec;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_store::{
-    FaultKind, FaultPlan, FaultStore, KeyPrefix, MemoryStore, ObjectKey, ObjectMeta, ObjectStore,
-    PutMode, StopAt, StopEffect, StoreError,
+    FaultKind, FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectMeta, ObjectStore, PutMode,
+    StopAt, StopEffect, StoreError,
 };
 use holdfast_types::Epoch;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn what_was_captured_comes_back_after_reopening() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
@@ -35,7 +36,7 @@ async fn what_was_captured_comes_back_after_reopening() {
 
 #[tokio::test]
 async fn an_unchanged_capture_adds_no_pack() {
-    let repository = create(Arc::new(MemoryStore::new())).await;
+    let repository = create(Arc::new(TestStore::new())).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture(&repository, epoch, 1, &files(1)).await.unwrap();
     let before = repository.stats();
@@ -46,7 +47,7 @@ async fn an_unchanged_capture_adds_no_pack() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sessions_of_many_tasks_store_each_chunk_once() {
-    let store = Arc::new(MemoryStore::new());
+    let store = Arc::new(TestStore::new());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     let tasks: Vec<_> = (0..8_u64)
@@ -78,7 +79,7 @@ async fn sessions_of_many_tasks_store_each_chunk_once() {
 
 /// Holds up every pack until it is let through.
 struct Gate {
-    inner: MemoryStore,
+    inner: TestStore,
     packs: Semaphore,
 }
 
@@ -140,7 +141,7 @@ impl ObjectStore for Gate {
 #[tokio::test]
 async fn putting_waits_while_too_many_packs_are_on_their_way() {
     let gate = Arc::new(Gate {
-        inner: MemoryStore::new(),
+        inner: TestStore::new(),
         packs: Semaphore::new(0),
     });
     let repository = create(gate.clone()).await;
@@ -172,8 +173,8 @@ async fn putting_waits_while_too_many_packs_are_on_their_way() {
     assert_eq!(open(gate).await.stats().chunks, accepted + 1);
 }
 
-async fn faulty(kind: FaultKind) -> (Arc<FaultStore<MemoryStore>>, Repository) {
-    let memory = MemoryStore::without_locks();
+async fn faulty(kind: FaultKind) -> (Arc<FaultStore<TestStore>>, Repository) {
+    let memory = TestStore::without_locks();
     let plan = FaultPlan {
         kind,
         // The four objects of init, the epoch, then the first pack.
@@ -253,7 +254,7 @@ async fn whoever_was_told_yes_learns_that_the_pack_failed() {
 
 #[tokio::test]
 async fn an_impossible_chunk_is_refused_alone() {
-    let repository = create(Arc::new(MemoryStore::new())).await;
+    let repository = create(Arc::new(TestStore::new())).await;
     let session = repository.begin(Epoch(1)).await.unwrap();
     let (id, len, data) = chunk(&repository, 1, 100);
     let too_long = Bytes::from(vec![0; (1 << 20) + 1]);
@@ -276,7 +277,7 @@ async fn an_impossible_chunk_is_refused_alone() {
 
 #[tokio::test]
 async fn a_point_whose_chunks_are_not_durable_is_not_committed() {
-    let store = Arc::new(MemoryStore::without_locks());
+    let store = Arc::new(TestStore::without_locks());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     let session = repository.begin(epoch).await.unwrap();
@@ -309,7 +310,7 @@ async fn a_point_whose_chunks_are_not_durable_is_not_committed() {
 
 #[tokio::test]
 async fn a_recipe_that_lies_about_a_length_is_not_committed() {
-    let repository = create(Arc::new(MemoryStore::new())).await;
+    let repository = create(Arc::new(TestStore::new())).await;
     let session = repository.begin(Epoch(1)).await.unwrap();
     let small = files(1).into_iter().take(1).collect();
     let mut manifest = crate::support::store_files(&repository, &session, 1, &small)

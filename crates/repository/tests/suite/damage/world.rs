@@ -1,5 +1,6 @@
 //! A small repository that holds an object of every kind, and the ways to damage them.
 
+use crate::place::TestStore;
 use crate::support::{
     Files, SMALL, capture, chunk, create, files, kek, open, options, pack_of, point_id,
 };
@@ -10,7 +11,7 @@ use holdfast_repository::{
     Pin, PlacedHold, PointTombstone, QuarantineState, Repository, RepositoryOptions, VerifyLevel,
     VerifyOptions,
 };
-use holdfast_store::{MemoryStore, ObjectKey, ObjectStore, PutMode};
+use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Epoch, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -98,7 +99,7 @@ enum Other {
 }
 
 pub(super) struct World {
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<TestStore>,
     targets: BTreeMap<Kind, Target>,
     /// A chunk that is recorded as bad; the older version of the record does not know of it.
     pub(super) bad: ChunkId,
@@ -113,7 +114,7 @@ pub(super) fn shard(n: u32) -> Files {
 
 impl World {
     pub(super) async fn new() -> Self {
-        let store = Arc::new(MemoryStore::without_locks());
+        let store = Arc::new(TestStore::without_locks());
         let repository = create(store.clone()).await;
         let mut targets = descriptions(&store, &repository).await;
         for n in 1..=2 {
@@ -155,7 +156,7 @@ impl World {
     }
 
     /// Damages the object in a copy of the world. Returns whether that can be at all.
-    pub(super) async fn harm(&self, store: &MemoryStore, kind: Kind, harm: Harm) -> bool {
+    pub(super) async fn harm(&self, store: &TestStore, kind: Kind, harm: Harm) -> bool {
         let target = &self.targets[&kind];
         let key = &target.key;
         let sound = store.get(key).await.unwrap();
@@ -190,19 +191,19 @@ impl World {
     }
 }
 
-async fn put(store: &MemoryStore, key: &ObjectKey, bytes: Bytes) {
+async fn put(store: &TestStore, key: &ObjectKey, bytes: Bytes) {
     store.put(key, bytes, PutMode::Overwrite).await.unwrap();
 }
 
-async fn names(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
+async fn names(store: &TestStore, prefix: &str) -> Vec<ObjectKey> {
     let listed = store.list(&prefix.parse().unwrap()).await.unwrap();
     listed.into_iter().map(|found| found.key).collect()
 }
 
 /// Description and key, in both copies. Another repository has another of each; and a key file is
 /// replaced when its passphrase changes.
-async fn descriptions(store: &MemoryStore, repository: &Repository) -> BTreeMap<Kind, Target> {
-    let other = Arc::new(MemoryStore::without_locks());
+async fn descriptions(store: &TestStore, repository: &Repository) -> BTreeMap<Kind, Target> {
+    let other = Arc::new(TestStore::without_locks());
     let foreign = RepositoryOptions {
         kek: Kek::from_hex(&"77".repeat(32)).unwrap(),
         ..options()
@@ -243,7 +244,7 @@ fn wrapped_before(key_file: &[u8]) -> Bytes {
     earlier.to_json().unwrap().into()
 }
 
-async fn marks(store: &MemoryStore, repository: &Repository, targets: &mut BTreeMap<Kind, Target>) {
+async fn marks(store: &TestStore, repository: &Repository, targets: &mut BTreeMap<Kind, Target>) {
     let epoch = repository.newest_epoch().await.unwrap();
     let pin = |n, reason: &str| Pin {
         point: point_id(n),
@@ -306,7 +307,7 @@ async fn marks(store: &MemoryStore, repository: &Repository, targets: &mut BTree
 
 /// Two packs that nothing needs, one chunk in the first of which is found bad, then all of both. Returns
 /// a chunk that was found bad the second time.
-async fn quarantine(store: &Arc<MemoryStore>, targets: &mut BTreeMap<Kind, Target>) -> ChunkId {
+async fn quarantine(store: &Arc<TestStore>, targets: &mut BTreeMap<Kind, Target>) -> ChunkId {
     let known = names(store, "packs").await;
     let mut packs = Vec::new();
     let mut ids = Vec::new();
