@@ -128,7 +128,7 @@ fn forbids(reason: &Reason, how: Deletion) -> bool {
 mod tests {
     use super::{Deletion, judge_deletion};
     use crate::fixture::NOW;
-    use crate::retention::fixture::{hold, last, only, point};
+    use crate::retention::fixture::{failed, hold, last, only, point};
     use crate::retention::{Claim, PointFacts, Reason, RetentionPolicy};
     use jiff::tz::TimeZone;
 
@@ -192,6 +192,34 @@ mod tests {
     fn what_nobody_can_read_can_be_given_up_by_name() {
         let points = [point("", 5), point("docs", 1)];
         assert_eq!(judge(&points, ByPolicy), Err(vec![Reason::ContentsUnknown]));
+        assert_eq!(judge(&points, Asked), Ok(()));
+    }
+
+    #[test]
+    fn a_young_safety_capture_goes_only_if_that_is_meant() {
+        let mut old = point("docs", 9);
+        old.safety = true;
+        let points = [old, point("docs", 2), point("docs", 1)];
+        let policy = RetentionPolicy {
+            min_proven: 1,
+            keep_safety: std::time::Duration::from_secs(10 * 3600),
+            ..only(last(2))
+        };
+        let judged =
+            |how| judge_deletion(&points[0].id, how, &points, &policy, &TimeZone::UTC, NOW);
+        for how in [ByPolicy, Asked] {
+            let kept = judged(how).unwrap_err();
+            assert!(matches!(kept[..], [Reason::Safety { .. }]), "{kept:?}");
+        }
+        assert_eq!(judged(AskedDespiteFloor), Ok(()));
+    }
+
+    #[test]
+    fn what_only_explains_stops_nobody() {
+        // A rule keeps it still, and all that is said beside is that its proof failed.
+        let points = [failed(point("docs", 2)), point("docs", 1)];
+        let kept = judge(&points, ByPolicy).unwrap_err();
+        assert_eq!(kept.len(), 1, "{kept:?}");
         assert_eq!(judge(&points, Asked), Ok(()));
     }
 }

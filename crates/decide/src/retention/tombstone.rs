@@ -263,4 +263,17 @@ mod tests {
         let early = tombstoned(1, FIVE).sweep(NOW, FIVE);
         assert_eq!(early, Err(NotYet::Grace { until: ahead(23) }));
     }
+
+    /// A grace that is written down never gets shorter, and whole seconds stay as they are.
+    #[test]
+    fn grace_is_written_in_whole_seconds_rounded_up() {
+        for (millis, seconds) in [(0, 0), (1, 1), (1000, 1), (1001, 2)] {
+            let written = Tombstone {
+                since: NOW,
+                grace: Duration::from_millis(millis),
+            };
+            let read: Tombstone = toml::from_str(&toml::to_string(&written).unwrap()).unwrap();
+            assert_eq!(read.grace, Duration::from_secs(seconds), "{millis}");
+        }
+    }
 }
