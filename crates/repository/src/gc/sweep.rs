@@ -3,14 +3,18 @@
 //! Order: last look under the gate → swept written down → forgotten in memory → indexes without them →
 //! packs deleted. From "swept" on, everybody who opens the repository takes them for gone, so a crash in
 //! between costs only that the next run goes on.
+//!
+//! A store may refuse a deletion: an object is locked there, or the credentials may only add. What is refused stays, and
+//! so does the tombstone that says why nobody uses it; every later run tries again, and everything else goes on.
 
 use super::mark::Marked;
 use super::stones::{self, Stone};
 use super::{Collector, GarbageReport, indexes, is_live};
 use crate::catalog::Doom;
-use crate::core_state::list_packs;
+use crate::core_state::{CoreState, list_packs};
 use crate::{RepositoryError, epochs, layout};
 use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_store::{ObjectKey, StoreError};
 use holdfast_types::PackId;
 use std::collections::{BTreeSet, HashSet};
 
@@ -78,19 +82,30 @@ pub(super) async fn finish(
         .filter(|stone| stone.content.swept.is_some() && (!stone.content.finished || over(stone)))
         .flat_map(|stone| stone.content.packs.iter().copied())
         .collect();
+    let mut refused = HashSet::new();
+    let mut indexes_stay = false;
     if !gone.is_empty() {
         epochs::check(core, run.epoch).await?;
-        indexes::rewrite_without(core, run.packer, run.epoch, &gone).await?;
+        indexes_stay = !indexes::rewrite_without(core, run.packer, run.epoch, &gone).await?;
         let listed = list_packs(core.store.as_ref()).await?;
         let is_there = |id: &PackId| listed.contains_key(id);
         let there: Vec<PackId> = gone.into_iter().filter(is_there).collect();
-        stream::iter(there)
-            .map(|id| delete_pack(run, id))
+        let deleted: Vec<_> = stream::iter(there)
+            .map(|id| async move { Ok::<_, RepositoryError>((id, delete_pack(run, id).await?)) })
             .buffer_unordered(DELETES_AHEAD)
-            .try_collect::<()>()
+            .try_collect()
             .await?;
+        refused = deleted
+            .into_iter()
+            .filter_map(|(id, deleted)| (!deleted).then_some(id))
+            .collect();
     }
     for stone in stones {
+        let stays = stone.content.swept.is_some()
+            && (indexes_stay || stone.content.packs.iter().any(|id| refused.contains(id)));
+        if stays {
+            continue;
+        }
         if over(stone) {
             stones::delete(core, stone).await?;
         } else if stone.content.swept.is_some() && !stone.content.finished {
@@ -101,7 +116,18 @@ pub(super) async fn finish(
     Ok(())
 }
 
-async fn delete_pack(run: &Collector<'_>, id: PackId) -> Result<(), RepositoryError> {
-    run.core.store.delete(&layout::pack(&id)).await?;
-    Ok(())
+async fn delete_pack(run: &Collector<'_>, id: PackId) -> Result<bool, RepositoryError> {
+    delete(run.core, &layout::pack(&id)).await
+}
+
+/// Deletes an object, unless the store refuses that. Returns whether it did.
+pub(super) async fn delete(core: &CoreState, key: &ObjectKey) -> Result<bool, RepositoryError> {
+    match core.store.delete(key).await {
+        Ok(()) => Ok(true),
+        Err(error @ StoreError::Permission { .. }) => {
+            tracing::warn!(object = %key, %error, "the store refuses to delete garbage: it stays");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }

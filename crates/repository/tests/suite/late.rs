@@ -1,9 +1,11 @@
-//! A store in which an object appears at an awkward moment: what a writer sent before it was deposed.
+//! A store in which an object appears at an awkward moment: what a writer sent before it was deposed. It can also refuse to
+//! delete anything, as one does where objects are locked or the credentials may only add.
 
 use crate::place::TestStore;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use holdfast_store::{KeyPrefix, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What arrives before the n-th listing of the prefix.
@@ -17,6 +19,7 @@ pub(crate) struct Arrival {
 pub(crate) struct LateStore {
     inner: Arc<TestStore>,
     arrival: Mutex<Option<Arrival>>,
+    keeps_all: AtomicBool,
 }
 
 impl LateStore {
@@ -24,11 +27,17 @@ impl LateStore {
         Self {
             inner,
             arrival: Mutex::default(),
+            keeps_all: AtomicBool::default(),
         }
     }
 
     pub(crate) fn expect(&self, arrival: Arrival) {
         *self.arrival.lock().unwrap() = Some(arrival);
+    }
+
+    /// Whether deletions are refused from now on.
+    pub(crate) fn keep_all(&self, keeps_all: bool) {
+        self.keeps_all.store(keeps_all, Ordering::SeqCst);
     }
 
     /// Whether it is still to come.
@@ -97,6 +106,11 @@ impl ObjectStore for LateStore {
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.keeps_all.load(Ordering::SeqCst) {
+            let place = key.to_string();
+            let source = Arc::new(std::io::ErrorKind::PermissionDenied.into());
+            return Box::pin(async { Err(StoreError::Permission { place, source }) });
+        }
         self.inner.delete(key)
     }
 

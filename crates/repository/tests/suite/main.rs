@@ -19,6 +19,7 @@ mod opening;
 mod place;
 mod quarantine;
 mod reading;
+mod refusal;
 mod s3;
 mod sizes;
 mod stress;
