@@ -11,6 +11,7 @@
 //! survives a crash.
 
 use crate::attempts::Attempts;
+use crate::commands::phase::Phase;
 use crate::failure::{Failed, chain};
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
@@ -22,8 +23,9 @@ use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_service::failure::Code;
 use holdfast_types::{NodeId, ServerVersion, ShardId, Timestamp};
-use reader::Gate;
+use incremental::{BaseStore, NewBase};
 pub use reader::ReadShard;
+use reader::{Gate, Stage};
 pub use session::IngestSession;
 use std::io::Read;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 mod cold_file;
+mod incremental;
 mod observe;
 mod reader;
 mod recipe_size;
@@ -71,13 +74,14 @@ pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Faile
             })
             .await;
         match tried {
-            Ok((taken, logical_bytes)) => {
+            Ok((taken, logical_bytes, reasons)) => {
                 return Ok(CaptureReport {
                     logical_bytes,
                     sent_bytes: job.meter.sent(),
                     elapsed_ms: millis(began.elapsed()),
                     snapshot_ms: taken.snapshot_ms,
                     method: taken.method,
+                    reasons,
                 });
             }
             Err(Halt::Broken(failed)) => {
@@ -99,26 +103,70 @@ async fn attempt(
     job: &Job,
     order: &CaptureOrder,
     session: IngestSession,
-) -> Result<(Taken, u64), Halt> {
-    let (taken, shard) = match choose(job, order.method) {
-        Method::Stored => stored::capture(job, order, &session).await?,
-        Method::Stream | Method::Auto => stream::capture(job, order, &session).await?,
+) -> Result<(Taken, u64, Vec<String>), Halt> {
+    let mut reasons = Vec::new();
+    let way = wanted(job, order.method);
+    let mut base = None;
+    let quick = match way {
+        Method::Direct | Method::Partial | Method::Auto => {
+            incremental::capture(job, order, &session, way, &mut reasons).await?
+        }
+        Method::Stored | Method::Stream => None,
     };
-    commit(job, order, &session, &taken, shard)
-        .await
-        .map(|bytes| (taken, bytes))
+    let (taken, shard) = match quick {
+        Some(done) => {
+            base = Some(done.base);
+            (done.taken, done.shard)
+        }
+        None => match safe(job, way) {
+            Method::Stored => stored::capture(job, order, &session).await?,
+            Method::Stream | Method::Auto | Method::Direct | Method::Partial => {
+                stream::capture(job, order, &session).await?
+            }
+        },
+    };
+    let bytes = commit(job, order, &session, &taken, (shard, &reasons)).await?;
+    if let Some(base) = base {
+        keep(job, base).await?;
+    }
+    Ok((taken, bytes, reasons))
 }
 
-/// A shared snapshots directory makes the stored way the quickest; else the stream needs no disk.
-fn choose(job: &Job, asked: Method) -> Method {
+/// The way to try first. The agent's configuration counts where the order leaves it open. A snapshot that an earlier attempt
+/// has left is gone on with.
+fn wanted(job: &Job, asked: Method) -> Method {
+    match job.phase() {
+        Phase::AskingSnapshot(_) | Phase::Snapshot(_) => return Method::Stored,
+        Phase::Accepted | Phase::Restoring(_) => {}
+    }
     match asked {
+        Method::Auto => job.site.config.capture.way,
+        Method::Stored | Method::Stream | Method::Direct | Method::Partial => asked,
+    }
+}
+
+/// The way that needs no trust. A shared snapshots directory makes the stored way the quickest; else the stream needs no disk.
+fn safe(job: &Job, way: Method) -> Method {
+    match way {
         Method::Stored => Method::Stored,
         Method::Stream => Method::Stream,
-        Method::Auto => match &job.site.config.qdrant.snapshots_dir {
-            Some(dir) if dir.is_dir() => Method::Stored,
-            Some(_) | None => Method::Stream,
-        },
+        Method::Auto | Method::Direct | Method::Partial => {
+            match &job.site.config.qdrant.snapshots_dir {
+                Some(dir) if dir.is_dir() => Method::Stored,
+                Some(_) | None => Method::Stream,
+            }
+        }
     }
+}
+
+/// Keeps what the next capture builds on. Not being able to costs that one time, nothing else.
+async fn keep(job: &Job, base: NewBase) -> Result<(), Halt> {
+    let store = BaseStore::new(&job.site.config.state_dir);
+    let kept = tokio::task::spawn_blocking(move || store.store(&base));
+    if let Err(error) = kept.await.map_err(|error| Halt::crashed(&error))? {
+        tracing::warn!(reason = %error, "what the next capture would build on can't be kept");
+    }
+    Ok(())
 }
 
 async fn deliver(
@@ -144,22 +192,33 @@ pub async fn deliver_shard(
     session: &IngestSession,
     source: impl Read + Send + 'static,
 ) -> Result<ReadShard, Halt> {
+    deliver_with(meter, encode_threads, shard, session, move |stage| {
+        reader::read(source, &stage)
+    })
+    .await
+}
+
+/// Runs the stages behind a reader, which blocks.
+async fn deliver_with<T: Send + 'static>(
+    meter: &Arc<Meter>,
+    encode_threads: usize,
+    shard: String,
+    session: &IngestSession,
+    read: impl FnOnce(Stage) -> Result<T, Halt> + Send + 'static,
+) -> Result<T, Halt> {
     let (batches, batches_rx) = mpsc::channel(1);
     let (missing, missing_rx) = mpsc::channel(MISSING_QUEUE);
     let (encoded, encoded_rx) = mpsc::channel(ENCODED_QUEUE);
     let missing_rx = Arc::new(Mutex::new(missing_rx));
-    let (key, metered) = (session.key().clone(), Arc::clone(meter));
-    let reading = tokio::task::spawn_blocking(move || {
-        reader::read(
-            source,
-            &key,
-            Gate::new(),
-            batches,
-            metered,
-            &shard,
-            MAX_RECIPE_BYTES,
-        )
-    });
+    let stage = Stage {
+        key: session.key().clone(),
+        gate: Gate::new(),
+        batches,
+        meter: Arc::clone(meter),
+        shard,
+        recipe_limit: MAX_RECIPE_BYTES,
+    };
+    let reading = tokio::task::spawn_blocking(move || read(stage));
     let encoders = (0..encode_threads).map(|_| {
         let (missing_rx, encoded) = (Arc::clone(&missing_rx), encoded.clone());
         joined(tokio::task::spawn_blocking(move || {
@@ -168,13 +227,13 @@ pub async fn deliver_shard(
     });
     let encoding = try_join_all(encoders.collect::<Vec<_>>());
     drop((encoded, missing_rx));
-    let (shard, (), _, ()) = tokio::try_join!(
+    let (read, (), _, ()) = tokio::try_join!(
         joined(reading),
         send::check(session, batches_rx, missing),
         encoding,
         send::put(session, encoded_rx, Arc::clone(meter)),
     )?;
-    Ok(shard)
+    Ok(read)
 }
 
 async fn joined<T>(task: tokio::task::JoinHandle<Result<T, Halt>>) -> Result<T, Halt> {
@@ -186,7 +245,7 @@ async fn commit(
     order: &CaptureOrder,
     session: &IngestSession,
     taken: &Taken,
-    shard: ReadShard,
+    (shard, reasons): (ReadShard, &[String]),
 ) -> Result<u64, Halt> {
     job.meter.stage("committing");
     let origin = Origin {
@@ -195,6 +254,7 @@ async fn commit(
         server_version: taken.server_version.clone(),
         method: taken.method.as_str().to_owned(),
         captured: taken.captured,
+        reasons: reasons.to_vec(),
     };
     commit_shard(session, origin, &taken.collection, shard).await
 }
@@ -212,6 +272,8 @@ pub struct Origin {
     pub method: String,
     /// Everything acknowledged before is contained.
     pub captured: Timestamp,
+    /// Why not in another way.
+    pub reasons: Vec<String>,
 }
 
 /// Commits a delivered shard. Returns the logical size of its files in bytes.
@@ -234,6 +296,7 @@ pub async fn commit_shard(
         node: origin.node,
         server_version: origin.server_version,
         method: origin.method,
+        reasons: origin.reasons,
         captured_at: origin.captured,
         next_operation: contents.next_operation,
         clocks: contents.clocks,

@@ -2,6 +2,7 @@
 //!
 //! It reads no secret: key files are read by whoever uses them, when they are used.
 
+use crate::order::Method;
 use holdfast_certs::TlsPaths;
 use holdfast_service::config::{self, Strictness, UnknownKey};
 use holdfast_service::logging::{self, LogConfig, LoggingError};
@@ -36,6 +37,8 @@ pub struct AgentConfig {
     pub tls: TlsPaths,
     /// The node beside which it runs.
     pub qdrant: QdrantSection,
+    /// How shards are captured.
+    pub capture: CaptureSection,
     /// Most bytes of a snapshot stream that wait on disk.
     pub spool_limit: ByteCount,
     /// Bounds of effort.
@@ -55,6 +58,15 @@ pub struct QdrantSection {
     pub snapshots_dir: Option<PathBuf>,
     /// Qdrant's storage directory, if this machine or container sees it.
     pub storage_dir: Option<PathBuf>,
+}
+
+/// How shards are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureSection {
+    /// The way, where the order leaves it open.
+    pub way: Method,
+    /// One in so many captures of a shard is read from Qdrant in full and compared with the others.
+    pub full_every: u32,
 }
 
 /// Bounds of effort.
@@ -214,6 +226,7 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
         coordinator,
         tls,
         qdrant,
+        capture,
         spool,
         limits,
         log,
@@ -238,9 +251,31 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
             snapshots_dir: qdrant.snapshots_dir,
             storage_dir: qdrant.storage_dir,
         },
+        capture: check_capture(&capture)?,
         spool_limit: ByteCount::mib(bounded("spool.max_mib", spool.max_mib, 16, 1 << 24)?),
         limits: check_limits(&limits)?,
         log,
+    })
+}
+
+fn check_capture(raw: &raw::RawCapture) -> Result<CaptureSection, AgentConfigError> {
+    let way = match raw.way.as_str() {
+        "auto" => Method::Auto,
+        "direct" => Method::Direct,
+        "partial" => Method::Partial,
+        "stored" => Method::Stored,
+        "stream" => Method::Stream,
+        _ => {
+            return Err(AgentConfigError::Value {
+                key: "capture.way",
+                rule: "must be auto, direct, partial, stored or stream",
+            });
+        }
+    };
+    let every = bounded("capture.full_every", raw.full_every, 2, 10_000)?;
+    Ok(CaptureSection {
+        way,
+        full_every: u32::try_from(every).unwrap_or(u32::MAX),
     })
 }
 
@@ -271,6 +306,7 @@ fn bounded(key: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Age
     let rule = match key {
         "spool.max_mib" => "must be from 16 to 16777216",
         "limits.encode_threads" => "must be from 0 (as many as there are cores, at most 4) to 16",
+        "capture.full_every" => "must be from 2 to 10000",
         "limits.retry_secs" => "must be from 1 to 86400",
         _ => "must be from 10 to 86400",
     };

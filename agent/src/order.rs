@@ -54,8 +54,12 @@ pub struct CaptureOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Stored if the snapshots volume is shared, else streamed.
+    /// What the agent's configuration says; by default the quickest that is there.
     Auto,
+    /// Immutable files straight from the shared storage volume, the rest from a partial snapshot.
+    Direct,
+    /// What has changed since the last capture.
+    Partial,
     /// A stored shard snapshot, read from the shared volume.
     Stored,
     /// A streamed shard snapshot.
@@ -68,6 +72,8 @@ impl Method {
     pub fn to_wire(self) -> v1::CaptureMethod {
         match self {
             Self::Auto => v1::CaptureMethod::Auto,
+            Self::Direct => v1::CaptureMethod::Direct,
+            Self::Partial => v1::CaptureMethod::Partial,
             Self::Stored => v1::CaptureMethod::Stored,
             Self::Stream => v1::CaptureMethod::Stream,
         }
@@ -78,6 +84,8 @@ impl Method {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Direct => "direct",
+            Self::Partial => "partial",
             Self::Stored => "stored",
             Self::Stream => "stream",
         }
@@ -196,6 +204,8 @@ impl TryFrom<v1::CaptureShard> for CaptureOrder {
         let method = match wire.method() {
             v1::CaptureMethod::Unspecified => return Err(OrderError::Unknown("capture method")),
             v1::CaptureMethod::Auto => Method::Auto,
+            v1::CaptureMethod::Direct => Method::Direct,
+            v1::CaptureMethod::Partial => Method::Partial,
             v1::CaptureMethod::Stored => Method::Stored,
             v1::CaptureMethod::Stream => Method::Stream,
         };

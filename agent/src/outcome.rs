@@ -32,6 +32,9 @@ pub struct CaptureReport {
     pub snapshot_ms: u64,
     /// The way that was used; never [`Method::Auto`].
     pub method: Method,
+    /// Why quicker ways were not taken, or Qdrant sent everything.
+    #[serde(default)]
+    pub reasons: Vec<String>,
 }
 
 /// Figures of a restore.
@@ -62,6 +65,7 @@ impl Outcome {
                 elapsed_ms: report.elapsed_ms,
                 snapshot_ms: report.snapshot_ms,
                 method: report.method.to_wire().into(),
+                reasons: report.reasons.clone(),
             }),
             Self::Restored(report) => Wire::Restore(v1::RestoreDone {
                 uploaded_bytes: report.uploaded_bytes,

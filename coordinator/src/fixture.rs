@@ -14,6 +14,7 @@ pub(crate) fn shard_entry(shard: u32) -> ShardEntry {
         node: "n1".parse().unwrap(),
         server_version: "1.18.3".parse().unwrap(),
         method: "stored".into(),
+        reasons: Vec::new(),
         captured_at: NOW,
         next_operation: None,
         clocks: None,

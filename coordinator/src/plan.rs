@@ -21,6 +21,8 @@ pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Faul
         collections: order.collections.iter().cloned().collect(),
         method: match order.method {
             Method::Auto => MethodWish::Auto,
+            Method::Direct => MethodWish::Direct,
+            Method::Partial => MethodWish::Partial,
             Method::Stored => MethodWish::Stored,
             Method::Stream => MethodWish::Stream,
         },

@@ -47,8 +47,12 @@ pub enum ConvertError {
 /// How a shard's bytes are obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// The quickest that the node allows.
+    /// What the agent's configuration says; by default the quickest that the node allows.
     Auto,
+    /// Immutable files from the shared storage volume, the rest from a partial snapshot.
+    Direct,
+    /// What has changed since the last capture.
+    Partial,
     /// A stored shard snapshot read from the shared volume.
     Stored,
     /// A streamed shard snapshot.
@@ -63,7 +67,7 @@ impl Method {
     pub fn from_wire(number: i32) -> Result<Self, ConvertError> {
         let refused = ConvertError::OutOfRange {
             field: "method",
-            rule: "use auto, stored or stream",
+            rule: "use auto, direct, partial, stored or stream",
         };
         match v1::CaptureMethod::try_from(number).map_err(|_| ConvertError::OutOfRange {
             field: "method",
@@ -71,6 +75,8 @@ impl Method {
         })? {
             v1::CaptureMethod::Unspecified => Err(refused),
             v1::CaptureMethod::Auto => Ok(Self::Auto),
+            v1::CaptureMethod::Direct => Ok(Self::Direct),
+            v1::CaptureMethod::Partial => Ok(Self::Partial),
             v1::CaptureMethod::Stored => Ok(Self::Stored),
             v1::CaptureMethod::Stream => Ok(Self::Stream),
         }
@@ -81,6 +87,8 @@ impl Method {
     pub fn to_wire(self) -> v1::CaptureMethod {
         match self {
             Self::Auto => v1::CaptureMethod::Auto,
+            Self::Direct => v1::CaptureMethod::Direct,
+            Self::Partial => v1::CaptureMethod::Partial,
             Self::Stored => v1::CaptureMethod::Stored,
             Self::Stream => v1::CaptureMethod::Stream,
         }

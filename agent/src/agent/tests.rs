@@ -2,6 +2,8 @@
 
 mod capture;
 mod coordinator;
+mod incremental;
+mod living;
 mod qdrant;
 mod restore;
 pub(crate) mod shard;

@@ -8,7 +8,9 @@ use crate::failure::Failed;
 use crate::job::Halt;
 use crate::progress::Meter;
 use bytes::Bytes;
-use holdfast_archive::{ChunkEvent, ChunkKey, FileChunker, FileRecipe, ShardRecipe, classify};
+use holdfast_archive::{
+    ChunkEvent, ChunkKey, Extent, FileChunker, FileRecipe, ShardRecipe, classify,
+};
 use holdfast_qdrant::{FileSink, ReadError, ShardContents, SnapshotError, read_shard_snapshot};
 use holdfast_service::failure::Code;
 use holdfast_types::ChunkId;
@@ -61,52 +63,74 @@ pub struct ReadShard {
     pub recipe: ShardRecipe,
 }
 
-/// Reads the snapshot to its end, blocking, and sends its chunks to `batches`. Ends early when the recipe
-/// of this `shard` gets longer than `recipe_limit` bytes.
-pub(super) fn read(
-    source: impl Read,
-    key: &ChunkKey,
-    gate: Gate,
-    batches: mpsc::Sender<Batch>,
-    meter: Arc<Meter>,
-    shard: &str,
-    recipe_limit: usize,
-) -> Result<ReadShard, Halt> {
-    let mut sink = ChunkSink {
-        key: key.clone(),
-        file: None,
-        files: Vec::new(),
-        size: RecipeSize::new(recipe_limit),
-        batcher: Batcher {
-            gate,
-            batches,
-            runtime: Handle::current(),
-            batch: Vec::new(),
-            ids: HashSet::new(),
-            bytes: 0,
-            stopped: false,
-        },
-    };
-    let mut source = Metered {
-        source,
-        meter: Arc::clone(&meter),
-    };
-    let contents = read_shard_snapshot(&mut source, &mut sink).map_err(|error| match error {
-        ReadError::Sink(Ended::Stopped) => Halt::Stopped,
-        ReadError::Sink(Ended::TooLong(error)) => error.failed(shard, meter.done()).into(),
-        ReadError::Snapshot(error) => unreadable(&error),
-    })?;
-    // The archive may end before the source does; the checksum of a stored snapshot is of all of it.
-    std::io::copy(&mut source, &mut std::io::sink())
-        .map_err(|error| unreadable(&SnapshotError::Read(error)))?;
-    sink.batcher.flush();
-    if sink.batcher.stopped {
-        return Err(Halt::Stopped);
-    }
+/// Where a reader's chunks go, and what bounds them.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    pub(super) key: ChunkKey,
+    pub(super) gate: Gate,
+    pub(super) batches: mpsc::Sender<Batch>,
+    pub(super) meter: Arc<Meter>,
+    /// The shard's name in messages.
+    pub(super) shard: String,
+    /// Most bytes of its recipe; reading ends early when it gets longer.
+    pub(super) recipe_limit: usize,
+}
+
+/// Reads the snapshot to its end, blocking, and sends its chunks on.
+pub(super) fn read(source: impl Read, stage: &Stage) -> Result<ReadShard, Halt> {
+    let (mut sink, mut source) = stage.begin(source);
+    let contents =
+        read_shard_snapshot(&mut source, &mut sink).map_err(|error| stage.failed(error))?;
+    stage.drain(&mut source)?;
     Ok(ReadShard {
         contents,
-        recipe: ShardRecipe::new(sink.files),
+        recipe: sink.finish()?,
     })
+}
+
+impl Stage {
+    /// The sink for a snapshot's files, and its bytes, counted.
+    pub(super) fn begin<R: Read>(&self, source: R) -> (ChunkSink, Metered<R>) {
+        let sink = ChunkSink {
+            key: self.key.clone(),
+            file: None,
+            files: Vec::new(),
+            size: RecipeSize::new(self.recipe_limit),
+            batcher: Batcher {
+                gate: self.gate.clone(),
+                batches: self.batches.clone(),
+                runtime: Handle::current(),
+                batch: Vec::new(),
+                ids: HashSet::new(),
+                bytes: 0,
+                stopped: false,
+            },
+        };
+        let meter = Arc::clone(&self.meter);
+        (sink, Metered { source, meter })
+    }
+
+    /// The archive may end before the source does; the checksum of a stored snapshot is of all of it.
+    pub(super) fn drain(&self, source: &mut impl Read) -> Result<(), Halt> {
+        let drained = std::io::copy(source, &mut std::io::sink());
+        drained
+            .map(drop)
+            .map_err(|error| unreadable(&SnapshotError::Read(error)))
+    }
+
+    pub(super) fn failed(&self, error: ReadError<Ended>) -> Halt {
+        match error {
+            ReadError::Sink(ended) => self.ended(ended),
+            ReadError::Snapshot(error) => unreadable(&error),
+        }
+    }
+
+    pub(super) fn ended(&self, ended: Ended) -> Halt {
+        match ended {
+            Ended::Stopped => Halt::Stopped,
+            Ended::TooLong(error) => error.failed(&self.shard, self.meter.done()).into(),
+        }
+    }
 }
 
 fn unreadable(error: &SnapshotError) -> Halt {
@@ -119,14 +143,14 @@ fn unreadable(error: &SnapshotError) -> Halt {
 
 /// Why the reader ends before the snapshot does.
 #[derive(Debug)]
-enum Ended {
+pub(super) enum Ended {
     /// The stages behind the reader have gone; their error is the one to report.
     Stopped,
     /// Nobody would take the recipe.
     TooLong(TooLong),
 }
 
-struct ChunkSink {
+pub(super) struct ChunkSink {
     key: ChunkKey,
     file: Option<(String, FileChunker)>,
     files: Vec<FileRecipe>,
@@ -135,6 +159,27 @@ struct ChunkSink {
 }
 
 impl ChunkSink {
+    /// Takes a file over from an earlier recipe; its chunks are returned, since nobody asks for them otherwise.
+    pub(super) fn reuse(&mut self, file: FileRecipe) -> Result<Vec<ChunkId>, Ended> {
+        let chunks = file.extents.iter().filter_map(|extent| match extent {
+            Extent::Chunk { id, .. } => Some(*id),
+            Extent::Zero { .. } => None,
+        });
+        let chunks = chunks.collect();
+        self.size.file(&file);
+        self.files.push(file);
+        self.check().map(|()| chunks)
+    }
+
+    /// Sends the last chunks on.
+    pub(super) fn finish(mut self) -> Result<ShardRecipe, Halt> {
+        self.batcher.flush();
+        if self.batcher.stopped {
+            return Err(Halt::Stopped);
+        }
+        Ok(ShardRecipe::new(self.files))
+    }
+
     fn feed(
         &mut self,
         act: impl FnOnce(&mut FileChunker, &mut dyn FnMut(ChunkEvent<'_>)),
@@ -248,7 +293,7 @@ impl Batcher {
     }
 }
 
-struct Metered<R> {
+pub(super) struct Metered<R> {
     source: R,
     meter: Arc<Meter>,
 }
@@ -263,7 +308,7 @@ impl<R: Read> Read for Metered<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Gate, read};
+    use super::{Gate, Stage, read};
     use crate::agent::tests::shard;
     use crate::job::Halt;
     use crate::progress::Meter;
@@ -281,9 +326,15 @@ mod tests {
         let meter = Arc::new(Meter::default());
         let metered = Arc::clone(&meter);
         let reading = tokio::task::spawn_blocking(move || {
-            let key = ChunkKey::from_bytes([7; 32]);
-            let (gate, name) = (Gate::new(), "shard 0 of docs");
-            read(&archive[..], &key, gate, batches, metered, name, 500)
+            let stage = Stage {
+                key: ChunkKey::from_bytes([7; 32]),
+                gate: Gate::new(),
+                batches,
+                meter: metered,
+                shard: "shard 0 of docs".to_owned(),
+                recipe_limit: 500,
+            };
+            read(&archive[..], &stage)
         });
         let Err(Halt::Failed(failed)) = reading.await.unwrap() else {
             panic!("it must fail")

@@ -62,7 +62,7 @@ pub(super) async fn capture(
 }
 
 /// Writes the stream into the spool to its end.
-async fn pump(
+pub(super) async fn pump(
     stream: impl Stream<Item = Result<Bytes, QdrantError>>,
     mut writer: SpoolWriter,
 ) -> Result<(), Halt> {
@@ -106,7 +106,7 @@ async fn pump(
     }
 }
 
-fn spool_failed(error: &SpoolError) -> Halt {
+pub(super) fn spool_failed(error: &SpoolError) -> Halt {
     let code = match error {
         SpoolError::ReaderGone => return Halt::Stopped,
         SpoolError::Full { .. } => Code::SpoolFull,

@@ -41,6 +41,7 @@ fn captured() -> Outcome {
         elapsed_ms: 3,
         snapshot_ms: 1,
         method: Method::Stored,
+        reasons: Vec::new(),
     })
 }
 
@@ -194,6 +195,7 @@ fn shard_entry() -> ShardEntry {
         node: "n1".parse().unwrap(),
         server_version: "1.18.3".parse().unwrap(),
         method: "stored".into(),
+        reasons: Vec::new(),
         captured_at: Timestamp::EPOCH,
         next_operation: None,
         clocks: None,

@@ -16,6 +16,8 @@ pub(super) struct RawConfig {
     pub(super) tls: TlsPaths,
     pub(super) qdrant: RawQdrant,
     #[serde(default)]
+    pub(super) capture: RawCapture,
+    #[serde(default)]
     pub(super) spool: RawSpool,
     #[serde(default)]
     pub(super) limits: RawLimits,
@@ -34,6 +36,22 @@ pub(super) struct RawQdrant {
     pub(super) api_key_file: Option<PathBuf>,
     pub(super) snapshots_dir: Option<PathBuf>,
     pub(super) storage_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawCapture {
+    pub(super) way: String,
+    pub(super) full_every: u64,
+}
+
+impl Default for RawCapture {
+    fn default() -> Self {
+        Self {
+            way: "auto".to_owned(),
+            full_every: 24,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -33,6 +33,7 @@ fn order(overwrite: bool) -> RestoreOrder {
                 node: "n1".parse().unwrap(),
                 server_version: "1.18.3".parse().unwrap(),
                 method: "stored".into(),
+                reasons: Vec::new(),
                 captured_at: Timestamp::EPOCH,
                 next_operation: None,
                 clocks: None,

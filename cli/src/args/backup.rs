@@ -77,8 +77,12 @@ import; what has arrived is not sent again the next time.")]
 /// How the agents obtain the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Method {
-    /// The quickest that each node allows.
+    /// What each agent's configuration says; by default the quickest that its node allows.
     Auto,
+    /// Immutable files from the storage directory shared with the agent, the rest from a partial snapshot.
+    Direct,
+    /// What has changed since the last capture; needs the shared storage directory too.
+    Partial,
     /// A stored shard snapshot, read from the snapshots directory shared with the agent.
     Stored,
     /// A streamed shard snapshot: needs nothing shared, but is slower.

@@ -89,6 +89,8 @@ pub(super) fn result(finished: Finished) -> Outcome<BackupResultView> {
 pub(crate) fn wire_method(method: Method) -> v1::CaptureMethod {
     match method {
         Method::Auto => v1::CaptureMethod::Auto,
+        Method::Direct => v1::CaptureMethod::Direct,
+        Method::Partial => v1::CaptureMethod::Partial,
         Method::Stored => v1::CaptureMethod::Stored,
         Method::Stream => v1::CaptureMethod::Stream,
     }

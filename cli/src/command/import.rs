@@ -213,6 +213,7 @@ async fn deliver(source: &Source, link: &Link, job: &str, progress: &mut Progres
                     .map_err(|error| Failed::from_error(Code::Internal, &error))?,
                 server_version: source.version.clone(),
                 method: holdfast_coordinator::ingest::commit::IMPORTED.to_owned(),
+                reasons: Vec::new(),
                 captured: source.captured,
             };
             commit_shard(&session, origin, &source.entry, read).await?;

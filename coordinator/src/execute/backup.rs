@@ -214,6 +214,9 @@ async fn capture(
         collection: step.collection.to_string(),
         shard_id: step.shard.0,
         method: match step.method {
+            Method::Auto => v1::CaptureMethod::Auto,
+            Method::Direct => v1::CaptureMethod::Direct,
+            Method::Partial => v1::CaptureMethod::Partial,
             Method::Stored => v1::CaptureMethod::Stored,
             Method::Stream => v1::CaptureMethod::Stream,
         }
@@ -239,6 +242,9 @@ async fn capture(
         (Ok(Answer::Captured(done)), Some(shard)) => {
             count_sent(core, id, index, done.sent_bytes).await?;
             feed.note(core.clock.now(), captured_note(&what, &done, &shard));
+            for reason in &shard.shard.reasons {
+                feed.note(core.clock.now(), format!("{what}: {reason}"));
+            }
             Ok(())
         }
         (Ok(_) | Err(_), Some(_)) => Ok(()),
@@ -270,7 +276,8 @@ async fn count_sent(core: &Core, id: &JobId, index: usize, sent: u64) -> Result<
 
 fn captured_note(what: &str, done: &v1::CaptureDone, shard: &CommittedShard) -> String {
     format!(
-        "captured {what}: {} in {:.1} s, {} sent, {} stored",
+        "captured {what} ({}): {} in {:.1} s, {} sent, {} stored",
+        shard.shard.method,
         ByteCount(shard.shard.logical_bytes),
         std::time::Duration::from_millis(done.elapsed_ms).as_secs_f64(),
         ByteCount(done.sent_bytes.max(shard.sent_bytes)),

@@ -354,6 +354,7 @@ fn shard_entry(node: &str, shard: u32) -> ShardEntry {
         node: node.parse().unwrap(),
         server_version: "1.18.3".parse().unwrap(),
         method: "stream".into(),
+        reasons: Vec::new(),
         captured_at: SystemClock.now(),
         next_operation: Some(7),
         clocks: None,

@@ -98,8 +98,11 @@ pub struct ShardEntry {
     pub node: NodeId,
     /// Version of that node's Qdrant at the capture.
     pub server_version: ServerVersion,
-    /// How it was captured: `stored`, `stream` or `imported` (later also `direct`, `partial`).
+    /// How it was captured: `stored`, `stream`, `direct`, `partial` or `imported`.
     pub method: String,
+    /// Why quicker ways were not taken, or why Qdrant sent everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     /// When Qdrant was asked for the snapshot: everything acknowledged before is contained.
     pub captured_at: Timestamp,
     /// The operation number that comes next, N of the archive's `wal/closed-N`.

@@ -22,8 +22,12 @@ pub struct BackupRequest {
 /// How the caller wants shards captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodWish {
-    /// The quickest that each node allows.
+    /// What each agent's configuration says; by default the quickest that its node allows.
     Auto,
+    /// Immutable files from the shared storage volume.
+    Direct,
+    /// What has changed since the last capture.
+    Partial,
     /// Stored snapshots only.
     Stored,
     /// Streams only.
@@ -34,6 +38,12 @@ pub enum MethodWish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
+    /// The agent chooses, by its configuration and by what its node allows.
+    Auto,
+    /// Immutable files from the shared storage volume; another way where that can't be right.
+    Direct,
+    /// What has changed since the last capture; another way where that can't be right.
+    Partial,
     /// A stored shard snapshot, read from the shared volume.
     Stored,
     /// A streamed shard snapshot.
@@ -261,8 +271,11 @@ fn choose(
         .min_by(|a, b| a.0.cmp(&b.0))
         .ok_or(None)?;
     let method = match (wish, server.snapshots_shared) {
-        (MethodWish::Stream, _) | (MethodWish::Auto, false) => Method::Stream,
-        (MethodWish::Stored | MethodWish::Auto, true) => Method::Stored,
+        (MethodWish::Auto, _) => Method::Auto,
+        (MethodWish::Direct, _) => Method::Direct,
+        (MethodWish::Partial, _) => Method::Partial,
+        (MethodWish::Stream, _) => Method::Stream,
+        (MethodWish::Stored, true) => Method::Stored,
         (MethodWish::Stored, false) => {
             return Err(Some(Box::new(Blocker::MethodUnavailable {
                 node: node.clone(),
@@ -368,6 +381,9 @@ fn facts(captures: &[CaptureStep], usable: &Usable) -> Vec<NodeFacts> {
 impl fmt::Display for CaptureStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.method {
+            Method::Auto => "the quickest way that its agent has",
+            Method::Direct => "its files on disk",
+            Method::Partial => "what has changed",
             Method::Stored => "a stored snapshot",
             Method::Stream => "a streamed snapshot",
         };
@@ -429,8 +445,8 @@ mod tests {
         assert_eq!(
             lines(&plan),
             [
-                "capture books/0 on n1 through a stored snapshot",
-                "capture docs/0 on n1 through a stored snapshot",
+                "capture books/0 on n1 through the quickest way that its agent has",
+                "capture docs/0 on n1 through the quickest way that its agent has",
             ]
         );
         assert_eq!(plan.nodes.len(), 1);
@@ -447,10 +463,10 @@ mod tests {
         assert_eq!(
             lines(&plan),
             [
-                "capture docs/0 on n1 through a stored snapshot",
-                "capture docs/1 on n2 through a stored snapshot",
-                "capture docs/2 on n1 through a stored snapshot",
-                "capture docs/3 on n2 through a stored snapshot",
+                "capture docs/0 on n1 through the quickest way that its agent has",
+                "capture docs/1 on n2 through the quickest way that its agent has",
+                "capture docs/2 on n1 through the quickest way that its agent has",
+                "capture docs/3 on n2 through the quickest way that its agent has",
             ]
         );
     }
@@ -466,17 +482,17 @@ mod tests {
         let plan = plan_backup(&obs, &everything(), NOW).unwrap();
         assert_eq!(
             lines(&plan),
-            ["capture docs/0 on n2 through a stored snapshot"]
+            ["capture docs/0 on n2 through the quickest way that its agent has"]
         );
         assert_eq!(plan.reasons.len(), 1);
     }
 
     #[test]
-    fn without_a_shared_volume_it_streams() {
+    fn without_a_shared_volume_nothing_is_stored() {
         let mut obs = single(&["docs"]);
         crate::fixture::server(&mut obs, "n1").snapshots_shared = false;
         let plan = plan_backup(&obs, &everything(), NOW).unwrap();
-        assert_eq!(plan.captures[0].method, Method::Stream);
+        assert_eq!(plan.captures[0].method, Method::Auto);
         let refused = plan_backup(&obs, &request(&["docs"], MethodWish::Stored), NOW);
         assert!(matches!(
             refused.unwrap_err()[..],

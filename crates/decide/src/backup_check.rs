@@ -300,7 +300,9 @@ mod tests {
         fn planner_and_checker_agree(
             obs in any_world(),
             wanted in prop::collection::btree_set(prop::sample::select(vec!["a", "b", "c"]), 0..3),
-            method in prop::sample::select(vec![MethodWish::Auto, MethodWish::Stored, MethodWish::Stream]),
+            method in prop::sample::select(vec![
+                MethodWish::Auto, MethodWish::Direct, MethodWish::Partial, MethodWish::Stored, MethodWish::Stream,
+            ]),
         ) {
             let request = BackupRequest { collections: wanted.into_iter().map(name).collect(), method };
             let outcome = plan_backup(&obs, &request, NOW);
@@ -308,10 +310,14 @@ mod tests {
             match outcome {
                 Ok(plan) => {
                     prop_assert_eq!(check_backup(&plan, &request, &obs, NOW), vec![]);
-                    if method != MethodWish::Auto {
-                        let want = if method == MethodWish::Stored { Method::Stored } else { Method::Stream };
-                        prop_assert!(plan.captures.iter().all(|step| step.method == want));
-                    }
+                    let want = match method {
+                        MethodWish::Auto => Method::Auto,
+                        MethodWish::Direct => Method::Direct,
+                        MethodWish::Partial => Method::Partial,
+                        MethodWish::Stored => Method::Stored,
+                        MethodWish::Stream => Method::Stream,
+                    };
+                    prop_assert!(plan.captures.iter().all(|step| step.method == want));
                 }
                 Err(blockers) => prop_assert!(!blockers.is_empty()),
             }

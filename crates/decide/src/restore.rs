@@ -352,7 +352,7 @@ mod tests {
             planned(&obs, &order),
             [
                 r#"restore docs: 1 shard, 1000 B, replacing the one that exists ["docs-live"]"#,
-                "safety: capture docs/0 on n1 through a stored snapshot",
+                "safety: capture docs/0 on n1 through the quickest way that its agent has",
             ]
         );
     }

@@ -4,6 +4,7 @@
 
 mod collections;
 mod listed;
+mod partial;
 mod snapshots;
 mod stream;
 

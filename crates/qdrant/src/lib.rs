@@ -6,7 +6,7 @@
 //! composer of a clean archive that the server's shard or collection upload accepts ([`ComposedArchive`]).
 //!
 //! What it deliberately does not do: decide what to capture or restore, chunk or store anything,
-//! retry, or touch the server's storage directory. Partial snapshots and the write-ahead log's entries are not read here.
+//! retry, or touch the server's storage directory. The write-ahead log's entries are not read here.
 
 mod client;
 mod collection_files;
@@ -17,6 +17,7 @@ mod fixture;
 mod info;
 mod inventory;
 mod mapping;
+mod shard_manifest;
 mod snapshot;
 mod stored;
 mod tar;
@@ -34,10 +35,11 @@ pub use mapping::{
     MappingError, PayloadIndex, config_differences, create_request, fan_out_update, payload_indexes,
 };
 pub use secrecy::SecretString;
+pub use shard_manifest::{SegmentManifest, ShardManifest};
 pub use snapshot::{
-    CollectionContents, FileSink, ReadError, SegmentContents, ShardContents, SnapshotError,
-    inspect_collection_snapshot, read_shard_snapshot, read_shard_stream, read_stored_shard,
-    shard_of_collection,
+    CollectionContents, FileSink, PartialShard, ReadError, SegmentContents, ShardContents,
+    SnapshotError, inspect_collection_snapshot, read_partial_shard, read_shard_snapshot,
+    read_shard_stream, read_stored_shard, shard_of_collection,
 };
 pub use stored::{ChecksumReader, stored_snapshot_path};
 pub use url::Url;

@@ -15,9 +15,9 @@ mod sink;
 mod wal;
 
 pub use collection::{CollectionContents, inspect_collection_snapshot, shard_of_collection};
-pub use contents::{SegmentContents, ShardContents};
+pub use contents::{PartialShard, SegmentContents, ShardContents};
 pub use error::{ReadError, SnapshotError};
-pub use read::{read_shard_snapshot, read_shard_stream, read_stored_shard};
+pub use read::{read_partial_shard, read_shard_snapshot, read_shard_stream, read_stored_shard};
 pub use sink::FileSink;
 
 pub(crate) use layout::{is_safe_path, is_segment_id};

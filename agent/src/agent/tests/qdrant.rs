@@ -1,6 +1,7 @@
 //! A stand-in for Qdrant: as much of its REST interface as the agent uses, in memory, with its stored
 //! snapshots in a directory.
 
+use super::living::LivingShard;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, Request, State};
@@ -45,6 +46,10 @@ pub(super) struct Inner {
     pub(super) refuse_uploads: bool,
     /// End streams after this many bytes.
     pub(super) cut_streams: Option<usize>,
+    /// The shard of `docs` on disk, for partial snapshots.
+    pub(super) living: Option<LivingShard>,
+    /// When this server says that it was started.
+    pub(super) started: String,
     /// Everything that changed something, in order.
     pub(super) changes: Vec<String>,
 }
@@ -136,7 +141,7 @@ impl Inner {
     fn answer(&mut self, method: &Method, parts: &[&str], body: &Value) -> Option<Value> {
         let get = method == Method::GET;
         Some(match parts {
-            ["telemetry"] => json!({}),
+            ["telemetry"] => json!({"app": {"startup": self.started}}),
             ["cluster"] => json!({"status": "disabled"}),
             ["aliases"] => {
                 let all = self.aliases.iter();
@@ -206,6 +211,7 @@ impl Inner {
 
     fn answer_shard(&mut self, get: bool, name: &str, parts: &[&str]) -> Option<Value> {
         Some(match parts {
+            ["snapshot", "partial", "manifest"] if get => self.living.as_ref()?.manifest(),
             ["snapshots"] if get => {
                 self.collections.get(name)?;
                 let files = std::fs::read_dir(self.shard_dir(name))
@@ -312,6 +318,14 @@ async fn serve(State(state): Shared, request: Request) -> Response {
             .map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::copy_from_slice(piece)))
             .collect();
         return Body::from_stream(futures::stream::iter(pieces)).into_response();
+    }
+    if path.ends_with("/snapshot/partial/create")
+        && let Some(living) = &mut state.living
+    {
+        return match living.partial(&body) {
+            Some(archive) => archive.into_response(),
+            None => StatusCode::NOT_MODIFIED.into_response(),
+        };
     }
     let response = state.respond(&method, &parts, &body);
     let status = state.snapshot_status.filter(|_| asks_snapshot);

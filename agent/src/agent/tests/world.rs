@@ -3,7 +3,8 @@
 use super::coordinator::{Commit, FakeCoordinator};
 use super::qdrant::FakeQdrant;
 use super::shard;
-use crate::config::{Limits, QdrantSection};
+use crate::config::{CaptureSection, Limits, QdrantSection};
+use crate::order::Method;
 use crate::{Agent, AgentConfig};
 use holdfast_certs::TlsPaths;
 use holdfast_proto::v1;
@@ -54,6 +55,10 @@ impl World {
                 api_key_file: None,
                 snapshots_dir: Some(snapshots),
                 storage_dir: None,
+            },
+            capture: CaptureSection {
+                way: Method::Auto,
+                full_every: 24,
             },
             spool_limit: ByteCount::mib(64),
             limits: Limits {

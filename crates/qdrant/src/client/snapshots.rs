@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::Stream;
 use holdfast_types::{CollectionName, ShardId};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Body, Method, header};
+use reqwest::{Body, Method, RequestBuilder, header};
 use serde_json::{Value, json};
 
 impl QdrantClient {
@@ -171,6 +171,14 @@ impl QdrantClient {
         let request = self
             .call(Method::GET, path)
             .header(header::ACCEPT_ENCODING, "identity");
+        self.stream_of(request).await
+    }
+
+    /// Sends a request whose answer is a snapshot.
+    pub(super) async fn stream_of(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<SnapshotStream, QdrantError> {
         let (context, answer) = self.send(request, self.timeouts.snapshot).await?;
         if let Some(encoding) = answer.headers().get(header::CONTENT_ENCODING)
             && encoding != "identity"

@@ -1,6 +1,8 @@
 //! What a snapshot turned out to hold.
 
+use crate::ShardManifest;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Everything known of a captured shard beside its files' bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,4 +37,17 @@ pub struct SegmentContents {
     pub logical_bytes: u64,
     /// Version of the segment's storage format, from `version.info`. It is not the server's version.
     pub storage_version: String,
+}
+
+/// What a partial snapshot turned out to hold, and what the server left out of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialShard {
+    /// What was in it; counts and sizes are of that alone.
+    pub contents: ShardContents,
+    /// All files of the shard's segments at the instant of the snapshot.
+    pub manifest: ShardManifest,
+    /// Files that the manifest lists and the snapshot does not have: segment id, path below it. Sorted.
+    pub omitted: Vec<(String, String)>,
+    /// `segment.json` of every segment: its configuration decides what may be written to it.
+    pub states: BTreeMap<String, Value>,
 }

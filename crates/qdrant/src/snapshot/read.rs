@@ -1,6 +1,6 @@
 //! The reader of both kinds of snapshot.
 
-use super::contents::ShardContents;
+use super::contents::{PartialShard, ShardContents};
 use super::layout::{Place, SEGMENT_VERSION, place, place_nested};
 use super::sink::FileSink;
 use super::wal::{Emit, WalFile};
@@ -40,6 +40,24 @@ pub fn read_shard_snapshot<S: FileSink>(
     reader: impl Read,
     sink: &mut S,
 ) -> Result<ShardContents, ReadError<S::Error>> {
+    Ok(pass_through(reader, sink)?.finish()?)
+}
+
+/// Reads a partial snapshot (`POST …/shards/{s}/snapshot/partial/create`) into `sink`: like
+/// [`read_shard_snapshot`], but every segment must have its manifest, and files that it lists may be missing. Whether
+/// they may be, and where they come from then, is for the caller to decide.
+pub fn read_partial_shard<S: FileSink>(
+    reader: impl Read,
+    sink: &mut S,
+) -> Result<PartialShard, ReadError<S::Error>> {
+    Ok(pass_through(reader, sink)?.finish_partial()?)
+}
+
+/// Hands all files on and notes what was there.
+fn pass_through<S: FileSink>(
+    reader: impl Read,
+    sink: &mut S,
+) -> Result<Checks, ReadError<S::Error>> {
     let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, reader));
     let mut shard = Checks::default();
     while let Some(entry) = tar.next_entry()? {
@@ -57,7 +75,7 @@ pub fn read_shard_snapshot<S: FileSink>(
             Place::ShardFile => shard_file(&mut tar, &entry, &mut shard, sink)?,
         }
     }
-    Ok(shard.finish()?)
+    Ok(shard)
 }
 
 fn unexpected(path: &str) -> SnapshotError {

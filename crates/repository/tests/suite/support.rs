@@ -147,6 +147,7 @@ pub(crate) async fn store_recipe(
         node: "n1".parse().unwrap(),
         server_version: "1.18.3".parse().unwrap(),
         method: "stored".to_owned(),
+        reasons: Vec::new(),
         captured_at: Timestamp::EPOCH,
         next_operation: None,
         clocks: None,

@@ -1,8 +1,9 @@
 //! What must be in every full snapshot, ticked off as the files pass.
 
+use crate::shard_manifest::{SegmentManifest, ShardManifest};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::contents::{SegmentContents, ShardContents};
-use crate::snapshot::layout::{MANIFEST, SEGMENT_STATE, SEGMENT_VERSION};
+use crate::snapshot::contents::{PartialShard, SegmentContents, ShardContents};
+use crate::snapshot::layout::{MANIFEST, SEGMENT_STATE, SEGMENT_VERSION, is_safe_path};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -33,7 +34,7 @@ struct Segment {
     files: HashSet<String>,
     logical_bytes: u64,
     version: Option<String>,
-    has_state: bool,
+    state: Option<Value>,
     manifest: Option<Manifest>,
 }
 
@@ -41,6 +42,8 @@ struct Segment {
 #[derive(Debug, Deserialize)]
 struct Manifest {
     segment_id: String,
+    #[serde(default)]
+    segment_version: Option<u64>,
     file_versions: HashMap<String, Value>,
 }
 
@@ -92,7 +95,7 @@ impl Checks {
             if !state.is_object() {
                 return Err(malformed(format!("{file} of segment {id} is no state")));
             }
-            segment.has_state = true;
+            segment.state = Some(state);
         } else {
             let version = std::str::from_utf8(content).unwrap_or_default().trim();
             let plausible = version.split('.').count() == 3
@@ -129,6 +132,28 @@ impl Checks {
     /// A closed file of the log has passed; its first index if it has no entry.
     pub(super) fn wal_file(&mut self, empty_from: Option<u64>) {
         self.next_operation = empty_from;
+    }
+
+    /// The archive of a partial snapshot ended as it should: is everything there but for files that were known?
+    pub(super) fn finish_partial(mut self) -> Result<PartialShard, SnapshotError> {
+        let mut manifest = ShardManifest::default();
+        let (mut omitted, mut states) = (Vec::new(), BTreeMap::new());
+        for (id, segment) in &mut self.segments {
+            let no_manifest = || SnapshotError::Incomplete(format!("segments/{id}/{MANIFEST}"));
+            let listed = segment.manifest.take().ok_or_else(no_manifest)?;
+            let listed = listed.strict(id)?;
+            let missing = listed.file_versions.keys();
+            let missing = missing.filter(|file| !segment.files.contains(*file));
+            omitted.extend(missing.map(|file| (id.clone(), file.clone())));
+            states.extend(segment.state.clone().map(|state| (id.clone(), state)));
+            manifest.segments.insert(id.clone(), listed);
+        }
+        Ok(PartialShard {
+            contents: self.finish()?,
+            manifest,
+            omitted,
+            states,
+        })
     }
 
     /// The archive ended as it should: is everything there?
@@ -177,10 +202,35 @@ impl Checks {
     }
 }
 
+impl Manifest {
+    /// The manifest as the server compares it, with safe paths only.
+    fn strict(self, id: &str) -> Result<SegmentManifest, SnapshotError> {
+        let unclear = || malformed(format!("{MANIFEST} of segment {id} has no clear versions"));
+        let mut file_versions = BTreeMap::new();
+        for (file, version) in self.file_versions {
+            let version = match version {
+                Value::Null => None,
+                version => Some(version.as_u64().ok_or_else(unclear)?),
+            };
+            if !is_safe_path(&file) {
+                return Err(malformed(format!(
+                    "{MANIFEST} of segment {id} lists {file:?}"
+                )));
+            }
+            file_versions.insert(file, version);
+        }
+        Ok(SegmentManifest {
+            segment_id: self.segment_id,
+            segment_version: self.segment_version.ok_or_else(unclear)?,
+            file_versions,
+        })
+    }
+}
+
 impl Segment {
     fn finish(self, id: String) -> Result<SegmentContents, SnapshotError> {
         let missing = |file: &str| SnapshotError::Incomplete(format!("segments/{id}/{file}"));
-        if !self.has_state {
+        if self.state.is_none() {
             return Err(missing(SEGMENT_STATE));
         }
         let storage_version = self.version.ok_or_else(|| missing(SEGMENT_VERSION))?;
