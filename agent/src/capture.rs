@@ -75,6 +75,8 @@ pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Faile
             .await;
         match tried {
             Ok((taken, logical_bytes, reasons)) => {
+                let (way, read) = (taken.method.as_str(), job.meter.done());
+                tracing::info!(way, snapshot_ms = taken.snapshot_ms, read, "captured");
                 return Ok(CaptureReport {
                     logical_bytes,
                     sent_bytes: job.meter.sent(),

@@ -36,6 +36,10 @@ pub struct Site {
 pub struct Options {
     /// Whether the agent sees Qdrant's snapshots volume (the quick way of capture).
     pub shared_snapshots: bool,
+    /// Whether the agent sees Qdrant's storage volume (the direct and the partial way).
+    pub shared_storage: bool,
+    /// Sections added to the agent's configuration.
+    pub agent: &'static str,
     /// Bound of the agent's spool, MiB.
     pub spool_mib: u64,
     /// Sections added to the coordinator's configuration.
@@ -46,6 +50,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             shared_snapshots: true,
+            shared_storage: false,
+            agent: "",
             spool_mib: 256,
             coordinator: "",
         }
@@ -298,13 +304,18 @@ fn agent_config(root: &Path, endpoint: &str, qdrant: &Qdrant, options: Options) 
         ),
         false => String::new(),
     };
+    let storage = match options.shared_storage {
+        true => format!("storage_dir = {:?}\n", qdrant.storage.display().to_string()),
+        false => String::new(),
+    };
     format!(
         "node = {NODE:?}\ncluster = {CLUSTER:?}\nstate_dir = {:?}\n[coordinator]\nendpoint = {endpoint:?}\n\
-         {}[qdrant]\nurl = {:?}\n{snapshots}[spool]\nmax_mib = {}\n",
+         {}[qdrant]\nurl = {:?}\n{snapshots}{storage}[spool]\nmax_mib = {}\n{}",
         root.join("agent").display().to_string(),
         tls(root, "agent"),
         qdrant.url,
         options.spool_mib,
+        options.agent,
     )
 }
 

@@ -9,3 +9,4 @@ mod import;
 mod retention;
 mod roles;
 mod s3;
+mod ways;

@@ -89,7 +89,7 @@ async fn only_its_own_node_is_heard_and_granted() {
         ..Default::default()
     };
     dispatcher.progressed(&node(), &id(), progress.clone());
-    dispatcher.answered(&node(), &id(), Answer::Captured(done));
+    dispatcher.answered(&node(), &id(), Answer::Captured(done.clone()));
     let mut told = Vec::new();
     let cancel = CancellationToken::new();
     let answer = ticket.wait(PATIENCE, &cancel, |p| told.push(p)).await;

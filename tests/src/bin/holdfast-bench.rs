@@ -27,6 +27,9 @@ struct Cli {
     /// Let Qdrant build its HNSW index before measuring (takes long)
     #[arg(long)]
     indexed: bool,
+    /// Measure the ways of capture only: seconds, bytes read, lock time, and queries meanwhile
+    #[arg(long)]
+    ways: bool,
     /// One JSON object a line: bench, metric, value, unit, peer, ratio
     #[arg(long)]
     json: bool,
@@ -46,6 +49,7 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     let site = Site::start_with(Options {
         shared_snapshots: true,
+        shared_storage: cli.ways,
         spool_mib: 4096,
         ..Options::default()
     })
@@ -57,6 +61,13 @@ async fn main() -> Result<()> {
     };
     load(&site.qdrant, &data, cli.indexed).await?;
     let mut figures = Vec::new();
+    if cli.ways {
+        ways(&site, &data, &mut figures).await?;
+        for figure in &figures {
+            figure.print(cli.json);
+        }
+        return Ok(());
+    }
     let alone = qdrant_alone(&site.qdrant).await?;
     captures(&site, &data, &alone, &mut figures).await?;
     restores(&site, &alone, &mut figures).await?;
@@ -244,6 +255,97 @@ fn memory(site: &Site, figures: &mut Vec<Figure>) {
     }
 }
 
+/// Each way in turn, after one point in a hundred was overwritten; before, one capture of each kind that the others
+/// build on, so that no way gains from being the first to send.
+async fn ways(site: &Site, data: &Dataset<'_>, figures: &mut Vec<Figure>) -> Result<()> {
+    backup(site, "stored")?;
+    backup(site, "partial")?;
+    figures.push(Figure::plain(
+        "idle",
+        "query-p99",
+        queries(site, data, Duration::from_secs(5)).await?,
+        "ms",
+    ));
+    let rounds = ["stream", "stored", "direct", "partial", "auto"];
+    for (generation, way) in (1..).zip(rounds) {
+        for from in (0..data.points).step_by(100_000) {
+            let ids = from..(from + 1000).min(data.points);
+            data.upsert(&site.qdrant, ids, generation).await?;
+        }
+        settle(&site.qdrant).await?;
+        let taking = tokio::task::block_in_place(|| -> Result<_> {
+            std::thread::scope(|scope| {
+                let capture = scope.spawn(|| backup(site, way));
+                let mut slowest = Vec::new();
+                while !capture.is_finished() {
+                    slowest.push(tokio::runtime::Handle::current().block_on(query(
+                        site,
+                        data,
+                        slowest.len(),
+                    ))?);
+                }
+                let done = capture
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("the capture panicked"))??;
+                Ok((done, slowest))
+            })
+        });
+        let (done, latencies) = taking?;
+        figures.push(Figure::plain(
+            way,
+            "seconds",
+            done.elapsed.as_secs_f64(),
+            "s",
+        ));
+        let log = site.agent.log();
+        let last = log.lines().rev().find(|line| line.contains("snapshot_ms="));
+        let last = last.context("the agent has logged no capture")?;
+        let number = |name: &str| -> Result<f64> {
+            let (_, rest) = last
+                .split_once(name)
+                .with_context(|| format!("no {name} in {last}"))?;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Ok(digits.parse()?)
+        };
+        figures.push(Figure::plain(way, "lock", number("snapshot_ms=")?, "ms"));
+        figures.push(Figure::plain(
+            way,
+            "bytes-read",
+            number("read=")? / 1e6,
+            "MB",
+        ));
+        figures.push(Figure::plain(way, "bytes-sent", done.sent / 1e6, "MB"));
+        figures.push(Figure::plain(way, "query-p99", p99(latencies), "ms"));
+    }
+    Ok(())
+}
+
+/// The 99th percentile of queries, one after another, for so long.
+async fn queries(site: &Site, data: &Dataset<'_>, within: Duration) -> Result<f64> {
+    let begun = Instant::now();
+    let mut latencies = Vec::new();
+    while begun.elapsed() < within {
+        latencies.push(query(site, data, latencies.len()).await?);
+    }
+    Ok(p99(latencies))
+}
+
+/// One search, in milliseconds.
+async fn query(site: &Site, data: &Dataset<'_>, n: usize) -> Result<f64> {
+    let body = json!({"query": data.vector(n as u64 * 7919 % data.points, 3), "limit": 10});
+    let begun = Instant::now();
+    site.qdrant
+        .post(&format!("/collections/{NAME}/points/query"), body)
+        .await?;
+    Ok(begun.elapsed().as_secs_f64() * 1e3)
+}
+
+fn p99(mut latencies: Vec<f64>) -> f64 {
+    latencies.sort_by(f64::total_cmp);
+    let at = latencies.len().saturating_sub(1) * 99 / 100;
+    latencies.get(at).copied().unwrap_or(f64::NAN)
+}
+
 /// What one backup cost.
 struct Backup {
     elapsed: Duration,
@@ -272,6 +374,16 @@ fn backup(site: &Site, method: &str) -> Result<Backup> {
 }
 
 impl Figure {
+    fn plain(bench: &'static str, metric: &'static str, value: f64, unit: &'static str) -> Self {
+        Self {
+            bench,
+            metric,
+            value,
+            unit,
+            peer: None,
+        }
+    }
+
     fn rate(
         bench: &'static str,
         backup: &Backup,
