@@ -56,6 +56,8 @@ struct Taken {
     captured: Timestamp,
     snapshot_ms: u64,
     collection: CollectionEntry,
+    /// An optimizer may have been at work.
+    disturbed: bool,
 }
 
 /// Captures the shard and commits it.
@@ -111,7 +113,14 @@ async fn attempt(
     let mut base = None;
     let quick = match way {
         Method::Direct | Method::Partial | Method::Auto => {
-            incremental::capture(job, order, &session, way, &mut reasons).await?
+            Box::pin(incremental::capture(
+                job,
+                order,
+                &session,
+                way,
+                &mut reasons,
+            ))
+            .await?
         }
         Method::Stored | Method::Stream => None,
     };
@@ -127,6 +136,9 @@ async fn attempt(
             }
         },
     };
+    if taken.disturbed {
+        reasons.push(observe::DISTURBED.to_owned());
+    }
     let bytes = commit(job, order, &session, &taken, (shard, &reasons)).await?;
     if let Some(base) = base {
         keep(job, base).await?;

@@ -505,6 +505,7 @@ fn finish(
             captured,
             snapshot_ms,
             collection,
+            disturbed: seen.before.disturbed,
         },
         shard,
         base: new,

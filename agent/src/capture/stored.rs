@@ -40,6 +40,7 @@ pub(super) async fn capture(
         captured: snapshot.captured,
         snapshot_ms: snapshot.snapshot_ms,
         collection: snapshot.collection,
+        disturbed: snapshot.disturbed,
     };
     Ok((taken, shard))
 }
@@ -124,6 +125,7 @@ async fn take(job: &Job, order: &CaptureOrder) -> Result<TakenSnapshot, Halt> {
         snapshot_ms: millis(began.elapsed()),
         server_version: before.server_version.clone(),
         collection: before.entry.clone(),
+        disturbed: before.disturbed,
     };
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;

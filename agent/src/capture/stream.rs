@@ -57,6 +57,7 @@ pub(super) async fn capture(
         captured,
         snapshot_ms,
         collection,
+        disturbed: before.disturbed,
     };
     Ok((taken, shard))
 }

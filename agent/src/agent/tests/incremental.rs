@@ -40,9 +40,10 @@ impl Shop {
     async fn outcome(&self, method: CaptureMethod) -> (String, Outcome) {
         let id = format!("c{}", self.commands.fetch_add(1, Ordering::Relaxed));
         let archive = self.shard(|shard| shard::archive(&shard.files));
-        let mut qdrant = self.world.qdrant.lock();
-        qdrant.collections.get_mut("docs").unwrap().archive = archive;
-        drop(qdrant);
+        {
+            let mut qdrant = self.world.qdrant.lock();
+            qdrant.collections.get_mut("docs").unwrap().archive = archive;
+        }
         let coordinator = &self.world.coordinator;
         coordinator.give(&id, capture("docs", method)).await;
         let outcome = coordinator.result(&id, 0).await;

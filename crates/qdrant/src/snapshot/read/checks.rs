@@ -208,9 +208,9 @@ impl Manifest {
         let unclear = || malformed(format!("{MANIFEST} of segment {id} has no clear versions"));
         let mut file_versions = BTreeMap::new();
         for (file, version) in self.file_versions {
-            let version = match version {
-                Value::Null => None,
-                version => Some(version.as_u64().ok_or_else(unclear)?),
+            let version = match version.is_null() {
+                true => None,
+                false => Some(version.as_u64().ok_or_else(unclear)?),
             };
             if !is_safe_path(&file) {
                 return Err(malformed(format!(
