@@ -15,7 +15,7 @@ pub(crate) struct CoreState {
     /// Newest epoch seen in the repository's objects when it was opened.
     pub(crate) epoch_seen: Epoch,
     catalog: RwLock<Catalog>,
-    /// Held shared while a point is committed, and alone while packs cease to exist.
+    /// Held shared while a point is committed, and alone while packs are doomed or cease to exist.
     pub(crate) gate: tokio::sync::RwLock<()>,
 }
 

@@ -270,7 +270,11 @@ impl Collector<'_> {
         if all.is_empty() {
             return Ok(());
         }
-        self.core.catalog_mut().doom(all.iter().copied());
+        {
+            // Between a commit's look at its chunks and its manifest nothing ceases to be relied upon.
+            let _no_commits = self.core.gate.write().await;
+            self.core.catalog_mut().doom(all.iter().copied());
+        }
         let mut chosen = chosen;
         match self.copy_live(&chosen.rewrite).await {
             Ok(()) => {}
