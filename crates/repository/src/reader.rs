@@ -7,7 +7,7 @@
 use crate::catalog::Pack;
 use crate::chunk_table::Location;
 use crate::core_state::CoreState;
-use crate::segment_cache::{SEGMENT_BYTES, SegmentCache};
+use crate::segment_cache::SegmentCache;
 use crate::{Damage, RepositoryError, layout, system};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
@@ -51,8 +51,8 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(core: Arc<CoreState>) -> Self {
         Self {
+            cache: SegmentCache::new(core.store.stretch()),
             core,
-            cache: SegmentCache::default(),
             openers: Mutex::default(),
         }
     }
@@ -148,12 +148,14 @@ impl Reader {
         if end > pack.readable() {
             return Err(wrong_size(pack, pack.readable()));
         }
-        let last = end.saturating_sub(1).max(start) / SEGMENT_BYTES;
+        let stretch = self.cache.segment_bytes();
+        let last = end.saturating_sub(1).max(start) / stretch;
         let mut joined = BytesMut::new();
-        for number in start / SEGMENT_BYTES..=last {
+        for number in start / stretch..=last {
             let segment = self.segment(place.pack, number, pack).await?;
-            let base = number * SEGMENT_BYTES;
-            let part = slice(&segment, start.saturating_sub(base), end - base)
+            let base = number * stretch;
+            let upto = (end - base).min(stretch);
+            let part = slice(&segment, start.saturating_sub(base), upto)
                 .ok_or_else(|| wrong_size(pack, base + segment.len() as u64))?;
             if number == last && joined.is_empty() {
                 return Ok(part);
@@ -172,8 +174,8 @@ impl Reader {
         let short = u32::try_from(number).expect("offsets in a pack are 32 bits");
         let segment = self.cache.segment((pack_number, short));
         let read = || async {
-            let base = number * SEGMENT_BYTES;
-            let len = SEGMENT_BYTES.min(pack.readable() - base);
+            let base = number * self.cache.segment_bytes();
+            let len = self.cache.segment_bytes().min(pack.readable() - base);
             let key = layout::pack(&pack.id);
             let bytes = self.core.store.get_range(&key, base, len).await;
             bytes.map_err(|error| pack_error(pack, error))
@@ -187,10 +189,10 @@ impl Reader {
     }
 }
 
-/// The part of a segment from `start` up to `end` or the segment's end, if it is there.
+/// The part of a segment from `start` up to `end`, if it is there.
 fn slice(segment: &Bytes, start: u64, end: u64) -> Option<Bytes> {
     let start = usize::try_from(start).ok()?;
-    let end = usize::try_from(end.min(SEGMENT_BYTES)).ok()?;
+    let end = usize::try_from(end).ok()?;
     (start <= end && end <= segment.len()).then(|| segment.slice(start..end))
 }
 

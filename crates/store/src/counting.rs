@@ -145,6 +145,10 @@ impl<S: ObjectStore> ObjectStore for CountingStore<S> {
         self.inner.try_lock(holder)
     }
 
+    fn stretch(&self) -> u64 {
+        self.inner.stretch()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

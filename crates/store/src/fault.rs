@@ -255,6 +255,10 @@ impl<S: ObjectStore> ObjectStore for FaultStore<S> {
         self.inner.try_lock(holder)
     }
 
+    fn stretch(&self) -> u64 {
+        self.inner.stretch()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

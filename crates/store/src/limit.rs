@@ -173,6 +173,10 @@ impl<S: ObjectStore> ObjectStore for LimitStore<S> {
         self.inner.try_lock(holder)
     }
 
+    fn stretch(&self) -> u64 {
+        self.inner.stretch()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

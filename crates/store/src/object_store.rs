@@ -80,6 +80,12 @@ pub trait ObjectStore: Send + Sync + 'static {
         Box::pin(async { Ok(LockAttempt::Unsupported) })
     }
 
+    /// Bytes that are best read at once by somebody who needs some of them now and perhaps others soon: more where
+    /// each request costs time and money, as over a network.
+    fn stretch(&self) -> u64 {
+        1 << 20
+    }
+
     /// The store in words for messages: its path or address, without secrets.
     fn describe(&self) -> String;
 }
@@ -131,6 +137,10 @@ impl<S: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<S> {
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         (**self).try_lock(holder)
+    }
+
+    fn stretch(&self) -> u64 {
+        (**self).stretch()
     }
 
     fn describe(&self) -> String {

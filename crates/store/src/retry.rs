@@ -162,6 +162,10 @@ impl<S: ObjectStore> ObjectStore for RetryStore<S> {
         self.inner.try_lock(holder)
     }
 
+    fn stretch(&self) -> u64 {
+        self.inner.stretch()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }
