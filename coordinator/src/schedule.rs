@@ -237,9 +237,12 @@ async fn start_job(
     }
     let order = BackupOrder {
         collections: selection.capture.into_iter().collect(),
-        // Every way of this release reads each shard whole. One that builds on earlier captures must not be
-        // taken where `start.full` is set.
-        method: Method::Auto,
+        // A full one must not build on earlier captures, as the quicker ways may.
+        method: if start.full {
+            Method::Stored
+        } else {
+            Method::Auto
+        },
         note: note::note(&schedule.name, start.planned, &selection.left_out),
         tags: schedule.tags.iter().cloned().collect(),
     };
