@@ -95,6 +95,7 @@ pub(crate) async fn commit(
         recipe_hash: hex::encode(hash),
         files: count,
         logical_bytes,
+        reasons: Vec::new(),
     };
     let manifest = manifest(repository, epoch, number, shard)?;
     repository.commit_point(&manifest).await?;

@@ -152,11 +152,11 @@ mod tests {
     use holdfast_types::{Epoch, NodeId, ShardId};
     use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
-    fn plan() -> (BackupPlan, BackupRequest, Observation) {
+    fn plan(method: MethodWish) -> (BackupPlan, BackupRequest, Observation) {
         let obs = single(&["books", "docs"]);
         let request = BackupRequest {
             collections: ["books", "docs"].map(name).into(),
-            method: MethodWish::Auto,
+            method,
         };
         let plan = plan_backup(&obs, &request, NOW).unwrap();
         (plan, request, obs)
@@ -198,7 +198,7 @@ mod tests {
             }),
             ("a new job", |_, obs| *obs = busy(obs.clone())),
         ];
-        let (good, request, obs) = plan();
+        let (good, request, obs) = plan(MethodWish::Stored);
         assert_eq!(check_backup(&good, &request, &obs, NOW), []);
         for (what, spoil) in ways {
             let (mut plan, mut obs) = (good.clone(), obs.clone());
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_request_for_everything_leaves_nothing_out() {
-        let (plan, _, mut obs) = plan();
+        let (plan, _, mut obs) = plan(MethodWish::Auto);
         server(&mut obs, "n1")
             .collections
             .extend([crate::fixture::collection("new", 1, &[0])]);
