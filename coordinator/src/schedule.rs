@@ -25,6 +25,7 @@ use holdfast_decide::policy::{Policy, select};
 use holdfast_decide::schedule::{
     Ended, OpenRun, OpenState, Schedule, ScheduleMemory, Start, Verdict, View, check_verdict, judge,
 };
+use holdfast_decide::{NodeView, Observation, ServerView};
 use holdfast_proto::convert::{BackupOrder, Method};
 use holdfast_types::JobId;
 use std::sync::Arc;
@@ -128,9 +129,9 @@ async fn remember(core: &Core, schedule: &Schedule) -> Result<(), CatalogError> 
 async fn first_memory(core: &Core, schedule: &Schedule) -> Result<ScheduleMemory, CatalogError> {
     let mut memory = ScheduleMemory::new(schedule, core.clock.now());
     let points = core.catalog.points().await?;
-    let answered = points
-        .iter()
-        .filter_map(|point| note::answered(&point.note, &schedule.name));
+    // What was imported was captured elsewhere, whatever its note says.
+    let captured = points.iter().filter(|point| point.imported.is_none());
+    let answered = captured.filter_map(|point| note::answered(&point.note, &schedule.name));
     if let Some(answered) = answered.max().filter(|answered| *answered < memory.handled) {
         memory.handled = answered;
         memory.satisfied = answered;
@@ -237,9 +238,8 @@ async fn start_job(
     }
     let order = BackupOrder {
         collections: selection.capture.into_iter().collect(),
-        // A full one must not build on earlier captures, as the quicker ways may.
         method: if start.full {
-            Method::Stored
+            whole(&seen)
         } else {
             Method::Auto
         },
@@ -249,4 +249,17 @@ async fn start_job(
     let feed = Box::pin(execute::start_backup(core, &order)).await;
     feed.map(|feed| feed.job().clone())
         .map_err(|fault| fault.message)
+}
+
+/// A way that reads every shard whole, as the quicker ways need not, and that all nodes have.
+fn whole(seen: &Observation) -> Method {
+    let shared = |node: &NodeView| match &node.server {
+        ServerView::Seen(server) => server.snapshots_shared,
+        ServerView::Unknown | ServerView::Failing { .. } => true,
+    };
+    if seen.nodes.values().all(shared) {
+        Method::Stored
+    } else {
+        Method::Stream
+    }
 }

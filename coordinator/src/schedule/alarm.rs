@@ -117,7 +117,8 @@ fn at_risk(
     }
 }
 
-/// Collections whose newest recovery point is older than their rule says it may be.
+/// Collections whose newest recovery point is older than their rule says it may be. Those that are in recovery points but
+/// that no node tells of count, too: after a restart nothing is known of a node whose agent stays away.
 fn too_old(
     policy: &Policy,
     points: &[PointSummary],
@@ -132,6 +133,9 @@ fn too_old(
         let allowed = duration_text(rpo);
         match newest {
             Some(begun) if now.since(begun) <= rpo => None,
+            Some(begun) if !known.contains(name) => Some(format!(
+                "collection {name}: its newest recovery point is of {begun}, and may be {allowed} old, but no node tells of it: run `holdfast nodes` to see who is away, or drop its rule if it was deleted"
+            )),
             Some(begun) => Some(format!(
                 "collection {name}: its newest recovery point is of {begun}, and may be {allowed} old: run `holdfast backup create {name}`"
             )),
@@ -140,5 +144,10 @@ fn too_old(
             )),
         }
     };
-    known.iter().filter_map(told).collect()
+    let captured = points.iter().filter(|point| point.imported.is_none());
+    let all: BTreeSet<&CollectionName> = captured
+        .flat_map(|point| &point.collections)
+        .chain(known)
+        .collect();
+    all.into_iter().filter_map(told).collect()
 }
