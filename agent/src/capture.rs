@@ -154,7 +154,12 @@ fn wanted(job: &Job, asked: Method) -> Method {
         Phase::Accepted | Phase::Restoring(_) => {}
     }
     match asked {
-        Method::Auto => job.site.config.capture.way,
+        Method::Auto => job
+            .site
+            .config
+            .capture
+            .way
+            .unwrap_or_else(|| safe(job, Method::Auto)),
         Method::Stored | Method::Stream | Method::Direct | Method::Partial => asked,
     }
 }

@@ -63,8 +63,8 @@ pub struct QdrantSection {
 /// How shards are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaptureSection {
-    /// The way, where the order leaves it open.
-    pub way: Method,
+    /// The way, where the order leaves it open. `None`: stored where the snapshots are shared, else a stream.
+    pub way: Option<Method>,
     /// One in so many captures of a shard is read from Qdrant in full and compared with the others.
     pub full_every: u32,
 }
@@ -260,15 +260,16 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
 
 fn check_capture(raw: &raw::RawCapture) -> Result<CaptureSection, AgentConfigError> {
     let way = match raw.way.as_str() {
-        "auto" => Method::Auto,
-        "direct" => Method::Direct,
-        "partial" => Method::Partial,
-        "stored" => Method::Stored,
-        "stream" => Method::Stream,
+        "whole" => None,
+        "auto" => Some(Method::Auto),
+        "direct" => Some(Method::Direct),
+        "partial" => Some(Method::Partial),
+        "stored" => Some(Method::Stored),
+        "stream" => Some(Method::Stream),
         _ => {
             return Err(AgentConfigError::Value {
                 key: "capture.way",
-                rule: "must be auto, direct, partial, stored or stream",
+                rule: "must be whole, auto, direct, partial, stored or stream",
             });
         }
     };

@@ -49,7 +49,7 @@ fn real() -> bool {
 async fn site() -> Result<Site> {
     let site = Site::start_with(Options {
         shared_storage: true,
-        agent: "[capture]\nfull_every = 5\n",
+        agent: "[capture]\nway = \"auto\"\nfull_every = 5\n",
         ..Options::default()
     })
     .await?;

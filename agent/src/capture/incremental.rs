@@ -201,7 +201,8 @@ async fn look(job: &Job, order: &CaptureOrder, storage: &Path) -> Result<Result<
     let qdrant = &job.site.qdrant;
     let before = observe::before(qdrant, order).await?;
     // A failed operation is tried again under its old number: then a segment changes and its version does not.
-    if before.entry.info["optimizer_status"] != "ok" {
+    // A failed operation shows as red, a failed optimization as its error.
+    if before.entry.info["optimizer_status"] != "ok" || before.entry.info["status"] == "red" {
         let text = "Qdrant reports a failed optimization or operation: versions prove nothing then";
         return Ok(Err(Miss::Never(text.to_owned())));
     }

@@ -48,7 +48,7 @@ pub(super) struct RawCapture {
 impl Default for RawCapture {
     fn default() -> Self {
         Self {
-            way: "auto".to_owned(),
+            way: "whole".to_owned(),
             full_every: 24,
         }
     }

@@ -57,7 +57,7 @@ impl World {
                 storage_dir: None,
             },
             capture: CaptureSection {
-                way: Method::Auto,
+                way: Some(Method::Auto),
                 full_every: 24,
             },
             spool_limit: ByteCount::mib(64),
