@@ -52,7 +52,9 @@ fn fits(text: &str, wall: jiff::civil::DateTime) -> bool {
 
 /// Every planned instant in `[from, to)`: each minute is looked at, and what the clock did between it and the one before.
 fn model(text: &str, from: Timestamp, to: Timestamp, tz: &TimeZone) -> Vec<Timestamp> {
-    let hourly = book(text.split(' ').nth(1).unwrap(), 0, 23).len() == 24;
+    let hours = book(text.split(' ').nth(1).unwrap(), 0, 23);
+    // Ranges may overlap: an hour counts once.
+    let hourly = (0..24).all(|hour| hours.contains(&hour));
     let wall_at = |micros| {
         let at = jiff::Timestamp::from_microsecond(micros).unwrap();
         tz.to_datetime(at)
