@@ -1,3 +1,5 @@
+//! Which files Qdrant need not send, and when a claim is void.
+
 use super::{Claims, Known, NO_SEGMENT, Settled, Unsettled, is_sealed, never_changes};
 use crate::capture::incremental::fixture::{self, GROWING, SEALED};
 use holdfast_qdrant::{PartialShard, ShardContents, ShardManifest};
