@@ -176,7 +176,9 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
             Code::PointNotFound,
             "another recovery point, or a copy of the repository, may have what it held",
         ),
-        RepositoryError::NotYet { .. } => (Code::PointKept, "wait until then; nothing was deleted"),
+        RepositoryError::NotYet { .. } | RepositoryError::PointLocked { .. } => {
+            (Code::PointKept, "wait until then; nothing was deleted")
+        }
         RepositoryError::Incomplete { .. } => (
             Code::RepositoryDamaged,
             "nothing was committed; run the backup again",

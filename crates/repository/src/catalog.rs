@@ -303,6 +303,13 @@ impl Catalog {
             .mark(id, |place| best.is_none_or(|best| best == *place));
     }
 
+    /// The pack from which a needed chunk is read; `None` if it has no good place.
+    pub(crate) fn home_of(&self, id: &ChunkId) -> Option<u32> {
+        let good = self.chunks.find(id).filter(|place| self.is_good(place));
+        let best = good.min_by_key(|place| self.is_doomed(place))?;
+        Some(best.pack)
+    }
+
     /// What the marks say of every pack, by number.
     pub(crate) fn weigh(&self) -> Vec<Weight> {
         let mut weights = vec![Weight::default(); self.packs.len()];

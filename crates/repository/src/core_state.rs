@@ -1,6 +1,7 @@
 //! What writer, reader and verifier of one open repository share: the store, the keys, the catalogue.
 
 use crate::catalog::{Catalog, Pack};
+use crate::keep::Kept;
 use crate::{RepositoryError, layout};
 use holdfast_archive::Keyring;
 use holdfast_store::ObjectStore;
@@ -17,6 +18,8 @@ pub(crate) struct CoreState {
     catalog: RwLock<Catalog>,
     /// Held shared while a point is committed, and alone while packs are doomed or cease to exist.
     pub(crate) gate: tokio::sync::RwLock<()>,
+    /// What is known of locks and storage classes.
+    pub(crate) kept: Kept,
 }
 
 impl CoreState {
@@ -32,6 +35,7 @@ impl CoreState {
             epoch_seen,
             catalog: RwLock::new(catalog),
             gate: tokio::sync::RwLock::default(),
+            kept: Kept::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{Damage, KeyRefusal};
 use holdfast_archive::KekError;
 use holdfast_decide::{NotYet, Refused};
 use holdfast_store::StoreError;
-use holdfast_types::{ChunkId, Epoch, RecoveryPointId};
+use holdfast_types::{ChunkId, Epoch, RecoveryPointId, Timestamp};
 
 /// A failed operation on a repository. Cheap to clone: one failed pack may concern several captures.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -127,6 +127,14 @@ pub enum RepositoryError {
         #[source]
         source: NotYet,
     },
+    /// The store keeps everybody from removing the point.
+    #[error("recovery point {id} is locked in its store until {until}")]
+    PointLocked {
+        /// The point.
+        id: RecoveryPointId,
+        /// When its lock ends.
+        until: Timestamp,
+    },
     /// What was handed over can't be stored: a fault of the caller.
     #[error("{what} can't be stored")]
     Invalid {
@@ -169,6 +177,7 @@ impl RepositoryError {
             | Self::Unaccounted { .. }
             | Self::PointGone { .. }
             | Self::NotYet { .. }
+            | Self::PointLocked { .. }
             | Self::Invalid { .. }
             | Self::Aborted { .. } => false,
         }

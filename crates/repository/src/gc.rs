@@ -32,7 +32,7 @@ use crate::core_state::CoreState;
 use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::sessions::Sessions;
-use crate::{RepositoryError, epochs};
+use crate::{RepositoryError, epochs, layout};
 use choose::{Candidate, Chosen, choose};
 use futures::StreamExt;
 use holdfast_decide::{Tombstone, may_sweep};
@@ -253,7 +253,13 @@ impl Collector<'_> {
                     number,
                     size: pack.size,
                     // A chunk of which a place is bad must not become one that is trusted.
-                    sound: pack.state == PackState::Sound && !bad.contains(&number),
+                    // One that is locked would stay beside its copy.
+                    sound: pack.state == PackState::Sound
+                        && !bad.contains(&number)
+                        && !self
+                            .core
+                            .kept
+                            .is_locked(&layout::pack(&pack.id), self.options.now),
                     weight: *weights.get(number as usize)?,
                 })
             });

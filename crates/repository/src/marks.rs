@@ -5,7 +5,7 @@
 
 use crate::core_state::CoreState;
 use crate::notes::{self, Found};
-use crate::{RepositoryError, epochs, layout};
+use crate::{RepositoryError, epochs, keep, layout};
 use holdfast_archive::ObjectKind;
 use holdfast_decide::{Hold, NamePattern, PointState, Refused, Tombstone};
 use holdfast_store::PutMode;
@@ -236,6 +236,11 @@ pub(crate) async fn sweep(
     now: Timestamp,
 ) -> Result<(), RepositoryError> {
     epochs::check(core, epoch).await?;
+    let lock = keep::locked_until(core, &layout::point(id)).await?;
+    if let Some(until) = lock.filter(|until| now < *until) {
+        let id = id.clone();
+        return Err(RepositoryError::PointLocked { id, until });
+    }
     let found = tombstone_of(core, id).await?;
     let state = state_of(found.as_ref()).sweep(now, epoch);
     state.map_err(|source| RepositoryError::NotYet {

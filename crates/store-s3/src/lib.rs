@@ -19,6 +19,7 @@
 
 mod client;
 mod failure;
+mod keeper;
 mod listing;
 mod lock;
 mod options;
@@ -28,7 +29,5 @@ mod store;
 mod upload;
 
 pub use client::OpenError;
-pub use lock::{LockMode, ObjectLock};
 pub use options::{Credentials, OptionsError, S3Options};
-pub use storage_class::ColdClass;
 pub use store::S3Store;

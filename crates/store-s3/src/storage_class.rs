@@ -3,30 +3,32 @@
 use crate::failure::Failure;
 use crate::store::S3Store;
 use aws_sdk_s3::types::{MetadataDirective, StorageClass};
-use holdfast_store::{ObjectKey, StoreError};
+use holdfast_store::{ColdClass, ObjectKey};
 
 /// Longest time for the service to copy an object within itself, as bytes that are waited for.
 const COPY_BYTES: u64 = 128 << 20;
 
-/// Storage classes that can be read at once. Archives that must be thawed first are left out: garbage
-/// collection, verification and restores read objects without warning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColdClass {
-    /// Cheaper to keep, dearer to read (`STANDARD_IA`).
-    InfrequentAccess,
-    /// The cheapest that is read at once (`GLACIER_IR`).
-    InstantArchive,
-}
-
 impl S3Store {
-    /// Moves an object of at most 5 GiB to `class`. A bucket that keeps versions keeps the former one,
-    /// and a lock stays with that one: lock the object again afterwards.
-    pub async fn set_storage_class(
+    /// Moves an object of at most 5 GiB to `class`, unless it is there, in a cheaper one, or in one that is not ours to
+    /// choose. Yields whether it was moved.
+    pub(crate) async fn move_now(
         &self,
         key: &ObjectKey,
         class: ColdClass,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, Failure> {
         let name = self.name(key);
+        let request = self.client.head_object();
+        let request = request.bucket(&self.options.bucket).key(&name);
+        let answer = self.within(0, async { Ok(Box::pin(request.send()).await?) });
+        let now = answer.await?.storage_class;
+        let from = match class {
+            ColdClass::InfrequentAccess => &[StorageClass::Standard][..],
+            ColdClass::InstantArchive => &[StorageClass::Standard, StorageClass::StandardIa],
+        };
+        // The usual class is not named.
+        if !from.contains(&now.unwrap_or(StorageClass::Standard)) {
+            return Ok(false);
+        }
         let request = self
             .client
             .copy_object()
@@ -41,11 +43,8 @@ impl S3Store {
                 ColdClass::InfrequentAccess => StorageClass::StandardIa,
                 ColdClass::InstantArchive => StorageClass::GlacierIr,
             });
-        let copied: Result<_, Failure> = self
-            .within(COPY_BYTES, async { Ok(Box::pin(request.send()).await?) })
-            .await;
-        copied
-            .map(drop)
-            .map_err(|failure| self.error(failure, Some(key)))
+        self.within(COPY_BYTES, async { Ok(Box::pin(request.send()).await?) })
+            .await
+            .map(|_| true)
     }
 }

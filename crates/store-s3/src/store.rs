@@ -6,7 +6,9 @@ use crate::options::S3Options;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use holdfast_store::{KeyPrefix, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
+use holdfast_store::{
+    KeyPrefix, ObjectKeeper, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError,
+};
 use std::fmt;
 use std::time::Duration;
 
@@ -157,6 +159,10 @@ impl ObjectStore for S3Store {
                 other => other,
             }
         })
+    }
+
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        Some(self)
     }
 
     fn describe(&self) -> String {

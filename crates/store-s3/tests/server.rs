@@ -10,9 +10,10 @@ mod rig;
 
 use bytes::Bytes;
 use holdfast_store::{
-    KeyPrefix, ObjectKey, ObjectStore as _, ProbeOptions, PutMode, StoreError, probe,
+    ColdClass, KeyPrefix, LockMode, ObjectKeeper as _, ObjectKey, ObjectStore as _, ProbeOptions,
+    PutMode, StoreError, probe,
 };
-use holdfast_store_s3::{ColdClass, Credentials, LockMode, OpenError, S3Options, S3Store};
+use holdfast_store_s3::{Credentials, OpenError, S3Options, S3Store};
 use holdfast_store_suite::{S3Server, Weed, conforms_in};
 use holdfast_types::Timestamp;
 use rig::{options, raw, retried, small_parts};
@@ -180,7 +181,7 @@ async fn refusals_say_what_is_wrong(server: &S3Server) {
 
 async fn locks_are_extended_and_never_shortened(server: &S3Server) {
     let plain = S3Store::open(options(server, "locks")).await.unwrap();
-    assert!(!plain.has_object_lock().await.unwrap());
+    assert!(!plain.can_lock().await.unwrap());
 
     let bucket = raw(server).create_bucket().bucket("locked");
     let bucket = bucket.object_lock_enabled_for_bucket(true);
@@ -188,9 +189,9 @@ async fn locks_are_extended_and_never_shortened(server: &S3Server) {
     let mut locked = options(server, "locks");
     locked.bucket = "locked".to_owned();
     let store = S3Store::open(locked).await.unwrap();
-    assert!(store.has_object_lock().await.unwrap());
+    assert!(store.can_lock().await.unwrap());
     let key = key("packs/p");
-    let missing = store.object_lock(&key).await.unwrap_err();
+    let missing = store.lock_of(&key).await.unwrap_err();
     assert!(
         matches!(missing, StoreError::NotFound { .. }),
         "{missing:?}"
@@ -200,7 +201,7 @@ async fn locks_are_extended_and_never_shortened(server: &S3Server) {
         .put(&key, body.clone(), PutMode::CreateNew)
         .await
         .unwrap();
-    assert_eq!(store.object_lock(&key).await.unwrap(), None);
+    assert_eq!(store.lock_of(&key).await.unwrap(), None);
     let began = now();
     let [short, middle, long] = [1, 2, 3].map(|n| began.after(Duration::from_secs(n * 3600)));
     for (asked, at_least) in [(middle, middle), (short, middle), (long, long)] {
@@ -209,7 +210,7 @@ async fn locks_are_extended_and_never_shortened(server: &S3Server) {
             .await
             .unwrap();
         assert!(lock.until >= at_least, "{lock:?}");
-        assert_eq!(store.object_lock(&key).await.unwrap(), Some(lock));
+        assert_eq!(store.lock_of(&key).await.unwrap(), Some(lock));
     }
     // A deletion only hides it: the locked version is still there.
     store.delete(&key).await.unwrap();
@@ -224,10 +225,10 @@ async fn a_colder_class_keeps_the_bytes(server: &S3Server) {
         .put(&key, body.clone(), PutMode::CreateNew)
         .await
         .unwrap();
-    store
-        .set_storage_class(&key, ColdClass::InfrequentAccess)
-        .await
-        .unwrap();
+    for moved in [true, false] {
+        let class = ColdClass::InfrequentAccess;
+        assert_eq!(store.move_to(&key, class).await.unwrap(), moved);
+    }
     assert_eq!(store.get(&key).await.unwrap(), body);
     let head = raw(server).head_object().bucket(S3Server::BUCKET);
     let found = head.key("classes/packs/p").send().await.unwrap();

@@ -51,7 +51,7 @@ impl Weed {
         Ok(found.map(Self))
     }
 
-    /// Starts a server with one empty bucket, [`S3Server::BUCKET`].
+    /// Starts a server with two empty buckets, [`S3Server::BUCKET`] and [`S3Server::LOCKING`].
     ///
     /// # Errors
     /// If it does not answer in time; says what it logged.
@@ -93,6 +93,8 @@ pub struct S3Server {
 impl S3Server {
     /// The bucket that exists from the start.
     pub const BUCKET: &'static str = "holdfast";
+    /// The bucket that exists from the start and has object lock.
+    pub const LOCKING: &'static str = "holdfast-locking";
     /// The profile in [`Self::credentials`] that may do anything.
     pub const WRITER: &'static str = "writer";
     /// The profile that may only read and list.
@@ -186,7 +188,7 @@ impl S3Server {
                 bail!("weed ended with {status}:\n{}", self.log());
             }
             if !made && self.answers() {
-                made = self.make_bucket(program)?;
+                made = self.make_buckets(program)?;
             }
             if made {
                 return Ok(());
@@ -213,9 +215,13 @@ impl S3Server {
         ask().unwrap_or(false)
     }
 
-    /// The server's own shell makes the bucket, because this crate has no S3 client.
-    fn make_bucket(&self, program: &Path) -> Result<bool> {
-        let script = format!("s3.bucket.create -name {}\nexit\n", Self::BUCKET);
+    /// The server's own shell makes the buckets, because this crate has no S3 client.
+    fn make_buckets(&self, program: &Path) -> Result<bool> {
+        let script = format!(
+            "s3.bucket.create -name {}\ns3.bucket.create -name {} -withLock\nexit\n",
+            Self::BUCKET,
+            Self::LOCKING
+        );
         let output = self.dir.path().join("shell");
         let mut shell = Command::new(program)
             .args(["-logtostderr=true", "shell"])
@@ -239,7 +245,8 @@ impl S3Server {
         // Without effect on one that has ended.
         let _ = shell.kill();
         shell.wait()?;
-        Ok(fs::read_to_string(output)?.contains("created bucket"))
+        let said = fs::read_to_string(output)?;
+        Ok(said.matches("created bucket").count() == 2)
     }
 
     fn log(&self) -> String {

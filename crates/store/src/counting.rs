@@ -1,6 +1,8 @@
 //! Counts what is asked of a store, for tests that bound the number of calls and for metrics.
 
-use crate::{KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
+use crate::{
+    KeyPrefix, LockAttempt, ObjectKeeper, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -143,6 +145,10 @@ impl<S: ObjectStore> ObjectStore for CountingStore<S> {
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         self.inner.try_lock(holder)
+    }
+
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        self.inner.keeper()
     }
 
     fn stretch(&self) -> u64 {

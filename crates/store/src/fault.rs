@@ -3,7 +3,9 @@
 //! Only for tests. It never damages bytes: a store that does is tested by writing the damage into
 //! the store underneath.
 
-use crate::{KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
+use crate::{
+    KeyPrefix, LockAttempt, ObjectKeeper, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::io;
@@ -253,6 +255,10 @@ impl<S: ObjectStore> ObjectStore for FaultStore<S> {
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         self.inner.try_lock(holder)
+    }
+
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        self.inner.keeper()
     }
 
     fn stretch(&self) -> u64 {

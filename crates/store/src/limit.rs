@@ -9,10 +9,14 @@
 
 mod bucket;
 
-use crate::{KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
+use crate::{
+    ColdClass, KeyPrefix, LockAttempt, LockMode, ObjectKeeper, ObjectKey, ObjectLock, ObjectMeta,
+    ObjectStore, PutMode, StoreError,
+};
 use bucket::Bucket;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use holdfast_types::Timestamp;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -69,6 +73,21 @@ impl<S: ObjectStore> LimitStore<S> {
         wait(self.requests.as_ref(), 1).await;
         wait(self.bytes.as_ref(), bytes).await;
         place
+    }
+
+    /// What the inner store does for objects, at our pace.
+    async fn keeping<'a, T>(
+        &'a self,
+        operation: impl FnOnce(&'a dyn ObjectKeeper) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let _place = self.enter(0).await;
+        match self.inner.keeper() {
+            Some(keeper) => operation(keeper).await,
+            None => Err(StoreError::Unavailable {
+                store: self.describe(),
+                reason: "it can neither lock objects nor move them".to_owned(),
+            }),
+        }
     }
 
     /// Accounts for what an answer turned out to be; whoever comes next waits for it.
@@ -173,12 +192,46 @@ impl<S: ObjectStore> ObjectStore for LimitStore<S> {
         self.inner.try_lock(holder)
     }
 
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        self.inner.keeper().map(|_| self as &dyn ObjectKeeper)
+    }
+
     fn stretch(&self) -> u64 {
         self.inner.stretch()
     }
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+}
+
+impl<S: ObjectStore> ObjectKeeper for LimitStore<S> {
+    fn can_lock(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.keeping(|keeper| keeper.can_lock()))
+    }
+
+    fn lock_of<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectLock>, StoreError>> {
+        Box::pin(self.keeping(move |keeper| keeper.lock_of(key)))
+    }
+
+    fn extend_lock<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        mode: LockMode,
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<ObjectLock, StoreError>> {
+        Box::pin(self.keeping(move |keeper| keeper.extend_lock(key, mode, until)))
+    }
+
+    fn move_to<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        class: ColdClass,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.keeping(move |keeper| keeper.move_to(key, class)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Objects in memory: for tests, and as the simplest reading of the trait.
 
 use crate::{
-    KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError, StoreLock,
+    ColdClass, KeyPrefix, LockAttempt, LockMode, ObjectKeeper, ObjectKey, ObjectLock, ObjectMeta,
+    ObjectStore, PutMode, StoreError, StoreLock,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,12 +15,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct MemoryStore {
     objects: Mutex<Objects>,
     lock: Option<Arc<Mutex<Option<String>>>>,
+    /// Whether it locks and moves objects.
+    keeps: bool,
 }
 
 #[derive(Debug, Default)]
 struct Objects {
     by_key: BTreeMap<ObjectKey, (Bytes, Timestamp)>,
     writes: i64,
+    /// Locks outlive what is deleted and written anew, which no user of them should do.
+    locks: BTreeMap<ObjectKey, ObjectLock>,
+    cold: BTreeMap<ObjectKey, ColdClass>,
 }
 
 /// Empties the holder's place when the lock is dropped.
@@ -38,6 +44,7 @@ impl MemoryStore {
         Self {
             objects: Mutex::default(),
             lock: Some(Arc::default()),
+            keeps: false,
         }
     }
 
@@ -45,6 +52,21 @@ impl MemoryStore {
     #[must_use]
     pub fn without_locks() -> Self {
         Self::default()
+    }
+
+    /// An empty store that locks objects and moves them, as some buckets do. Like there, a deletion is not refused:
+    /// whoever wants to obey a lock has to look for it.
+    #[must_use]
+    pub fn keeping() -> Self {
+        Self {
+            keeps: true,
+            ..Self::new()
+        }
+    }
+
+    /// The class of an object that was moved.
+    pub fn class_of(&self, key: &ObjectKey) -> Option<ColdClass> {
+        self.objects().cold.get(key).copied()
     }
 
     fn objects(&self) -> MutexGuard<'_, Objects> {
@@ -168,7 +190,56 @@ impl ObjectStore for MemoryStore {
         })
     }
 
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        self.keeps.then_some(self as &dyn ObjectKeeper)
+    }
+
     fn describe(&self) -> String {
         "memory".to_owned()
+    }
+}
+
+impl ObjectKeeper for MemoryStore {
+    fn can_lock(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn lock_of<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectLock>, StoreError>> {
+        Box::pin(async move {
+            self.get_now(key)?;
+            Ok(self.objects().locks.get(key).copied())
+        })
+    }
+
+    fn extend_lock<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        mode: LockMode,
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<ObjectLock, StoreError>> {
+        Box::pin(async move {
+            self.get_now(key)?;
+            let mut objects = self.objects();
+            let lock = objects
+                .locks
+                .entry(key.clone())
+                .or_insert(ObjectLock { mode, until });
+            lock.until = lock.until.max(until);
+            Ok(*lock)
+        })
+    }
+
+    fn move_to<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        class: ColdClass,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            self.get_now(key)?;
+            Ok(self.objects().cold.insert(key.clone(), class) != Some(class))
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! The trait that every place for objects implements.
 
-use crate::{KeyPrefix, LockAttempt, ObjectKey, StoreError};
+use crate::{KeyPrefix, LockAttempt, ObjectKeeper, ObjectKey, StoreError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use holdfast_types::Timestamp;
@@ -80,6 +80,11 @@ pub trait ObjectStore: Send + Sync + 'static {
         Box::pin(async { Ok(LockAttempt::Unsupported) })
     }
 
+    /// What the store can do for objects beyond holding them; `None` if nothing.
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        None
+    }
+
     /// Bytes that are best read at once by somebody who needs some of them now and perhaps others soon: more where
     /// each request costs time and money, as over a network.
     fn stretch(&self) -> u64 {
@@ -137,6 +142,10 @@ impl<S: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<S> {
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         (**self).try_lock(holder)
+    }
+
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        (**self).keeper()
     }
 
     fn stretch(&self) -> u64 {

@@ -100,9 +100,14 @@ pub async fn probe(
         )
         .await,
     );
+    let object_lock = match store.keeper() {
+        Some(keeper) => keeper.can_lock().await.map_err(|error| chain(&error)),
+        None => Ok(false),
+    };
     Ok(ProbeReport {
         store: store.describe(),
         checks,
+        object_lock,
     })
 }
 

@@ -5,9 +5,13 @@
 //! writers that may both put the *same* bytes under one key must therefore make them unique (an
 //! epoch claim carries a random number for this).
 
-use crate::{KeyPrefix, LockAttempt, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError};
+use crate::{
+    ColdClass, KeyPrefix, LockAttempt, LockMode, ObjectKeeper, ObjectKey, ObjectLock, ObjectMeta,
+    ObjectStore, PutMode, StoreError,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use holdfast_types::Timestamp;
 use std::time::Duration;
 
 /// How often and how long to try.
@@ -73,6 +77,25 @@ impl<S: ObjectStore> RetryStore<S> {
                 Err(error) => self.pause_or_give_up(error, &mut failures).await?,
             }
         }
+    }
+
+    /// The same of what a keeper does.
+    async fn retry_keeping<'a, T>(
+        &'a self,
+        mut operation: impl FnMut(&'a dyn ObjectKeeper) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let gone = || StoreError::Unavailable {
+            store: self.describe(),
+            reason: "it can neither lock objects nor move them".to_owned(),
+        };
+        self.retry(|inner| match inner.keeper() {
+            Some(keeper) => operation(keeper),
+            None => {
+                let gone = gone();
+                Box::pin(async { Err(gone) })
+            }
+        })
+        .await
     }
 
     async fn pause_or_give_up(
@@ -162,12 +185,47 @@ impl<S: ObjectStore> ObjectStore for RetryStore<S> {
         self.inner.try_lock(holder)
     }
 
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        self.inner.keeper().map(|_| self as &dyn ObjectKeeper)
+    }
+
     fn stretch(&self) -> u64 {
         self.inner.stretch()
     }
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+}
+
+/// Every one of these may be done twice without harm.
+impl<S: ObjectStore> ObjectKeeper for RetryStore<S> {
+    fn can_lock(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.retry_keeping(|keeper| keeper.can_lock()))
+    }
+
+    fn lock_of<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectLock>, StoreError>> {
+        Box::pin(self.retry_keeping(move |keeper| keeper.lock_of(key)))
+    }
+
+    fn extend_lock<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        mode: LockMode,
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<ObjectLock, StoreError>> {
+        Box::pin(self.retry_keeping(move |keeper| keeper.extend_lock(key, mode, until)))
+    }
+
+    fn move_to<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        class: ColdClass,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.retry_keeping(move |keeper| keeper.move_to(key, class)))
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
+    /// The end of time.
+    pub const MAX: Self = Self(i64::MAX);
 
     /// An instant `micros` microseconds after the Unix epoch.
     #[must_use]

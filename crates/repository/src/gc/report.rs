@@ -63,7 +63,7 @@ pub struct GarbageReport {
 
 impl PackCount {
     /// Counts a pack.
-    pub(super) fn add(&mut self, pack: &Pack) {
+    pub(crate) fn add(&mut self, pack: &Pack) {
         self.packs += 1;
         self.bytes += pack.size;
     }

@@ -4,7 +4,8 @@
 //! packs deleted. From "swept" on, everybody who opens the repository takes them for gone, so a crash in
 //! between costs only that the next run goes on.
 //!
-//! A store may refuse a deletion: an object is locked there, or the credentials may only add. What is refused stays, and
+//! A pack may be locked in its store, which hides it rather than refuse its deletion (an S3 bucket with versions): so we look first.
+//! A store may also refuse a deletion: the credentials may only add. What is refused stays, and
 //! so does the tombstone that says why nobody uses it; every later run tries again, and everything else goes on.
 
 use super::mark::Marked;
@@ -12,7 +13,7 @@ use super::stones::{self, Stone};
 use super::{Collector, GarbageReport, indexes, is_live};
 use crate::catalog::Doom;
 use crate::core_state::{CoreState, list_packs};
-use crate::{RepositoryError, epochs, layout};
+use crate::{RepositoryError, epochs, keep, layout};
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_store::{ObjectKey, StoreError};
 use holdfast_types::PackId;
@@ -117,7 +118,19 @@ pub(super) async fn finish(
 }
 
 async fn delete_pack(run: &Collector<'_>, id: PackId) -> Result<bool, RepositoryError> {
-    delete(run.core, &layout::pack(&id)).await
+    let key = layout::pack(&id);
+    match keep::locked_until(run.core, &key).await {
+        Ok(Some(until)) if run.options.now < until => {
+            tracing::info!(object = %key, %until, "garbage is locked in its store: it stays until then");
+            Ok(false)
+        }
+        Ok(_) => delete(run.core, &key).await,
+        Err(RepositoryError::Store(error @ StoreError::Permission { .. })) => {
+            tracing::warn!(object = %key, %error, "whether garbage is locked can't be asked: it stays");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes an object, unless the store refuses that. Returns whether it did.

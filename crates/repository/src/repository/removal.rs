@@ -3,7 +3,8 @@
 use super::Repository;
 use crate::gc::Collector;
 use crate::{
-    GarbageOptions, GarbageReport, Marks, Pin, PlacedHold, PointTombstone, RepositoryError, marks,
+    GarbageOptions, GarbageReport, KeepOptions, KeepReport, Marks, Pin, PlacedHold, PointTombstone,
+    RepositoryError, keep, layout, marks,
 };
 use holdfast_types::{Epoch, HoldId, RecoveryPointId, Timestamp};
 
@@ -58,11 +59,49 @@ impl Repository {
         marks::spare(&self.inner.core, epoch, id).await
     }
 
+    /// Locks what the recovery points need, and moves what only old ones need to a cheaper class, where the store can do
+    /// so and `options` want it. With `only`, just what these points need is locked.
+    ///
+    /// # Errors
+    /// [`RepositoryError::StaleEpoch`], or a failure of the store. What was done stays; doing it again is safe.
+    pub async fn keep(
+        &self,
+        epoch: Epoch,
+        options: KeepOptions,
+        only: Option<&[RecoveryPointId]>,
+    ) -> Result<KeepReport, RepositoryError> {
+        // No pack goes or is rewritten meanwhile.
+        let _alone = self.inner.collecting.lock().await;
+        keep::keep(&self.inner.core, &self.inner.reader, epoch, options, only).await
+    }
+
+    /// Whether objects can be locked where the repository is.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn can_lock(&self) -> Result<bool, RepositoryError> {
+        match self.inner.core.store.keeper() {
+            Some(keeper) => Ok(keeper.can_lock().await?),
+            None => Ok(false),
+        }
+    }
+
+    /// Until when the store keeps everybody from removing a point; `None` if it does not, or the point is gone.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn locked_until(
+        &self,
+        id: &RecoveryPointId,
+    ) -> Result<Option<Timestamp>, RepositoryError> {
+        keep::locked_until(&self.inner.core, &layout::point(id)).await
+    }
+
     /// Deletes the manifest of a marked point whose grace is over. There is no way back. Its chunks go when
     /// garbage is collected.
     ///
     /// # Errors
-    /// [`RepositoryError::NotYet`].
+    /// [`RepositoryError::NotYet`], [`RepositoryError::PointLocked`].
     pub async fn sweep_point(
         &self,
         epoch: Epoch,

@@ -11,6 +11,7 @@ mod damage;
 mod disk;
 mod epochs;
 mod garbage;
+mod keeping;
 mod keys;
 mod keys_crash;
 mod late;

@@ -23,6 +23,8 @@ pub struct ProbeReport {
     pub store: String,
     /// Every check, in the order of running.
     pub checks: Vec<ProbeCheck>,
+    /// Whether objects can be locked there, or why that can't be told. A repository does not need it.
+    pub object_lock: Result<bool, String>,
 }
 
 /// A store that can't hold a repository; lists every broken promise.
@@ -43,6 +45,18 @@ impl ProbeReport {
             .map(|check| check.name)
     }
 
+    /// The report for people: a line for each check, and one for what is optional.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.checks.iter().map(ToString::to_string).collect();
+        lines.push(match &self.object_lock {
+            Ok(true) => "yes     object-lock              recovery points can be locked, where that is configured".to_owned(),
+            Ok(false) => "no      object-lock              recovery points can't be locked; a repository does not need it".to_owned(),
+            Err(why) => format!("unknown object-lock              {why}; a repository does not need it"),
+        });
+        lines
+    }
+
     /// Whether a repository may be kept there.
     pub fn verdict(&self) -> Result<(), ProbeRefusal> {
         let failed: Vec<_> = self
@@ -57,6 +71,16 @@ impl ProbeReport {
             store: self.store.clone(),
             failed,
         })
+    }
+}
+
+impl fmt::Display for ProbeCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, why, .. } = self;
+        match &self.failure {
+            None => write!(f, "ok      {name:<24} {} ms", self.elapsed.as_millis()),
+            Some(failure) => write!(f, "FAILED  {name:<24} {failure}; needed because {why}"),
+        }
     }
 }
 

@@ -1,0 +1,289 @@
+//! Locks and storage classes: what is locked and for how long, what becomes cheap, and that no lock is violated.
+
+use crate::garbage::{GRACE, at, options, tombstone};
+use crate::support::{copy_of, create, files, open, point_id, restore, store_files};
+use holdfast_repository::{
+    ColdRule, GarbageOptions, KeepOptions, LockRule, Repository, RepositoryError,
+};
+use holdfast_store::{
+    ColdClass, LockMode, MemoryStore, ObjectKeeper as _, ObjectKey, ObjectStore as _, PutMode,
+};
+use holdfast_types::{Epoch, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PERIOD: Duration = Duration::from_secs(1600);
+/// A sixteenth of the period: locks end at most so much later than asked for.
+const STEP: Duration = Duration::from_secs(100);
+const COLD: ColdClass = ColdClass::InfrequentAccess;
+
+fn locking(now: Timestamp) -> KeepOptions {
+    KeepOptions {
+        now,
+        lock: Some(LockRule {
+            mode: LockMode::Governance,
+            period: PERIOD,
+        }),
+        cold: None,
+    }
+}
+
+fn cooling(now: Timestamp, after: Duration) -> KeepOptions {
+    KeepOptions {
+        now,
+        lock: None,
+        cold: Some(ColdRule { class: COLD, after }),
+    }
+}
+
+async fn capture_at(repository: &Repository, epoch: Epoch, n: u32, committed: Timestamp) {
+    let session = repository.begin(epoch).await.unwrap();
+    let files = files(n.into());
+    let mut manifest = store_files(repository, &session, n, &files).await.unwrap();
+    manifest.committed = committed;
+    repository.commit_point(&manifest).await.unwrap();
+}
+
+/// Two points that share a file, committed at 0 and at 5000 seconds.
+async fn two_points() -> (Arc<MemoryStore>, Repository, Epoch) {
+    let store = Arc::new(MemoryStore::keeping());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    capture_at(&repository, epoch, 1, at(0)).await;
+    capture_at(&repository, epoch, 2, at(5000)).await;
+    (store, repository, epoch)
+}
+
+async fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
+    let listed = store.list(&prefix.parse().unwrap()).await.unwrap();
+    listed.into_iter().map(|found| found.key).collect()
+}
+
+/// The packs without which point `n` can't be restored.
+async fn needed_by(store: &MemoryStore, n: u32) -> BTreeSet<ObjectKey> {
+    let mut needed = BTreeSet::new();
+    for pack in keys(store, "packs").await {
+        let without = copy_of(store).await;
+        without.delete(&pack).await.unwrap();
+        if restore(&open(without).await, n).await.is_err() {
+            needed.insert(pack);
+        }
+    }
+    assert!(!needed.is_empty());
+    needed
+}
+
+async fn lock_of(store: &MemoryStore, key: &ObjectKey) -> Option<Timestamp> {
+    let lock = store.lock_of(key).await.unwrap();
+    lock.map(|lock| lock.until)
+}
+
+fn is_from(lock: Option<Timestamp>, end: Timestamp) -> bool {
+    lock.is_some_and(|until| until >= end && until < end.after(STEP))
+}
+
+#[tokio::test]
+async fn a_pack_is_locked_as_long_as_the_newest_point_that_needs_it() {
+    let (store, repository, epoch) = two_points().await;
+    let report = repository.keep(epoch, locking(at(10)), None).await.unwrap();
+    assert_eq!((report.points, report.unreadable.len()), (2, 0));
+    assert_eq!(report.extended, report.locked);
+    let (old, new) = (at(0).after(PERIOD), at(5000).after(PERIOD));
+    let of_newest = needed_by(&store, 2).await;
+    for pack in keys(&store, "packs").await {
+        let end = if of_newest.contains(&pack) { new } else { old };
+        assert!(is_from(lock_of(&store, &pack).await, end), "{pack}");
+    }
+    assert!(
+        needed_by(&store, 1)
+            .await
+            .iter()
+            .any(|pack| !of_newest.contains(pack))
+    );
+    for (n, end) in [(1, old), (2, new)] {
+        let lock = repository.locked_until(&point_id(n)).await.unwrap();
+        assert!(is_from(lock, end), "{lock:?}");
+    }
+    let mut opens = vec!["holdfast.json".parse().unwrap()];
+    opens.extend(keys(&store, "keys").await);
+    opens.extend(keys(&store, "copy").await);
+    assert!(opens.len() >= 4, "{opens:?}");
+    for key in opens {
+        assert!(is_from(lock_of(&store, &key).await, new), "{key}");
+    }
+    // What is locked for long enough is not asked for again; nor by another process.
+    let again = repository.keep(epoch, locking(at(10)), None).await.unwrap();
+    assert_eq!((again.locked, again.extended), (report.locked, 0));
+}
+
+#[tokio::test]
+async fn a_new_point_is_locked_by_itself() {
+    let (store, repository, epoch) = two_points().await;
+    let only = [point_id(1)];
+    let options = locking(at(10));
+    let report = repository.keep(epoch, options, Some(&only)).await.unwrap();
+    assert_eq!(report.points, 1);
+    let of_oldest = needed_by(&store, 1).await;
+    for pack in keys(&store, "packs").await {
+        assert_eq!(
+            lock_of(&store, &pack).await.is_some(),
+            of_oldest.contains(&pack)
+        );
+    }
+    assert_eq!(repository.locked_until(&point_id(2)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_locked_is_not_deleted() {
+    let (store, repository, epoch) = two_points().await;
+    repository.keep(epoch, locking(at(10)), None).await.unwrap();
+    let id = point_id(1);
+    let stone = tombstone(1, at(10));
+    repository.tombstone_point(epoch, &stone).await.unwrap();
+    let early = at(1000);
+    let refused = repository.sweep_point(epoch, &id, early).await.unwrap_err();
+    assert!(
+        matches!(refused, RepositoryError::PointLocked { .. }),
+        "{refused}"
+    );
+    assert_eq!(restore(&repository, 1).await.unwrap(), files(1));
+
+    // Its packs are locked for longer by somebody else.
+    let of_newest = needed_by(&store, 2).await;
+    let oldest_alone: Vec<_> = needed_by(&store, 1)
+        .await
+        .difference(&of_newest)
+        .cloned()
+        .collect();
+    let end = at(9000);
+    for pack in &oldest_alone {
+        store
+            .extend_lock(pack, LockMode::Governance, end)
+            .await
+            .unwrap();
+    }
+    let after_lock = at(0).after(PERIOD).after(STEP);
+    repository
+        .sweep_point(epoch, &id, after_lock)
+        .await
+        .unwrap();
+    let mut now = after_lock;
+    for _ in 0..3 {
+        repository
+            .collect_garbage(epoch, options(now))
+            .await
+            .unwrap();
+        now = now.after(GRACE);
+    }
+    for pack in &oldest_alone {
+        assert!(
+            store.head(pack).await.unwrap().is_some(),
+            "{pack} was deleted"
+        );
+    }
+    repository
+        .collect_garbage(epoch, options(end))
+        .await
+        .unwrap();
+    for pack in &oldest_alone {
+        assert!(
+            store.head(pack).await.unwrap().is_none(),
+            "{pack} stays for ever"
+        );
+    }
+    assert_eq!(restore(&open(store).await, 2).await.unwrap(), files(2));
+}
+
+#[tokio::test]
+async fn what_only_old_points_need_becomes_cheap_unless_it_is_locked() {
+    let (store, repository, epoch) = two_points().await;
+    let of_newest = needed_by(&store, 2).await;
+    let oldest_alone: Vec<_> = needed_by(&store, 1)
+        .await
+        .difference(&of_newest)
+        .cloned()
+        .collect();
+    let locked = oldest_alone.first().unwrap();
+    let end = at(8000);
+    store
+        .extend_lock(locked, LockMode::Governance, end)
+        .await
+        .unwrap();
+
+    let after = Duration::from_secs(3000);
+    let report = repository
+        .keep(epoch, cooling(at(6000), after), None)
+        .await
+        .unwrap();
+    assert_eq!(report.moved.packs, oldest_alone.len() as u64 - 1);
+    for pack in keys(&store, "packs").await {
+        let due = oldest_alone.contains(&pack) && pack != *locked;
+        assert_eq!(store.class_of(&pack), due.then_some(COLD), "{pack}");
+    }
+    let later = repository
+        .keep(epoch, cooling(end, after), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        later.moved.packs,
+        1 + of_newest.len() as u64,
+        "the lock is over, and point 2 is old"
+    );
+    for n in [1, 2] {
+        assert_eq!(
+            restore(&open(store.clone()).await, n).await.unwrap(),
+            files(n.into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_moved_while_a_point_can_not_be_read() {
+    let (store, repository, epoch) = two_points().await;
+    let key: ObjectKey = format!("points/{}", point_id(2)).parse().unwrap();
+    store
+        .put(&key, "rotten".into(), PutMode::Overwrite)
+        .await
+        .unwrap();
+    let options = KeepOptions {
+        cold: Some(ColdRule {
+            class: COLD,
+            after: Duration::ZERO,
+        }),
+        ..locking(at(10))
+    };
+    let report = repository.keep(epoch, options, None).await.unwrap();
+    assert_eq!(report.unreadable, [point_id(2)]);
+    assert_eq!(report.moved.packs, 0);
+    // What can be read is locked all the same.
+    assert!(
+        repository
+            .locked_until(&point_id(1))
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn a_locked_pack_is_not_rewritten() {
+    let (_, repository, epoch) = two_points().await;
+    let sparse = GarbageOptions {
+        rewrite_below_percent: 100,
+        ..options(at(5000))
+    };
+    let before = repository.preview_garbage(sparse).await.unwrap();
+    assert!(before.rewritten.packs > 0, "{before:?}");
+    // Of every pack, for all are needed by a point of now.
+    let all = KeepOptions {
+        lock: Some(LockRule {
+            mode: LockMode::Governance,
+            period: Duration::from_secs(9000),
+        }),
+        ..locking(at(5000))
+    };
+    repository.keep(epoch, all, None).await.unwrap();
+    let locked = repository.collect_garbage(epoch, sparse).await.unwrap();
+    assert_eq!(locked.rewritten.packs, 0, "{locked:?}");
+}
