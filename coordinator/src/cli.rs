@@ -166,15 +166,8 @@ fn check(path: &Path) -> Result<ExitCode, Fault> {
 /// One line a check; what fails says why a repository needs it.
 async fn probe(config: &CoordinatorConfig) -> Result<ExitCode, Fault> {
     let report = probe_place(config, SystemClock.now()).await?;
-    for check in &report.checks {
-        let millis = check.elapsed.as_millis();
-        say(&match &check.failure {
-            None => format!("ok      {:<24} {millis} ms", check.name),
-            Some(failure) => format!(
-                "FAILED  {:<24} {failure}; needed because {}",
-                check.name, check.why
-            ),
-        })?;
+    for line in report.lines() {
+        say(&line)?;
     }
     if let Err(refusal) = report.verdict() {
         return Err(Fault::new(

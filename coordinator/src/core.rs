@@ -6,6 +6,7 @@ use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
 use crate::ingest::imports::Imports;
 use crate::job::book::JobBook;
+use crate::keeping::Keeping;
 use crate::observe::Registry;
 use crate::repository::fault_of;
 use crate::retention::Guard;
@@ -55,6 +56,8 @@ pub struct Core {
     pub damaged_points: Vec<(RecoveryPointId, String)>,
     /// Which recovery points stay.
     pub retention: Guard,
+    /// Locks and storage classes.
+    pub keeping: Keeping,
     /// The listing of recovery points.
     pub catalog: Catalog,
     /// Jobs.
@@ -103,6 +106,8 @@ pub struct CoreParts {
     pub damaged_points: Vec<(RecoveryPointId, String)>,
     /// Which recovery points stay.
     pub retention: Guard,
+    /// Locks and storage classes.
+    pub keeping: Keeping,
     /// The catalogue.
     pub catalog: Catalog,
     /// The jobs in it.
@@ -132,6 +137,7 @@ impl Core {
             repository,
             damaged_points,
             retention,
+            keeping,
             catalog,
             book,
             verified,
@@ -159,6 +165,7 @@ impl Core {
             repository,
             damaged_points,
             retention,
+            keeping,
             catalog,
             book,
             verified,

@@ -20,6 +20,7 @@ pub mod execute;
 pub mod fault;
 pub mod ingest;
 pub mod job;
+pub mod keeping;
 pub mod observe;
 pub mod plan;
 pub mod repository;

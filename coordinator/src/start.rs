@@ -9,6 +9,7 @@ use crate::config::CoordinatorConfig;
 use crate::core::{Core, CoreParts};
 use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
+use crate::keeping::{self, Keeping};
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
 use crate::schedule::{self, ScheduleBook};
@@ -62,6 +63,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     drop(shutdown.spawn(tls.clone().watch(TLS_WATCH, stop.cancelled_owned())));
     execute::resume(&core).await;
     drop(shutdown.spawn(retention::run_schedule(Arc::clone(&core))));
+    drop(shutdown.spawn(keeping::run(Arc::clone(&core))));
     drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
     drop(shutdown.spawn(schedule::run(Arc::clone(&core))));
     health.ready(HEALTH_PART);
@@ -107,6 +109,7 @@ pub async fn open_core(
         points.len() + damaged_points.len(),
     )?;
     let unusable = |error: CatalogError| catalog_fault(&error);
+    let keeping = Keeping::new(&config.repository.place, &repository).await?;
     let epoch = repository.claim_epoch().await.map_err(|e| fault_of(&e))?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
@@ -129,6 +132,7 @@ pub async fn open_core(
         clock,
         damaged_points,
         retention: Guard::new(config.retention.clone(), marks(&repository).await?),
+        keeping,
         repository,
         catalog,
         book,

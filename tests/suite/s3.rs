@@ -1,11 +1,14 @@
 //! The same path with the repository in a bucket of a real S3 server.
 
 use anyhow::{Result, ensure};
+use holdfast_store::{ObjectKeeper as _, ObjectStore as _};
+use holdfast_store_s3::{Credentials, S3Options, S3Store};
 use holdfast_store_suite::{S3Server, Weed};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
 use holdfast_tests::process::built;
 use holdfast_tests::site::Site;
+use holdfast_tests::wait::until;
 use std::fs;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -24,10 +27,11 @@ async fn a_lost_collection_comes_back_from_a_bucket() -> Result<()> {
     let server = tokio::task::spawn_blocking(move || weed.start()).await??;
     let mut site = Site::start().await?;
     site.coordinator.stop(Duration::from_secs(30))?;
-    move_to_bucket(&site, &server, S3Server::READER)?;
+    let bucket = S3Server::BUCKET;
+    move_to_bucket(&site, &server, bucket, S3Server::READER, "")?;
     let refused = probe(&site)?;
     ensure!(refused.status.code() == Some(7), "{refused:?}");
-    move_to_bucket(&site, &server, S3Server::WRITER)?;
+    move_to_bucket(&site, &server, bucket, S3Server::WRITER, "")?;
     let probed = probe(&site)?;
     ensure!(probed.status.success(), "{probed:?}");
 
@@ -64,8 +68,77 @@ async fn a_lost_collection_comes_back_from_a_bucket() -> Result<()> {
     Ok(())
 }
 
+/// What is locked in the store is kept, whatever an operator says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
+    let Some(weed) = Weed::find("a_locked_recovery_point_can_not_be_deleted")? else {
+        return Ok(());
+    };
+    let server = tokio::task::spawn_blocking(move || weed.start()).await??;
+    let mut site = Site::start().await?;
+    site.coordinator.stop(Duration::from_secs(30))?;
+    let (writer, days) = (S3Server::WRITER, "lock_days = 1\n");
+    move_to_bucket(&site, &server, S3Server::BUCKET, writer, days)?;
+    let refused = coordinator(&site, &[])?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(refused.status.code() == Some(3), "{refused:?}");
+    ensure!(said.contains("no object lock"), "{said}");
+
+    move_to_bucket(&site, &server, S3Server::LOCKING, writer, days)?;
+    let probed = probe(&site)?;
+    let said = String::from_utf8_lossy(&probed.stdout);
+    ensure!(said.contains("yes     object-lock"), "{probed:?}");
+    site.coordinator.restart()?;
+    site.wait_connected().await?;
+    DOCS.create(&site.qdrant).await?;
+    let captured = contents(&site.qdrant, DOCS.name).await?;
+    // With three points no floor keeps the first.
+    for _ in 0..3 {
+        site.ok(&["backup", "create"])?;
+    }
+    let listed = site.ok(&["backup", "list"])?;
+    let oldest = listed["backups"][2]["recovery_point"]
+        .as_str()
+        .unwrap_or_default();
+    until("the lock", Duration::from_secs(60), || async {
+        let (code, said) = site.json(&["backup", "delete", oldest]).ok()?;
+        (code == 10 && said.to_string().contains("locked")).then_some(())
+    })
+    .await?;
+    let store = S3Store::open(S3Options {
+        prefix: "site".to_owned(),
+        endpoint: Some(server.endpoint().parse()?),
+        path_style: true,
+        credentials: Credentials::Profile {
+            name: writer.to_owned(),
+            file: Some(server.credentials()),
+        },
+        ..S3Options::new(S3Server::LOCKING)
+    })
+    .await?;
+    let mut locked = 0;
+    for prefix in ["packs", "points", "keys"] {
+        for found in store.list(&prefix.parse()?).await? {
+            let lock = store.lock_of(&found.key).await?;
+            ensure!(lock.is_some(), "{} is not locked", found.key);
+            locked += 1;
+        }
+    }
+    ensure!(locked >= 5, "{locked} objects are locked");
+    site.qdrant.delete("/collections/docs").await?;
+    site.ok(&["restore", "run", oldest])?;
+    ensure!(contents(&site.qdrant, DOCS.name).await? == captured);
+    Ok(())
+}
+
 /// Has the configuration of the stopped coordinator name the bucket, with the keys of one profile.
-fn move_to_bucket(site: &Site, server: &S3Server, profile: &str) -> Result<()> {
+fn move_to_bucket(
+    site: &Site,
+    server: &S3Server,
+    bucket: &str,
+    profile: &str,
+    more: &str,
+) -> Result<()> {
     let _absent = fs::remove_dir_all(site.dir().join("coordinator"));
     let file = site.dir().join("coordinator.toml");
     let text = fs::read_to_string(&file)?;
@@ -75,8 +148,8 @@ fn move_to_bucket(site: &Site, server: &S3Server, profile: &str) -> Result<()> {
     let credentials = server.credentials().display().to_string();
     let s3 = format!(
         "[repository.s3]\nbucket = {:?}\nprefix = \"site\"\nendpoint = {:?}\npath_style = true\n\
-         profile = {profile:?}\nprofile_file = {credentials:?}\nmax_concurrent = 16\n",
-        S3Server::BUCKET,
+         profile = {profile:?}\nprofile_file = {credentials:?}\nmax_concurrent = 16\n{more}",
+        bucket,
         server.endpoint(),
     );
     fs::write(&file, format!("{head}{s3}"))?;
@@ -84,10 +157,15 @@ fn move_to_bucket(site: &Site, server: &S3Server, profile: &str) -> Result<()> {
 }
 
 fn probe(site: &Site) -> Result<Output> {
+    coordinator(site, &["repo", "probe"])
+}
+
+/// Runs the program, which must end by itself.
+fn coordinator(site: &Site, args: &[&str]) -> Result<Output> {
     let output = Command::new(built("holdfast-coordinator")?)
         .arg("--config")
         .arg(site.dir().join("coordinator.toml"))
-        .args(["repo", "probe"])
+        .args(args)
         .output()?;
     Ok(output)
 }

@@ -80,7 +80,18 @@ pub(super) async fn prune(
     args: &PruneArgs,
 ) -> Outcome<()> {
     let report = coordinator.prune(args.confirm).await?;
-    context.output.show(&PruneView::new(&report, args.confirm))
+    let view = PruneView::new(&report, args.confirm);
+    context.output.show(&view)?;
+    match view.refused.len() {
+        0 => Ok(()),
+        refused => Err(Failure::new(
+            Code::ReadOnly,
+            format!("the store refuses to delete {refused} recovery points; everything else was done"),
+        )
+        .risking("nothing: they are only kept for longer than the rules ask for")
+        .todo("wait for their locks to end, or allow the coordinator's access key to delete; the next run tries again")
+        .already_shown()),
+    }
 }
 
 /// `holdfast backup delete`.

@@ -30,9 +30,17 @@ pub(crate) struct PruneView {
     deleted: Vec<String>,
     /// Marked earlier, and kept after all.
     spared: Vec<String>,
+    /// Marked earlier, and due, but the store refuses to delete them.
+    pub(crate) refused: Vec<RefusedView>,
     /// Marked, and waiting.
     waiting: Vec<RemovalView>,
     garbage: GarbageView,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RefusedView {
+    recovery_point: String,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,8 +133,18 @@ impl PruneView {
             verdicts: verdicts.collect(),
             deleted: wire.swept.clone(),
             spared: wire.spared.clone(),
+            refused: wire.refused.iter().map(RefusedView::from).collect(),
             waiting: wire.waiting.iter().map(RemovalView::from).collect(),
             garbage: GarbageView::from(&wire.garbage.unwrap_or_default()),
+        }
+    }
+}
+
+impl From<&v1::RefusedRemoval> for RefusedView {
+    fn from(wire: &v1::RefusedRemoval) -> Self {
+        Self {
+            recovery_point: wire.recovery_point.clone(),
+            reason: wire.reason.clone(),
         }
     }
 }
@@ -179,6 +197,16 @@ impl View for PruneView {
                 "BECAUSE",
             ];
             parts.push(table(&header, rows));
+        }
+        if !self.refused.is_empty() {
+            let rows = self.refused.iter().map(|refused| {
+                let RefusedView {
+                    recovery_point,
+                    reason,
+                } = refused;
+                vec![recovery_point.clone(), reason.clone()]
+            });
+            parts.push(table(&["NOT DELETED", "BECAUSE"], rows));
         }
         if !self.waiting.is_empty() {
             let rows = self.waiting.iter().map(|mark| {

@@ -11,6 +11,10 @@ pub(crate) struct ProbeView {
     pub(crate) place: String,
     /// In the order in which they were tried.
     pub(crate) checks: Vec<ProbeCheckView>,
+    /// Whether objects can be locked there; `None` if that can't be told.
+    object_lock: Option<bool>,
+    #[serde(skip)]
+    lines: Vec<String>,
 }
 
 /// One promise.
@@ -35,6 +39,8 @@ impl ProbeView {
         Self {
             place: report.store.clone(),
             checks: checks.collect(),
+            object_lock: report.object_lock.as_ref().ok().copied(),
+            lines: report.lines(),
         }
     }
 
@@ -49,20 +55,10 @@ impl View for ProbeView {
     const KIND: &'static str = "probe";
 
     fn text(&self) -> String {
-        let mut lines: Vec<_> = self.checks.iter().map(ProbeCheckView::text).collect();
+        let mut lines = self.lines.clone();
         if self.failed() == 0 {
             lines.push(format!("{} can hold a repository", self.place));
         }
         lines.join("\n")
-    }
-}
-
-impl ProbeCheckView {
-    fn text(&self) -> String {
-        let Self { name, why, .. } = self;
-        match &self.failure {
-            None => format!("ok      {name:<24} {} ms", self.elapsed_ms),
-            Some(failure) => format!("FAILED  {name:<24} {failure}; needed because {why}"),
-        }
     }
 }

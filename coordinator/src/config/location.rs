@@ -1,12 +1,14 @@
 //! Where the repository is: a directory, or a bucket with its limits.
 
 use super::CoordinatorConfigError;
-use super::raw::RawS3;
-use holdfast_store::StoreLimits;
+use super::raw::{RawColdClass, RawLockMode, RawS3};
+use holdfast_repository::{ColdRule, LockRule};
+use holdfast_store::{ColdClass, LockMode, StoreLimits};
 use holdfast_store_s3::{Credentials, S3Options};
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::time::Duration;
 use url::Url;
 
 /// The place of a repository.
@@ -25,6 +27,10 @@ pub struct S3Location {
     pub options: S3Options,
     /// Bounds on what is asked of it.
     pub limits: StoreLimits,
+    /// How long what recovery points need is locked; `None` if it is not.
+    pub lock: Option<LockRule>,
+    /// When packs are moved to a cheaper class; `None` if never.
+    pub cold: Option<ColdRule>,
 }
 
 impl fmt::Display for Location {
@@ -68,6 +74,10 @@ fn bucket(raw: RawS3) -> Result<S3Location, CoordinatorConfigError> {
         max_mib_per_sec,
         max_requests_per_sec,
         max_concurrent,
+        lock_days,
+        lock_mode,
+        cold_after_days,
+        cold_class,
     } = raw;
     let credentials = match (profile, profile_file) {
         (Some(name), file) => Credentials::Profile { name, file },
@@ -108,7 +118,60 @@ fn bucket(raw: RawS3) -> Result<S3Location, CoordinatorConfigError> {
             NonZeroU32::new,
         )?,
     };
-    Ok(S3Location { options, limits })
+    Ok(S3Location {
+        options,
+        limits,
+        lock: lock(lock_days, lock_mode)?,
+        cold: cold(cold_after_days, cold_class)?,
+    })
+}
+
+fn lock(
+    period: Option<u32>,
+    mode: Option<RawLockMode>,
+) -> Result<Option<LockRule>, CoordinatorConfigError> {
+    let mode = match (period, mode) {
+        (None, Some(_)) => {
+            return Err(CoordinatorConfigError::Value {
+                key: "repository.s3.lock_mode",
+                rule: "needs lock_days beside it",
+            });
+        }
+        (_, None | Some(RawLockMode::Governance)) => LockMode::Governance,
+        (_, Some(RawLockMode::Compliance)) => LockMode::Compliance,
+    };
+    let period = days("repository.s3.lock_days", period)?;
+    Ok(period.map(|period| LockRule { mode, period }))
+}
+
+fn cold(
+    after: Option<u32>,
+    class: Option<RawColdClass>,
+) -> Result<Option<ColdRule>, CoordinatorConfigError> {
+    let class = match (after, class) {
+        (None, Some(_)) => {
+            return Err(CoordinatorConfigError::Value {
+                key: "repository.s3.cold_class",
+                rule: "needs cold_after_days beside it",
+            });
+        }
+        (_, None | Some(RawColdClass::InfrequentAccess)) => ColdClass::InfrequentAccess,
+        (_, Some(RawColdClass::InstantArchive)) => ColdClass::InstantArchive,
+    };
+    let after = days("repository.s3.cold_after_days", after)?;
+    Ok(after.map(|after| ColdRule { class, after }))
+}
+
+/// At most a century: a lock can't be taken back.
+fn days(key: &'static str, days: Option<u32>) -> Result<Option<Duration>, CoordinatorConfigError> {
+    match days {
+        None => Ok(None),
+        Some(days @ 1..=36_525) => Ok(Some(Duration::from_hours(24 * u64::from(days)))),
+        Some(_) => Err(CoordinatorConfigError::Value {
+            key,
+            rule: "must be 1 to 36525 days; leave it out to switch it off",
+        }),
+    }
 }
 
 fn at_least_one<N, T>(

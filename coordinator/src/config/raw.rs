@@ -63,6 +63,24 @@ pub(super) struct RawS3 {
     pub(super) max_mib_per_sec: Option<u64>,
     pub(super) max_requests_per_sec: Option<u32>,
     pub(super) max_concurrent: Option<u32>,
+    pub(super) lock_days: Option<u32>,
+    pub(super) lock_mode: Option<RawLockMode>,
+    pub(super) cold_after_days: Option<u32>,
+    pub(super) cold_class: Option<RawColdClass>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawLockMode {
+    Governance,
+    Compliance,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawColdClass {
+    InfrequentAccess,
+    InstantArchive,
 }
 
 #[derive(Debug, Deserialize)]

@@ -126,6 +126,7 @@ async fn finish(
         .read_point(point)
         .await
         .map_err(|error| core.repository_failed(failed.as_ref().unwrap_or(&error)))?;
+    core.keeping.committed(point);
     let summary = PointSummary::of(&manifest);
     if let Err(error) = core.catalog.put_point(summary.clone()).await {
         // The repository has it; the listing is made equal at the next start.

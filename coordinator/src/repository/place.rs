@@ -36,7 +36,9 @@ pub(super) async fn open_store(
             }
         }
         Location::S3(s3) => {
-            let S3Location { options, limits } = &**s3;
+            let S3Location {
+                options, limits, ..
+            } = &**s3;
             let bucket = S3Store::open(options.clone()).await;
             let bucket = bucket.map_err(|error| Fault::from_error(Code::Config, &error))?;
             // Retries outside: each of them is a request that the limits count.

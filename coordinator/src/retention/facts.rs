@@ -4,10 +4,14 @@ use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::Work;
+use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_decide::{Hold, PointFacts, Proof};
-use holdfast_repository::{Marks, PlacedHold};
+use holdfast_repository::{Marks, PlacedHold, PointListing, RepositoryError};
 use holdfast_types::{RecoveryPointId, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Points whose locks are asked for at a time.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Every point: those that live, and those that are marked for removal.
 pub(super) struct Facts {
@@ -39,6 +43,7 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
     let listed = core.repository.list_points().await;
     let listed = listed.map_err(|error| core.repository_failed(&error))?;
     let in_use = in_use(core).await;
+    let locks = locks(core, &listed).await?;
     let mut facts = Facts {
         live: Vec::new(),
         marked: Vec::new(),
@@ -53,6 +58,7 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
             }
         };
         point.in_use = in_use.contains(&point.id);
+        point.locked_until = locks.get(&point.id).copied();
         point.pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
         point.holds = holds_on(marks, &point);
         if marks.tombstones.contains_key(&point.id) {
@@ -62,6 +68,30 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
         }
     }
     Ok(facts)
+}
+
+/// The points that the store itself keeps everybody from removing, whoever has locked them, and until when.
+async fn locks(
+    core: &Core,
+    listed: &[PointListing],
+) -> Result<BTreeMap<RecoveryPointId, Timestamp>, Fault> {
+    if !core.keeping.obeys_locks() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<RecoveryPointId> = listed.iter().map(|listing| listing.id.clone()).collect();
+    let asked = stream::iter(ids)
+        .map(|id| async move {
+            let until = core.repository.locked_until(&id).await?;
+            Ok((id, until))
+        })
+        .buffer_unordered(ASKED_AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await;
+    let asked = asked.map_err(|error: RepositoryError| core.repository_failed(&error))?;
+    let locked = asked
+        .into_iter()
+        .filter_map(|(id, until)| Some((id, until?)));
+    Ok(locked.collect())
 }
 
 /// The holds on a point. One that names collections may be on a point of which nobody knows what it holds.

@@ -4,13 +4,14 @@ use super::facts::{Facts, gather};
 use super::guard::refresh;
 use super::{BY_POLICY, confirm};
 use crate::core::Core;
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use holdfast_decide::{
     Decision, Deletion, NotYet, Reason, RetentionPolicy, Tombstone, Verdict, check_retention,
     judge_deletions, may_sweep, plan_retention,
 };
 use holdfast_repository::{GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError};
 use holdfast_service::failure::Code;
+use holdfast_store::StoreError;
 use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub struct Pruned {
     pub swept: Vec<RecoveryPointId>,
     /// Marked earlier, and kept after all.
     pub spared: Vec<RecoveryPointId>,
+    /// Marked earlier, and due, but the store refuses to delete them, and why.
+    pub refused: Vec<(RecoveryPointId, String)>,
     /// Marked, and waiting.
     pub waiting: Vec<PointTombstone>,
     /// Packs.
@@ -83,6 +86,9 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
         .collect_garbage(core.epoch, options(core, now));
     let garbage = garbage.await;
     pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
+    if pruned.garbage.rewritten.packs > 0 {
+        core.keeping.rewritten();
+    }
     Ok(pruned)
 }
 
@@ -119,34 +125,53 @@ async fn carry_out(
                 Err(RepositoryError::PointNotFound { .. }) => forget(core, stone).await?,
                 Err(error) => return Err(failed(error)),
             },
-            Fate::Sweep => {
-                sweep(core, stone, now).await?;
-                pruned.swept.push(id.clone());
-            }
+            Fate::Sweep => match sweep(core, stone, now).await? {
+                Swept::Gone => pruned.swept.push(id.clone()),
+                Swept::Refused(why) => pruned.refused.push((id.clone(), why)),
+            },
         }
     }
     Ok(())
 }
 
+/// What became of a deletion.
+enum Swept {
+    Gone,
+    /// The store does not allow it: others may go all the same.
+    Refused(String),
+}
+
 /// Deletes one point for good.
-async fn sweep(core: &Core, stone: &PointTombstone, now: Timestamp) -> Result<(), Fault> {
+async fn sweep(core: &Core, stone: &PointTombstone, now: Timestamp) -> Result<Swept, Fault> {
     let (id, epoch) = (&stone.point, core.epoch);
     let failed = |error: RepositoryError| core.repository_failed(&error);
     if !stone.swept && stone.marked != epoch {
         // It was decided again just now: in this term.
         match core.repository.tombstone_point(epoch, stone).await {
             Ok(_) => {}
-            Err(RepositoryError::PointNotFound { .. }) => return forget(core, stone).await,
+            Err(RepositoryError::PointNotFound { .. }) => {
+                forget(core, stone).await?;
+                return Ok(Swept::Gone);
+            }
             Err(error) => return Err(failed(error)),
         }
     }
-    core.repository
-        .sweep_point(epoch, id, now)
-        .await
-        .map_err(failed)?;
+    match core.repository.sweep_point(epoch, id, now).await {
+        Ok(()) => {}
+        Err(
+            error @ (RepositoryError::PointLocked { .. }
+            | RepositoryError::Store(StoreError::Permission { .. })),
+        ) => {
+            let why = chain(&error);
+            tracing::warn!(point = %id, reason = why, "the store refuses to delete a recovery point: it stays");
+            return Ok(Swept::Refused(why));
+        }
+        Err(error) => return Err(failed(error)),
+    }
     tracing::info!(point = %id, by = stone.by, "a recovery point is deleted");
     let listed = core.catalog.remove_point(id.clone()).await;
-    listed.map_err(|error| Fault::from_error(Code::Internal, &error))
+    listed.map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    Ok(Swept::Gone)
 }
 
 /// Takes the mark of a point away that does not exist.

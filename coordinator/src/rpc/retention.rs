@@ -51,7 +51,15 @@ impl RetentionService {
             spared: texts(&pruned.spared),
             waiting: pruned.waiting.iter().map(wire::removal_mark).collect(),
             garbage: Some(garbage(&pruned.garbage)),
+            refused: pruned.refused.iter().map(refusal).collect(),
         })
+    }
+}
+
+fn refusal((id, reason): &(RecoveryPointId, String)) -> v1::RefusedRemoval {
+    v1::RefusedRemoval {
+        recovery_point: id.to_string(),
+        reason: reason.clone(),
     }
 }
 

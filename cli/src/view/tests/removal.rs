@@ -33,6 +33,7 @@ pub(super) fn pruned() -> v1::PruneReport {
         ],
         swept: vec!["20261001t101530z-0a1b2c3d".into()],
         spared: vec![],
+        refused: vec![],
         waiting: summary().removal.into_iter().collect(),
         garbage: Some(v1::GarbageSummary {
             kept: sum(9),

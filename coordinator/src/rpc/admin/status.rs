@@ -47,6 +47,7 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
                 .verified
                 .get()
                 .warnings(&core.verify, core.started, core.clock.now()),
+            keeping: core.keeping.warnings(),
             schedules: {
                 let busy = core.book.running().await.map(|job| job.id);
                 crate::schedule::warnings(core, points, busy)
@@ -74,6 +75,7 @@ struct Situation<'a> {
     damaged_objects: usize,
     points: &'a [PointSummary],
     checks: Vec<String>,
+    keeping: Vec<String>,
     schedules: Vec<String>,
 }
 
@@ -97,6 +99,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
         ));
     }
     warnings.extend(situation.checks.iter().cloned());
+    warnings.extend(situation.keeping.iter().cloned());
     warnings.extend(situation.schedules.iter().cloned());
     for (node, record) in situation.nodes {
         if !record.connected {
@@ -278,6 +281,7 @@ mod tests {
             damaged_objects: 1,
             points: &[],
             checks: vec!["recovery point p can't be restored in full".to_owned()],
+            keeping: vec!["locks can't be set".to_owned()],
             schedules: vec!["schedule nightly is late".to_owned()],
         });
         assert_eq!(
@@ -285,6 +289,7 @@ mod tests {
             [
                 "1 packs of the repository are missing or cut short: back up now, what is still there is stored anew",
                 "recovery point p can't be restored in full",
+                "locks can't be set",
                 "schedule nightly is late",
                 "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
                 "there is no recovery point yet: `holdfast backup create` makes one",
