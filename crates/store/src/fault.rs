@@ -55,6 +55,9 @@ pub struct FaultPlan {
     pub kind: FaultKind,
     /// When to stop for good.
     pub stop_at: Option<StopAt>,
+    /// From this put or delete on (the first being 1) the store is full, or read-only, by `kind`: puts fail, deletes fail only
+    /// where nothing may be written, reads go on.
+    pub refuse_from: Option<u64>,
 }
 
 /// Passes operations on to `S`, except for those the plan breaks.
@@ -132,12 +135,18 @@ impl<S: ObjectStore> FaultStore<S> {
         }
     }
 
-    fn judge_mutation(&self) -> Verdict {
+    fn judge_mutation(&self, is_put: bool) -> Verdict {
         let n = self.mutations.fetch_add(1, Ordering::SeqCst) + 1;
+        let plan = self.plan();
+        if plan.refuse_from.is_some_and(|first| n >= first)
+            && (is_put || plan.kind != FaultKind::NoSpace)
+        {
+            return Verdict::Fail;
+        }
         if self.is_stopped() {
             return Verdict::Fail;
         }
-        match self.plan().stop_at {
+        match plan.stop_at {
             Some(stop) if n >= stop.mutation => {
                 self.stopped.store(true, Ordering::SeqCst);
                 match stop.effect {
@@ -180,9 +189,10 @@ impl<S: ObjectStore> FaultStore<S> {
 
     async fn mutate(
         &self,
+        is_put: bool,
         operation: BoxFuture<'_, Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
-        match self.judge_mutation() {
+        match self.judge_mutation(is_put) {
             Verdict::Pass => operation.await,
             Verdict::Fail => Err(self.fault()),
             Verdict::LoseAnswer => {
@@ -200,7 +210,7 @@ impl<S: ObjectStore> ObjectStore for FaultStore<S> {
         data: Bytes,
         mode: PutMode,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.mutate(self.inner.put(key, data, mode)))
+        Box::pin(self.mutate(true, self.inner.put(key, data, mode)))
     }
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>> {
@@ -250,7 +260,7 @@ impl<S: ObjectStore> ObjectStore for FaultStore<S> {
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.mutate(self.inner.delete(key)))
+        Box::pin(self.mutate(false, self.inner.delete(key)))
     }
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {

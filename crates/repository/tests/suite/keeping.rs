@@ -246,17 +246,12 @@ async fn nothing_is_moved_while_a_point_can_not_be_read() {
         .put(&key, "rotten".into(), PutMode::Overwrite)
         .await
         .unwrap();
-    let options = KeepOptions {
-        cold: Some(ColdRule {
-            class: COLD,
-            after: Duration::ZERO,
-        }),
-        ..locking(at(10))
-    };
-    let report = repository.keep(epoch, options, None).await.unwrap();
+    let cold = cooling(at(9000), Duration::ZERO);
+    let report = repository.keep(epoch, cold, None).await.unwrap();
     assert_eq!(report.unreadable, [point_id(2)]);
     assert_eq!(report.moved.packs, 0);
     // What can be read is locked all the same.
+    repository.keep(epoch, locking(at(10)), None).await.unwrap();
     assert!(
         repository
             .locked_until(&point_id(1))

@@ -6,7 +6,7 @@ use crate::place::TestStore;
 use crate::support::{SMALL, capture, copy_of, files, kek, restore};
 use holdfast_archive::Kek;
 use holdfast_repository::{KeyState, Repository, RepositoryError};
-use holdfast_store::{FaultPlan, FaultStore, StopAt, StopEffect};
+use holdfast_store::{FaultKind, FaultPlan, FaultStore, StopAt, StopEffect, StoreError};
 use holdfast_types::Timestamp;
 use std::sync::Arc;
 
@@ -20,6 +20,14 @@ enum Change {
     Rotate,
     RotateMaster,
 }
+
+const CHANGES: [Change; 5] = [
+    Change::Add,
+    Change::Remove,
+    Change::RemoveFirst,
+    Change::Rotate,
+    Change::RotateMaster,
+];
 
 impl Change {
     /// The key that the repository is opened with for it.
@@ -113,13 +121,7 @@ async fn ended(memory: &Arc<TestStore>, change: Change) {
 #[tokio::test]
 async fn every_change_at_every_write() {
     let sound = shared().await;
-    for change in [
-        Change::Add,
-        Change::Remove,
-        Change::RemoveFirst,
-        Change::Rotate,
-        Change::RotateMaster,
-    ] {
+    for change in CHANGES {
         for effect in [StopEffect::Before, StopEffect::After] {
             let mut writes = 0;
             loop {
@@ -137,6 +139,44 @@ async fn every_change_at_every_write() {
                 .await;
             }
             assert!(writes >= 2, "{change:?}: {writes} writes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fills_up_or_turns_read_only_at_every_write() {
+    let sound = shared().await;
+    for change in CHANGES {
+        for kind in [FaultKind::NoSpace, FaultKind::ReadOnly] {
+            let mut writes = 0;
+            loop {
+                let memory = copy_of(sound.as_ref()).await;
+                let plan = FaultPlan {
+                    kind,
+                    refuse_from: Some(writes + 1),
+                    ..FaultPlan::default()
+                };
+                let what = format!("{change:?} {kind:?} {}", writes + 1);
+                let store = Arc::new(FaultStore::new(memory.clone(), plan));
+                let repository = Repository::open_with(store, change.opens(), SMALL).await;
+                let Err(error) = change.carry_out(&repository.unwrap()).await else {
+                    break;
+                };
+                let expected = matches!(
+                    (&error, kind),
+                    (
+                        RepositoryError::Store(StoreError::NoSpace { .. }),
+                        FaultKind::NoSpace
+                    ) | (
+                        RepositoryError::Store(StoreError::ReadOnly { .. }),
+                        FaultKind::ReadOnly
+                    )
+                );
+                assert!(expected, "{what}: {error:?}");
+                writes += 1;
+                check(&memory, change, &what).await;
+            }
+            assert!(writes >= 1, "{change:?} {kind:?} wrote nothing");
         }
     }
 }
