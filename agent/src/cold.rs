@@ -338,7 +338,12 @@ fn disk(error: &std::io::Error) -> Failed {
     } else {
         code
     };
-    Failed::new(code, chain(error))
+    let mut what = chain(error);
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        what += ": run it as the user that Qdrant runs as, or let this one write Qdrant's storage directory; \
+                 nothing of a collection shows before it is whole";
+    }
+    Failed::new(code, what)
 }
 
 /// A path below another, as a user sees it.

@@ -9,8 +9,9 @@ use holdfast_tests::site::Site;
 use holdfast_tests::{ran_on, skipped};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 const DOCS: Dataset<'static> = Dataset {
@@ -22,6 +23,11 @@ const MORE: Dataset<'static> = Dataset {
     name: "more",
     points: 500,
     dim: 8,
+};
+const LARGE: Dataset<'static> = Dataset {
+    name: "docs",
+    points: 20_000,
+    dim: 256,
 };
 const STOP: Duration = Duration::from_secs(30);
 
@@ -82,6 +88,59 @@ async fn a_wiped_node_starts_with_what_was_captured() -> Result<()> {
     Ok(())
 }
 
+/// Killed at growing amounts of what it has laid out, it goes on where it was; Qdrant never sees half a collection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_cold_restore_goes_on() -> Result<()> {
+    let mut site = Site::start().await?;
+    if site.qdrant.kind == Kind::Devnode {
+        skipped("a_killed_cold_restore_goes_on: holdfast-devnode has its own storage layout");
+        return Ok(());
+    }
+    ran_on(site.qdrant.kind);
+    LARGE.create(&site.qdrant).await?;
+    let captured = contents(&site.qdrant, LARGE.name).await?;
+    site.ok(&["backup", "create"])?;
+    ensure!(site.qdrant.process.stop(STOP)?.is_some());
+    wipe(&site.qdrant.storage)?;
+    let mine = ticket(&site, "n1", &[])?;
+    let mut killed = 0;
+    for step in 0..8_u64 {
+        let mut running = restoring(&site, &mine, &[])?
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        while running.try_wait()?.is_none() && laid_out(&site.qdrant.storage) <= step << 22 {
+            std::thread::yield_now();
+        }
+        killed += u32::from(running.try_wait()?.is_none());
+        running.kill()?;
+        running.wait()?;
+        let visible = site.qdrant.storage.join("collections").join(LARGE.name);
+        if visible.exists() {
+            break;
+        }
+    }
+    ensure!(killed >= 2, "{killed} runs were killed under way");
+    exits(&restore(&site, &mine, &[])?, 0, "start Qdrant now")?;
+    site.qdrant.process.restart()?;
+    site.qdrant.wait_ready().await?;
+    ensure!(contents(&site.qdrant, LARGE.name).await? == captured);
+    Ok(())
+}
+
+/// Bytes below a folder that are on the disk.
+fn laid_out(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => laid_out(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 /// What exists is only replaced when told to, and then moved aside.
 async fn overwrite(site: &mut Site, captured: &str) -> Result<()> {
     site.qdrant.process.stop(STOP)?;
@@ -108,14 +167,18 @@ fn ticket(site: &Site, node: &str, more: &[&str]) -> Result<String> {
 }
 
 fn restore(site: &Site, ticket: &str, more: &[&str]) -> Result<Output> {
-    let output = Command::new(built("holdfast-agent")?)
+    Ok(restoring(site, ticket, more)?.output()?)
+}
+
+fn restoring(site: &Site, ticket: &str, more: &[&str]) -> Result<Command> {
+    let mut command = Command::new(built("holdfast-agent")?);
+    command
         .arg("--config")
         .arg(site.dir().join("agent.toml"))
         .args(["restore", "--ticket", ticket, "--data-dir"])
         .arg(&site.qdrant.storage)
-        .args(more)
-        .output()?;
-    Ok(output)
+        .args(more);
+    Ok(command)
 }
 
 fn exits(output: &Output, code: i32, word: &str) -> Result<()> {

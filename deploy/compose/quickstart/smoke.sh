@@ -1,6 +1,6 @@
 #!/bin/sh
 # Proves the quickstart with a real Docker engine, on its own compose project and free ports:
-# up, load, back up, restart, destroy, restore, compare, down -v.
+# up, load, back up, restart, destroy, restore, compare, lose the storage, restore cold, compare, down -v.
 #
 # Exits 0 when everything held, 1 when something did not. Where there is no engine, no compose or no image,
 # it says `SKIPPED:` with the reason and exits 0. The variables of README.md hold here too; in addition:
@@ -188,5 +188,16 @@ if qdrant GET /collections/smoke >/dev/null 2>&1; then fail "the collection is s
 holdfast restore run latest >&2 || fail "restore run"
 picture "$work/after"
 cmp "$work/before" "$work/after" >&2 || fail "what was restored differs from what was backed up"
+
+step "lose the storage volume, restore cold, compare"
+compose rm -sf qdrant agent restore >/dev/null 2>&1 || fail "rm"
+docker volume rm "${COMPOSE_PROJECT_NAME}_qdrant-storage" >/dev/null || fail "volume rm"
+holdfast --output json restore ticket latest --node n1 > "$work/ticket" || fail "restore ticket"
+HOLDFAST_RESTORE_TICKET=$(sed -n 's/.*"ticket": *"\([^"]*\)".*/\1/p' "$work/ticket")
+[ -n "$HOLDFAST_RESTORE_TICKET" ] || { cat "$work/ticket" >&2; fail "there is no ticket"; }
+export HOLDFAST_RESTORE_TICKET
+up
+picture "$work/cold"
+cmp "$work/before" "$work/cold" >&2 || fail "what was restored cold differs from what was backed up"
 
 passed="PASSED: $points points came back with vectors, payloads, configuration, payload index and alias as they were"
