@@ -67,6 +67,8 @@ pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.Retention/PlaceHold", OPERATOR),
     rule("/holdfast.v1.Retention/ReleaseHold", OPERATOR),
     rule("/holdfast.v1.Retention/ListHolds", READER),
+    rule("/holdfast.v1.Schedules/ListSchedules", READER),
+    rule("/holdfast.v1.Schedules/GetPolicy", READER),
     rule("/grpc.health.v1.Health/Check", ANYONE),
     rule("/grpc.health.v1.Health/Watch", ANYONE),
     rule("/grpc.health.v1.Health/List", ANYONE),

@@ -68,6 +68,8 @@ fn wants_events(command: &Command) -> bool {
         | Command::Restore { .. }
         | Command::Jobs { .. }
         | Command::Hold { .. }
+        | Command::Schedules(_)
+        | Command::Policy { .. }
         | Command::Repo { .. }
         | Command::Key { .. }
         | Command::Config { .. }

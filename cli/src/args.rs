@@ -7,6 +7,7 @@ mod connection;
 mod demo;
 mod jobs;
 mod key;
+mod policy;
 #[cfg(test)]
 mod reference;
 mod removal;
@@ -23,6 +24,7 @@ pub(crate) use connection::ConnectionArgs;
 pub(crate) use demo::{DemoArgs, ServerChoice};
 pub(crate) use jobs::JobsCommand;
 pub(crate) use key::{KeyCommand, NewKeyArgs};
+pub(crate) use policy::{PolicyCommand, PolicyDiffArgs, PolicyExplainArgs, PolicyShowArgs};
 pub(crate) use removal::{
     DeleteArgs, HoldCommand, HoldPlaceArgs, HoldReleaseArgs, PinArgs, PointArgs, PruneArgs,
     UnpinArgs,
@@ -123,6 +125,16 @@ pub(crate) enum Command {
         connection: ConnectionArgs,
         #[command(subcommand)]
         command: JobsCommand,
+    },
+    /// List what the coordinator does by itself: when each schedule runs next, how it ran last, and why it waits.
+    #[command(after_help = "Examples:
+  holdfast schedules
+  holdfast schedules --output json | jq '.schedules[] | select(.late_secs)'")]
+    Schedules(ReadArgs),
+    /// Check, show, explain and compare policies: what is captured by itself, when, and why.
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
     },
     /// Work on the repository itself. No coordinator is asked.
     Repo {

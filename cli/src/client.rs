@@ -3,12 +3,14 @@
 
 mod connect;
 mod retention;
+mod schedules;
 
 use crate::failure::{Action, Failure, Outcome, from_status};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
+use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
@@ -23,6 +25,7 @@ pub(crate) const LATEST: &str = "latest";
 pub(crate) struct Coordinator {
     admin: AdminClient<Channel>,
     retention: RetentionClient<Channel>,
+    schedules: SchedulesClient<Channel>,
     channel: Channel,
     endpoint: String,
 }

@@ -8,6 +8,7 @@ mod export;
 mod import;
 mod jobs;
 mod key;
+mod policy;
 mod read;
 mod removal;
 mod repo;
@@ -54,6 +55,8 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
             connection,
             command,
         } => jobs::run(context, &connection, command).await,
+        Command::Schedules(args) => policy::schedules(context, &args.connection).await,
+        Command::Policy { command } => policy::run(context, command).await,
         Command::Repo { command } => repo::run(context, command).await,
         Command::Key { command } => key::run(context, command).await,
         Command::Config { command } => config::run(context, &command).await,

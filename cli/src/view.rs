@@ -11,6 +11,7 @@ mod export;
 mod jobs;
 mod key;
 mod nodes;
+mod policy;
 mod removal;
 mod repo;
 mod restore;
@@ -29,6 +30,9 @@ pub(crate) use export::{ExportView, ExportedView};
 pub(crate) use jobs::{CancelView, JobsView};
 pub(crate) use key::{KeyChangeView, KeysView, MasterRotationView};
 pub(crate) use nodes::NodesView;
+pub(crate) use policy::{
+    PolicyCheckView, PolicyDiffView, PolicyExplainView, PolicyView, SchedulesView,
+};
 pub(crate) use removal::{HoldView, HoldsView, MarkedView, PruneView, RemovalView};
 pub(crate) use repo::ProbeView;
 pub(crate) use restore::{PlanView, RestoreView};

@@ -2,7 +2,7 @@
 //!
 //! It reads no secret: key and passphrase are read by whoever opens the repository.
 
-use holdfast_decide::policy::{BadPolicy, Policy};
+use holdfast_decide::policy::BadPolicy;
 use holdfast_service::config::{self, Strictness, UnknownKey};
 use holdfast_service::logging::{self, LogConfig, LoggingError};
 use holdfast_types::{ClusterName, Namespace, ParseNameError};
@@ -20,6 +20,7 @@ mod retention;
 
 pub use key_source::{KeySource, RawKeySource, validate as validate_key_source};
 pub use location::{Location, S3Location};
+pub use policy::{LoadedPolicy, load_policy, parse_policy};
 pub use recovery::recovery_config;
 pub use retention::RetentionSection;
 
@@ -57,7 +58,7 @@ pub struct CoordinatorConfig {
     /// Checks of the repository in the background.
     pub verify: VerifySection,
     /// What is captured by itself; nothing if absent.
-    pub policy: Option<Policy>,
+    pub policy: Option<LoadedPolicy>,
     /// The log.
     pub log: LogConfig,
 }
@@ -267,11 +268,11 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
     let name: holdfast_types::NodeId = named("name", &name)?;
     logging::check_filter(&log.filter).map_err(CoordinatorConfigError::Log)?;
     let policy = policy
-        .map(|path| policy::load(&path, &cluster))
+        .map(|path| load_policy(&path, Some(&cluster)))
         .transpose()?;
     let mut retention = retention::validate(retention)?;
     let mut verify = validate_verify(verify)?;
-    if let Some(policy) = &policy {
+    if let Some(LoadedPolicy { policy, .. }) = &policy {
         policy::apply(policy, &mut retention, &mut verify)?;
     }
     Ok(CoordinatorConfig {

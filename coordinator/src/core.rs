@@ -1,7 +1,7 @@
 //! What all parts of a running coordinator share.
 
 use crate::catalog::Catalog;
-use crate::config::{Limits, VerifySection};
+use crate::config::{Limits, LoadedPolicy, VerifySection};
 use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
 use crate::ingest::imports::Imports;
@@ -15,7 +15,6 @@ use crate::tickets::Tickets;
 use crate::verify::VerifyBook;
 use holdfast_archive::ChunkKey;
 use holdfast_decide::Observation;
-use holdfast_decide::policy::Policy;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::clock::Clock;
 use holdfast_service::shutdown::Shutdown;
@@ -67,7 +66,7 @@ pub struct Core {
     /// How often they are wanted.
     pub verify: VerifySection,
     /// What runs by itself; `None` if nothing does.
-    pub policy: Option<Policy>,
+    pub policy: Option<LoadedPolicy>,
     /// What is remembered of its schedules.
     pub schedules: ScheduleBook,
     /// Nodes.
@@ -117,7 +116,7 @@ pub struct CoreParts {
     /// How often they are wanted.
     pub verify: VerifySection,
     /// What runs by itself.
-    pub policy: Option<Policy>,
+    pub policy: Option<LoadedPolicy>,
     /// The schedules in the catalogue.
     pub schedules: ScheduleBook,
     /// The end of the process.

@@ -7,4 +7,5 @@ pub mod ingest;
 mod peer;
 pub mod restore;
 pub mod retention;
+pub mod schedules;
 pub mod wire;

@@ -12,12 +12,15 @@
 mod alarm;
 mod book;
 mod note;
+mod standing;
 mod watch;
 
 pub use alarm::warnings;
 pub use book::ScheduleBook;
+pub use standing::{Standing, known_collections, standings};
 
 use crate::catalog::CatalogError;
+use crate::config::LoadedPolicy;
 use crate::core::Core;
 use crate::execute;
 use crate::job::{JobRecord, JobState, Work};
@@ -55,7 +58,7 @@ pub async fn run(core: Arc<Core>) {
 /// # Errors
 /// A catalogue that can't be written: then nothing has begun.
 pub async fn look(core: &Arc<Core>) -> Result<(), CatalogError> {
-    let Some(policy) = &core.policy else {
+    let Some(LoadedPolicy { policy, .. }) = &core.policy else {
         return Ok(());
     };
     for schedule in &policy.schedules {

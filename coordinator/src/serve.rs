@@ -8,6 +8,7 @@ use crate::rpc::control::Control;
 use crate::rpc::ingest::IngestService;
 use crate::rpc::restore::RestoreService;
 use crate::rpc::retention::RetentionService;
+use crate::rpc::schedules::SchedulesService;
 use holdfast_certs::authz::AuthzLayer;
 use holdfast_certs::{ServerTls, incoming};
 use holdfast_proto::FILE_DESCRIPTOR_SET;
@@ -20,6 +21,7 @@ use holdfast_proto::v1::agent_control_server::AgentControlServer;
 use holdfast_proto::v1::ingest_server::IngestServer;
 use holdfast_proto::v1::restore_server::RestoreServer;
 use holdfast_proto::v1::retention_server::RetentionServer;
+use holdfast_proto::v1::schedules_server::SchedulesServer;
 use holdfast_service::failure::Code;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +89,9 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
             RetentionServer::new(RetentionService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES
         ))
+        .add_service(bounded!(SchedulesServer::new(SchedulesService::new(
+            core.clone()
+        ))))
         .add_service(bounded!(
             AdminServer::new(AdminService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES

@@ -9,4 +9,6 @@ mod import;
 mod retention;
 mod roles;
 mod s3;
+mod schedules;
+mod sheet;
 mod ways;

@@ -52,6 +52,8 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/ShowBackup"
         | "holdfast.v1.Admin/PlanRestore"
         | "holdfast.v1.Retention/PlanPrune"
+        | "holdfast.v1.Schedules/GetPolicy"
+        | "holdfast.v1.Schedules/ListSchedules"
         | "holdfast.v1.Retention/ListHolds"
         | "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
         | "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => {

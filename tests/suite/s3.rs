@@ -132,7 +132,7 @@ async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
 }
 
 /// Has the configuration of the stopped coordinator name the bucket, with the keys of one profile.
-fn move_to_bucket(
+pub(crate) fn move_to_bucket(
     site: &Site,
     server: &S3Server,
     bucket: &str,

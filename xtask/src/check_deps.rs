@@ -60,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-archive",
             "holdfast-certs",
             "holdfast-coordinator",
+            "holdfast-decide",
             "holdfast-proto",
             "holdfast-qdrant",
             "holdfast-repository",

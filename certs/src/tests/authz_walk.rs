@@ -44,6 +44,8 @@ const MATRIX: &str = "\
 /holdfast.v1.Retention/RunPrune: operator
 /holdfast.v1.Retention/UndeleteBackup: operator
 /holdfast.v1.Retention/UnpinBackup: operator
+/holdfast.v1.Schedules/GetPolicy: operator viewer
+/holdfast.v1.Schedules/ListSchedules: operator viewer
 ";
 
 /// The paths of every RPC in the .proto files.

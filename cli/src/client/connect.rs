@@ -7,6 +7,7 @@ use holdfast_certs::{ClientTls, ConnectError, ConnectOptions, Role, TlsPaths, co
 use holdfast_proto::limits;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
+use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
 
 const NOTHING: &str = "nothing: the coordinator was not asked to do anything";
@@ -33,12 +34,16 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
     let retention = RetentionClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+    let schedules = SchedulesClient::new(channel.clone())
+        .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     let admin = AdminClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     Ok(Coordinator {
         admin,
         retention,
+        schedules,
         channel,
         endpoint: settings.coordinator.clone(),
     })

@@ -1,16 +1,19 @@
 //! The JSON contract, field by field: a change here is a change of the contract.
 
 mod events;
+mod policy;
 mod removal;
 mod repo;
 
 use super::{
     BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
-    HoldView, JobsView, MarkedView, NodesView, PlanView, PruneView, RestoreView, StatusView,
+    HoldView, JobsView, MarkedView, NodesView, PlanView, PruneView, RestoreView, SchedulesView,
+    StatusView,
 };
 use crate::output::View;
 use crate::output::render_json;
 use holdfast_proto::v1;
+use policy::standing;
 use removal::pruned;
 use repo::{leftovers, rebuilt, verified};
 
@@ -538,6 +541,7 @@ products_check  300,000 (as captured)  576.0 MiB  3.6 s (160.0 MiB/s)  -        
 #[test]
 fn the_reference_names_every_field() {
     let reference = include_str!("../../../docs/reference/json-output.md");
+    let (check, shown, explained, diff) = policy::views();
     let documents = [
         render_json(&StatusView::new(String::new(), &status()), false),
         render_json(&NodesView::from(&nodes()), false),
@@ -551,6 +555,11 @@ fn the_reference_names_every_field() {
         render_json(&verified(), false),
         render_json(&leftovers(), false),
         render_json(&rebuilt(), false),
+        render_json(&SchedulesView::from(&standing()), false),
+        render_json(&check, false),
+        render_json(&shown, false),
+        render_json(&explained, false),
+        render_json(&diff, false),
     ];
     let mut missing = Vec::new();
     for document in documents {

@@ -2,32 +2,62 @@
 
 use super::{CoordinatorConfigError, RetentionSection, VerifySection};
 use holdfast_decide::policy::{BadPolicy, Policy, RawPolicy, validate};
+use holdfast_decide::schedule::Limits;
 use holdfast_service::config::{self, Strictness};
 use holdfast_types::ClusterName;
 use jiff::tz::TimeZone;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A policy as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedPolicy {
+    /// The file.
+    pub path: PathBuf,
+    /// What it said.
+    pub text: String,
+    /// What that means.
+    pub policy: Policy,
+}
 
 /// Reads a policy. Unknown keys are refused whatever else is lenient: a misspelt one would leave something uncaptured.
-pub(super) fn load(path: &Path, cluster: &ClusterName) -> Result<Policy, CoordinatorConfigError> {
-    let raw = config::load::<RawPolicy>(path, Strictness::Strict)?.value;
+///
+/// # Errors
+/// A file that can't be read, can't be meant, can't be carried out, or is for another than the given deployment.
+pub fn load_policy(
+    path: &Path,
+    cluster: Option<&ClusterName>,
+) -> Result<LoadedPolicy, CoordinatorConfigError> {
+    let text = config::read(path)?;
+    parse_policy(path, text, cluster)
+}
+
+/// Reads the text of a policy; `path` only appears in messages.
+///
+/// # Errors
+/// As [`load_policy`].
+pub fn parse_policy(
+    path: &Path,
+    text: String,
+    cluster: Option<&ClusterName>,
+) -> Result<LoadedPolicy, CoordinatorConfigError> {
+    let raw = config::parse::<RawPolicy>(&text, path, Strictness::Strict)?.value;
     let checked = validate(raw, &|zone| TimeZone::get(zone).ok());
     let checked = checked.and_then(|policy| can_be_carried_out(policy, cluster));
-    checked.map_err(|source| CoordinatorConfigError::Policy {
-        path: path.to_owned(),
-        source,
-    })
+    let path = path.to_owned();
+    match checked {
+        Ok(policy) => Ok(LoadedPolicy { path, text, policy }),
+        Err(source) => Err(CoordinatorConfigError::Policy { path, source }),
+    }
 }
 
 /// What is asked for and not done must not be taken silently.
-fn can_be_carried_out(policy: Policy, cluster: &ClusterName) -> Result<Policy, BadPolicy> {
+fn can_be_carried_out(policy: Policy, cluster: Option<&ClusterName>) -> Result<Policy, BadPolicy> {
     let bad = |at: String, why: &str| BadPolicy {
         at,
         why: why.to_owned(),
     };
-    if policy
-        .cluster
-        .as_ref()
-        .is_some_and(|named| named != cluster)
+    if let (Some(named), Some(cluster)) = (&policy.cluster, cluster)
+        && named != cluster
     {
         return Err(bad("cluster".to_owned(), "it is for another deployment"));
     }
@@ -36,10 +66,11 @@ fn can_be_carried_out(policy: Policy, cluster: &ClusterName) -> Result<Policy, B
         if limits.max_nodes.is_some()
             || limits.max_mib_per_sec.is_some()
             || limits.max_query_latency.is_some()
+            || limits.max_delay != Limits::default().max_delay
         {
             return Err(bad(
                 format!("schedule {}", schedule.name),
-                "this release does not carry out max_nodes, max_mib_per_sec and max_query_latency: leave them out",
+                "this release does not carry out max_nodes, max_mib_per_sec, max_query_latency and max_delay: leave them out",
             ));
         }
     }
@@ -75,7 +106,7 @@ pub(super) fn apply(
 
 #[cfg(test)]
 mod tests {
-    use super::{apply, load};
+    use super::{apply, load_policy};
     use crate::config::{DEFAULT_CONFIG, load as load_config};
     use holdfast_decide::policy::Policy;
     use holdfast_service::config::Strictness;
@@ -85,7 +116,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path, &"demo".parse().unwrap()).map_err(|error| {
+        let read = load_policy(&path, Some(&"demo".parse().unwrap()));
+        read.map(|loaded| loaded.policy).map_err(|error| {
             let source = error.source().map(ToString::to_string);
             format!("{error}: {}", source.unwrap_or_default())
         })

@@ -4,6 +4,7 @@
 
 use super::{view, watch};
 use crate::catalog::PointSummary;
+use crate::config::LoadedPolicy;
 use crate::core::Core;
 use holdfast_decide::policy::{Policy, duration_text};
 use holdfast_decide::schedule::{
@@ -19,7 +20,7 @@ const NAMED: usize = 5;
 /// The warnings of now, most urgent first.
 #[must_use]
 pub fn warnings(core: &Core, points: &[PointSummary], busy: Option<JobId>) -> Vec<String> {
-    let Some(policy) = &core.policy else {
+    let Some(LoadedPolicy { policy, .. }) = &core.policy else {
         return Vec::new();
     };
     let now = core.clock.now();
@@ -72,7 +73,16 @@ fn why(memory: &ScheduleMemory, verdict: &Verdict) -> String {
         Some(Outcome::Cancelled) => Some("the last run was cancelled".to_owned()),
         Some(Outcome::Succeeded) | None => None,
     };
-    let now = match verdict {
+    let now = why_not_now(verdict);
+    match failed {
+        Some(failed) => format!("{failed}; {now}"),
+        None => now,
+    }
+}
+
+/// Why nothing is begun at this moment.
+pub(super) fn why_not_now(verdict: &Verdict) -> String {
+    match verdict {
         Verdict::Start(_) => {
             "it is due and has not begun: does the coordinator's scheduler run?".to_owned()
         }
@@ -85,10 +95,6 @@ fn why(memory: &ScheduleMemory, verdict: &Verdict) -> String {
             None => "nothing is due".to_owned(),
         },
         Verdict::Wait { why, .. } => why.to_string(),
-    };
-    match failed {
-        Some(failed) => format!("{failed}; {now}"),
-        None => now,
     }
 }
 

@@ -24,7 +24,9 @@ mod tests;
 
 pub use diff::{PolicyChange, diff};
 pub use duration::{duration_text, parse_duration};
-pub use explain::{Explanation, ScheduleExplained, explain};
+pub use explain::{
+    Explanation, ScheduleExplained, explain, retention_lines, schedule_lines, verify_line,
+};
 pub use preset::Preset;
 pub use raw::{
     RawLimits, RawPolicy, RawPolicyRetention, RawPolicyRule, RawPolicyVerify, RawSchedule,

@@ -91,6 +91,14 @@ pub fn load<T: DeserializeOwned>(
     path: &Path,
     strictness: Strictness,
 ) -> Result<Loaded<T>, ConfigError> {
+    parse(&read(path)?, path, strictness)
+}
+
+/// The text of a configuration file, of limited size.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn read(path: &Path) -> Result<String, ConfigError> {
     let read_error = |source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -101,8 +109,7 @@ pub fn load<T: DeserializeOwned>(
             path: path.to_owned(),
         });
     }
-    let text = std::fs::read_to_string(path).map_err(read_error)?;
-    parse(&text, path, strictness)
+    std::fs::read_to_string(path).map_err(read_error)
 }
 
 /// Parses `text`; `path` only appears in messages.

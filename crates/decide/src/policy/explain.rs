@@ -113,7 +113,8 @@ fn next_runs(
 }
 
 /// A schedule in words, one property a line.
-pub(super) fn schedule_lines(schedule: &Schedule) -> Vec<String> {
+#[must_use]
+pub fn schedule_lines(schedule: &Schedule) -> Vec<String> {
     let zone = schedule.zone.iana_name().unwrap_or("UTC");
     let mut lines = vec![match &schedule.timing {
         Timing::Cron(_) => format!("{} in {zone}", schedule.timing),
@@ -176,8 +177,9 @@ fn limit_lines(limits: &Limits) -> Vec<String> {
     lines
 }
 
-/// What is kept; of one collection, only what is about it.
-pub(super) fn retention_lines(
+/// What is kept, in words; of one collection, only what is about it.
+#[must_use]
+pub fn retention_lines(
     retention: Option<&RetentionPolicy>,
     collection: Option<&CollectionName>,
 ) -> Vec<String> {
@@ -244,7 +246,9 @@ fn rule_line(rule: &Rule) -> String {
     format!("keeps {kept} (of {})", scope.join(", "))
 }
 
-pub(super) fn verify_line(verify: Option<&VerifyPolicy>) -> String {
+/// How the repository is checked, in words.
+#[must_use]
+pub fn verify_line(verify: Option<&VerifyPolicy>) -> String {
     let Some(verify) = verify else {
         return "the policy says nothing of checks: see [verify] of the coordinator".to_owned();
     };
