@@ -213,8 +213,7 @@ fn check(storage: &Storage, order: &ColdOrder, leave: &Leave) -> Result<(), Fail
             ));
         }
     }
-    let stored = leave.shards().map(|(_, shard)| shard.logical_bytes).sum();
-    storage.check_space(stored)
+    Ok(())
 }
 
 async fn collection(
@@ -239,7 +238,7 @@ async fn collection(
             "laying out {} shard {}",
             entry.name, shard.shard_id
         ));
-        kept_bytes += shard_with_tries(dial, leave, index, shard, layout, meter).await?;
+        kept_bytes += shard_with_tries(storage, dial, leave, index, shard, layout, meter).await?;
     }
     let own = collection_files(&entry.info, entry.cluster.as_ref())
         .map_err(|error| Failed::from_error(Code::RepositoryDamaged, &error))?;
@@ -264,6 +263,7 @@ async fn collection(
 
 /// Lays one shard out, again and again while only the connection breaks. Returns the bytes that were not fetched.
 async fn shard_with_tries(
+    storage: &Storage,
     dial: &TlsDial,
     leave: &Leave,
     index: usize,
@@ -279,7 +279,7 @@ async fn shard_with_tries(
                 epoch: leave.epoch,
                 generation: 0,
             };
-            one_shard(&link, leave, index, shard, layout.clone(), meter).await
+            one_shard(storage, &link, leave, index, shard, layout.clone(), meter).await
         };
         match tried.await {
             Ok(kept) => return Ok(kept),
@@ -301,6 +301,7 @@ async fn shard_with_tries(
 }
 
 async fn one_shard(
+    storage: &Storage,
     link: &Link,
     leave: &Leave,
     index: usize,
@@ -314,6 +315,8 @@ async fn one_shard(
     let (scan_key, scan_layout) = (key.clone(), layout.clone());
     let plan = blocking(move || files::plan(recipe, &scan_key, &scan_layout)).await?;
     let (wanted, kept) = (plan.missing(), plan.kept_bytes());
+    // Holes take no space, and what is there already takes none anew.
+    storage.check_space(wanted.iter().map(|(_, len)| u64::from(*len)).sum())?;
     let (chunks, chunks_rx) = mpsc::channel(CHUNKS);
     let meter = Arc::clone(meter);
     let writing =

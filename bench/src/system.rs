@@ -9,7 +9,7 @@ use holdfast_tests::process::{Process, built};
 use holdfast_tests::site::{NODE, Options, Site};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one site needed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +17,10 @@ struct Needs {
     first: f64,
     same: f64,
     restore: f64,
+    /// Seconds until a running Qdrant has the collection back under another name.
+    hot: f64,
+    /// Seconds until a stopped one has started with it.
+    cold: f64,
     agent: f64,
     coordinator: f64,
 }
@@ -24,7 +28,7 @@ struct Needs {
 /// Bytes of a mebibyte.
 const MIB: f64 = 1_048_576.0;
 
-/// First backup, unchanged backup and cold restore, several times from nothing.
+/// First backup, unchanged backup, hot and cold restore, several times from nothing.
 pub(crate) async fn measure(report: Report, name: &str, base: &Path, repeat: usize) -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..repeat {
@@ -57,6 +61,14 @@ pub(crate) async fn measure(report: Report, name: &str, base: &Path, repeat: usi
         middle(|one| one.restore),
         "MB/CPU s",
     );
+    show("hot-restore", "time", middle(|one| one.hot), "s");
+    show("cold-restore", "time", middle(|one| one.cold), "s");
+    show(
+        "cold-restore",
+        "time-of-hot",
+        middle(|one| one.cold / one.hot),
+        "×",
+    );
     show("agent", "peak-memory", middle(|one| one.agent), "MiB");
     show(
         "coordinator",
@@ -86,7 +98,8 @@ async fn once(base: &Path) -> Result<Needs> {
             .map_or(f64::NAN, |bytes| bytes as f64 / MIB)
     };
     needs.agent = peak(&site.agent);
-    needs.restore = restore(&mut site)?;
+    needs.hot = hot(&site).await?;
+    (needs.restore, needs.cold) = restore(&mut site).await?;
     needs.coordinator = peak(&site.coordinator);
     Ok(needs)
 }
@@ -103,7 +116,20 @@ fn backup(site: &Site) -> Result<f64> {
     Ok(bytes as f64 / 1e6 / cpu.max(0.01))
 }
 
-fn restore(site: &mut Site) -> Result<f64> {
+/// Seconds of a restore into the running Qdrant, beside the collection; it is removed again.
+async fn hot(site: &Site) -> Result<f64> {
+    const TARGET: &str = "restored-hot";
+    let began = Instant::now();
+    site.ok(&["restore", "run", "latest", "-c", NAME, "--as", TARGET])?;
+    let took = began.elapsed().as_secs_f64();
+    site.qdrant
+        .delete(&format!("/collections/{TARGET}"))
+        .await?;
+    Ok(took)
+}
+
+/// MB per second of processor time of a cold restore, and the seconds until Qdrant has started with it.
+async fn restore(site: &mut Site) -> Result<(f64, f64)> {
     let made = site.ok(&["restore", "ticket", "latest", "--node", NODE, "-c", NAME])?;
     let ticket = made["ticket"].as_str().context("no ticket")?;
     site.qdrant.process.stop(Duration::from_secs(60))?;
@@ -112,6 +138,7 @@ fn restore(site: &mut Site) -> Result<f64> {
     fs::remove_dir_all(storage)?;
     fs::create_dir_all(storage)?;
     let before = Cpu::of(site.coordinator.pid())?;
+    let began = Instant::now();
     let mut command = Command::new(built("holdfast-agent")?);
     command.arg("--config").arg(site.dir().join("agent.toml"));
     command
@@ -122,7 +149,10 @@ fn restore(site: &mut Site) -> Result<f64> {
         .stderr(std::process::Stdio::null());
     let agent = cost::run(&mut command)?;
     let cpu = agent.cpu + (Cpu::of(site.coordinator.pid())? - before).0;
-    Ok(bytes as f64 / 1e6 / cpu.max(0.01))
+    site.qdrant.process.restart()?;
+    site.qdrant.wait_ready().await?;
+    let took = began.elapsed().as_secs_f64();
+    Ok((bytes as f64 / 1e6 / cpu.max(0.01), took))
 }
 
 fn both(site: &Site) -> Result<f64> {

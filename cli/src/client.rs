@@ -207,6 +207,7 @@ impl Coordinator {
         }
         let collection = collections.first().map_or("", String::as_str);
         let listed = self.backups(0, collection, false).await?;
+        let mut by_id = None;
         // Newest first.
         for backup in listed.backups {
             let complete = collections
@@ -215,10 +216,30 @@ impl Coordinator {
             if complete && backup.safety_for.is_empty() && !backup.imported {
                 return Ok(backup.recovery_point);
             }
+            if complete {
+                by_id.get_or_insert(backup.recovery_point);
+            }
+        }
+        if let Some(id) = by_id {
+            return Err(only_by_id(collections, &id));
         }
         let any = !self.backups(1, "", false).await?.backups.is_empty();
         Err(none_yet(collections, any))
     }
+}
+
+/// Only imports, or captures made before an overwriting restore, have what is asked for.
+fn only_by_id(collections: &[String], id: &str) -> Failure {
+    let names = match collections {
+        [] => "anything".to_owned(),
+        some => some.join(" and "),
+    };
+    Failure::new(
+        Code::PointNotFound,
+        format!("no capture contains {names}; `latest` never means an import or a safety capture, and {id} is one that does"),
+    )
+    .risking("nothing: this command only reads")
+    .todo(format!("name it: in place of `latest`, say {id} (`holdfast backup list` shows all)"))
 }
 
 /// `any`: there are recovery points, but none with all these collections.

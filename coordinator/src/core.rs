@@ -17,18 +17,22 @@ use holdfast_archive::ChunkKey;
 use holdfast_decide::Observation;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::clock::Clock;
+use holdfast_service::failure::Code;
 use holdfast_service::shutdown::Shutdown;
 use holdfast_types::{ClusterName, Epoch, JobId, Namespace, RecoveryPointId, Timestamp};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Batches of at most 4 chunks of 1 MiB that may be in verification at once, over all streams.
 const BATCHES_IN_VERIFICATION: usize = 16;
+
+/// Clocks that differ by more are not trusted with deletions and locks.
+const MOST_SKEW: Duration = Duration::from_mins(5);
 
 /// An agent whose look takes longer is planned for as it was last seen.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
@@ -47,6 +51,10 @@ pub struct Core {
     pub epoch: Epoch,
     /// When it started.
     pub started: Timestamp,
+    /// The same, by a clock that nobody sets.
+    steady: Instant,
+    /// How far the store's clock was from ours at the start.
+    store_skew: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Where recovery points are kept.
@@ -99,6 +107,8 @@ pub struct CoreParts {
     pub epoch: Epoch,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// How far the store's clock is from it.
+    pub store_skew: Duration,
     /// The repository, claimed.
     pub repository: Repository,
     /// What of it can't be read.
@@ -133,6 +143,7 @@ impl Core {
             limits,
             epoch,
             clock,
+            store_skew,
             repository,
             damaged_points,
             retention,
@@ -148,6 +159,7 @@ impl Core {
         Arc::new(Self {
             chunk_key: repository.chunk_key(&namespace),
             started: clock.now(),
+            steady: Instant::now(),
             dispatcher: Dispatcher::new(epoch),
             verify_gate: Arc::new(Semaphore::new(BATCHES_IN_VERIFICATION)),
             imports: Imports::default(),
@@ -161,6 +173,7 @@ impl Core {
             limits,
             epoch,
             clock,
+            store_skew,
             repository,
             damaged_points,
             retention,
@@ -201,6 +214,39 @@ impl Core {
         self.look().await;
         let running = self.book.running().await;
         self.nodes.observation(self.epoch, running)
+    }
+
+    /// Why the clock must not be trusted with what can't be taken back: it jumped since the start, or the store's or a node's
+    /// differs. Nothing is deleted and nothing is locked then.
+    #[must_use]
+    pub fn clock_fault(&self) -> Option<Fault> {
+        let wall = self.clock.now().since(self.started);
+        let jumped = wall.abs_diff(self.steady.elapsed());
+        let nodes = self.nodes.list();
+        let skewed = nodes
+            .iter()
+            .filter(|(_, record)| record.connected)
+            .find_map(|(node, record)| Some((node, record.clock_skew()?)));
+        let what = if jumped > MOST_SKEW {
+            format!("the clock jumped by {} s since the start", jumped.as_secs())
+        } else if self.store_skew > MOST_SKEW {
+            format!(
+                "the clock of the repository's store is {} s from the coordinator's",
+                self.store_skew.as_secs()
+            )
+        } else {
+            let (node, skew) = skewed?;
+            format!(
+                "the clocks of node {node} and of the coordinator are {} s apart",
+                skew.as_secs()
+            )
+        };
+        Some(Fault::new(
+            Code::ClockSkew,
+            format!(
+                "{what}: nothing is deleted or locked by a clock that may be wrong; set the clocks by NTP, then restart the coordinator"
+            ),
+        ))
     }
 
     /// How long jobs wait.

@@ -7,7 +7,7 @@ use crate::config::{Location, S3Location};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use crate::repository::fault_of;
-use holdfast_repository::{ColdRule, KeepOptions, LockRule, Repository, RepositoryError};
+use holdfast_repository::{ColdRule, KeepOptions, LockRule, Repository};
 use holdfast_service::failure::Code;
 use holdfast_types::{RecoveryPointId, Timestamp};
 use std::collections::BTreeSet;
@@ -64,11 +64,25 @@ impl Keeping {
             Err(error) => {
                 tracing::warn!(
                     reason = chain(&error),
-                    "whether the bucket has object locks can't be asked: every recovery point is asked for its own"
+                    "whether the bucket has object locks can't be asked, so none are obeyed; allow s3:GetBucketObjectLockConfiguration if it has"
                 );
-                true
+                false
             }
         };
+        if obeys {
+            // Whoever may not read locks sees none.
+            let readable = repository.may_read_locks().await;
+            readable.map_err(|error| {
+                Fault::new(
+                    Code::Config,
+                    format!(
+                        "{} has object lock, and locks can't be read ({}): allow s3:GetObjectRetention and s3:GetObjectLegalHold, so that they can be obeyed",
+                        repository.place(),
+                        chain(&error)
+                    ),
+                )
+            })?;
+        }
         if lock.is_some() && !obeys {
             return Err(Fault::new(
                 Code::Config,
@@ -144,6 +158,9 @@ impl Keeping {
         if !everything && points.is_empty() {
             return;
         }
+        if let Some(fault) = core.clock_fault() {
+            return self.failed(core, everything, points, &fault);
+        }
         let options = KeepOptions {
             now: core.clock.now(),
             lock: self.lock,
@@ -152,6 +169,15 @@ impl Keeping {
         let only: Vec<_> = points.iter().cloned().collect();
         let only = (!everything).then_some(only.as_slice());
         match core.repository.keep(core.epoch, options, only).await {
+            Ok(report) if !report.unreadable.is_empty() => {
+                let ids: Vec<String> = report.unreadable.iter().map(ToString::to_string).collect();
+                let what = format!(
+                    "what recovery points need can't be read: {}; `holdfast repo verify` says why",
+                    ids.join(", ")
+                );
+                let fault = Fault::new(Code::RepositoryDamaged, what);
+                self.failed(core, everything, points, &fault);
+            }
             Ok(report) => {
                 tracing::info!(
                     points = report.points,
@@ -162,7 +188,10 @@ impl Keeping {
                 );
                 self.due().trouble = None;
             }
-            Err(error) => self.failed(core, everything, points, &error),
+            Err(error) => {
+                let fault = core.repository_failed(&error);
+                self.failed(core, everything, points, &fault);
+            }
         }
     }
 
@@ -171,9 +200,8 @@ impl Keeping {
         core: &Core,
         everything: bool,
         points: BTreeSet<RecoveryPointId>,
-        error: &RepositoryError,
+        fault: &Fault,
     ) {
-        let fault = core.repository_failed(error);
         tracing::error!(code = fault.code, reason = %fault, "locks and storage classes could not be set; trying again later");
         let now = core.clock.now();
         let mut due = self.due();

@@ -160,9 +160,13 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
             Code::StaleEpoch,
             "another coordinator has taken over this repository; this one must not write any more",
         ),
+        RepositoryError::Vanished { .. } => (
+            Code::RepositoryForeign,
+            "nothing was committed there; mount the volume, or look who emptied the bucket, then restart the coordinator and run the backup again",
+        ),
         RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. } => (
             Code::RepositoryDamaged,
-            "restore the object from a copy of the repository; recovery points that don't share it still restore",
+            "run `holdfast backup create` (what Qdrant still has is stored anew), or bring the object back from a copy with `holdfast repo heal`; recovery points that don't share it still restore, `holdfast repo verify` names them",
         ),
         RepositoryError::PointNotFound { .. } => (
             Code::PointNotFound,

@@ -22,7 +22,7 @@ use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;
 use holdfast_service::health::{HealthServer, HealthState};
 use holdfast_service::shutdown::{Shutdown, StopReason};
-use holdfast_types::Timestamp;
+use holdfast_types::{Epoch, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,9 @@ const HEALTH_PART: &str = "coordinator";
 
 /// How often certificates are looked at.
 const TLS_WATCH: Duration = Duration::from_secs(5);
+
+/// If no coordinator has written for this long, none ran.
+const COUNTS_AS_AWAY: Duration = Duration::from_hours(6);
 
 /// How long tasks may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -110,7 +113,14 @@ pub async fn open_core(
     )?;
     let unusable = |error: CatalogError| catalog_fault(&error);
     let keeping = Keeping::new(&config.repository.place, &repository).await?;
+    let last_written = repository.last_written().await.map_err(|e| fault_of(&e))?;
     let epoch = repository.claim_epoch().await.map_err(|e| fault_of(&e))?;
+    let claimed = repository
+        .claimed_at(epoch)
+        .await
+        .map_err(|e| fault_of(&e))?;
+    let store_skew = claimed.map_or(Duration::ZERO, |at| clock.now().distance(at));
+    postpone_removals(&repository, epoch, last_written, clock.now()).await?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
     let (points, damaged_points) = survey(&repository).await?;
@@ -130,6 +140,7 @@ pub async fn open_core(
         limits: config.limits,
         epoch,
         clock,
+        store_skew,
         damaged_points,
         retention: Guard::new(config.retention.clone(), marks(&repository).await?),
         keeping,
@@ -142,6 +153,33 @@ pub async fn open_core(
         schedules: ScheduleBook::new(schedules),
         shutdown,
     }))
+}
+
+/// Nobody could take a mark back while no coordinator ran, or the clock was set forward: that time does not count.
+async fn postpone_removals(
+    repository: &Repository,
+    epoch: Epoch,
+    last_written: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let away = last_written.map_or(Duration::ZERO, |last| now.since(last));
+    if away < COUNTS_AS_AWAY {
+        return Ok(());
+    }
+    match repository.postpone_removals(epoch, away, now).await {
+        Ok(0) => Ok(()),
+        Ok(postponed) => {
+            tracing::warn!(
+                hours = away.as_secs() / 3600,
+                marks = postponed,
+                "nothing was written here for long: recovery points that are marked for removal wait for that much longer"
+            );
+            Ok(())
+        }
+        // Marks that can't be read forbid every removal.
+        Err(RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. }) => Ok(()),
+        Err(error) => Err(fault_of(&error)),
+    }
 }
 
 /// What is said of recovery points. A hold that can't be read forbids every removal, but not to restore.
@@ -283,3 +321,6 @@ async fn serve_health(
     }));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod crashes;
 mod end_to_end;
 mod export;
 mod import;
+mod lost_place;
 mod retention;
 mod roles;
 mod s3;

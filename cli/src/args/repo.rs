@@ -15,8 +15,7 @@ pub(crate) enum RepoCommand {
     ///
     /// Without --sample and --full it looks at sizes and small objects, and reads no pack. Damage ends with exit code 7. No
     /// object is changed, moved or deleted; what is found is recorded under quarantine/ in the repository, so that bad chunks
-    /// are not taken for stored ones any more: the next backup sends them again. A running coordinator learns of it at
-    /// its own next check, or when it is started again.
+    /// are not taken for stored ones any more: the next backup sends them again, also of a coordinator that runs.
     #[command(after_help = "Examples:
   holdfast repo verify --coordinator-config coordinator.toml
   holdfast repo verify --sample 5            every 20th run has read everything
@@ -73,11 +72,11 @@ pub(crate) struct VerifyArgs {
     pub(crate) direct: DirectArgs,
 
     /// Read and authenticate every chunk of this many percent of the packs, each time others, until all were read.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", group = "reading", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) sample: Option<u8>,
 
     /// Read and authenticate every chunk of every pack.
-    #[arg(long, conflicts_with = "sample")]
+    #[arg(long, group = "reading")]
     pub(crate) full: bool,
 
     /// Repeat a sample: the seed that its report names. Default: as kept in the state file.
@@ -89,7 +88,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) from_slot: Option<u8>,
 
     /// Go on where an interrupted check stopped; begin one if none was interrupted.
-    #[arg(long)]
+    #[arg(long, requires = "reading")]
     pub(crate) resume: bool,
 
     /// Write nothing into the repository: findings are not recorded.
@@ -97,11 +96,11 @@ pub(crate) struct VerifyArgs {
     pub(crate) read_only: bool,
 
     /// Where it is kept how far a check is, and which sample comes next. Default: verify.json in the coordinator's state_dir.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "reading")]
     pub(crate) state: Option<PathBuf>,
 
     /// Read packs no faster than this, in MiB per second.
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "MIB", requires = "reading", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_mib_per_sec: Option<u32>,
 }
 
@@ -113,6 +112,7 @@ pub(crate) struct DirectArgs {
         long,
         value_name = "FILE",
         env = "HOLDFAST_COORDINATOR_CONFIG",
+        default_value = "/etc/holdfast/coordinator.toml",
         help_heading = "Repository"
     )]
     pub(crate) coordinator_config: PathBuf,

@@ -126,6 +126,9 @@ impl BackupView {
     fn lines(&self) -> String {
         let points = match self.points {
             Some(n) => format!("{} (exact)", grouped(n)),
+            None if self.imported => {
+                "not known: the file that was imported does not say".to_owned()
+            }
             None => "not known exactly: data was being written during the capture".to_owned(),
         };
         pairs([

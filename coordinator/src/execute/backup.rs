@@ -30,6 +30,9 @@ pub(super) async fn run(
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
 ) -> Result<PointSummary, Fault> {
+    // What another process has found damaged is captured again.
+    let heeded = core.repository.heed_damage().await;
+    heeded.map_err(|error| core.repository_failed(&error))?;
     let mut repeats = 0;
     loop {
         let work = backup_of(&recorded(core, id).await?)?.clone();

@@ -67,8 +67,11 @@ pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
 /// One run, asked for by `by`, who is an operator, or the rules themselves where `None`.
 ///
 /// # Errors
-/// As [`plan`]; `second-operator`. What was done before stays done, and the next run goes on.
+/// As [`plan`]; `second-operator`; `clock-skew`. What was done before stays done, and the next run goes on.
 pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
+    if let Some(fault) = core.clock_fault() {
+        return Err(fault);
+    }
     let alone = core.retention.removing.lock().await;
     let marks = refresh(core).await?;
     let (facts, now) = (gather(core, &marks).await?, core.clock.now());
@@ -86,7 +89,8 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
         .collect_garbage(core.epoch, options(core, now));
     let garbage = garbage.await;
     pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
-    if pruned.garbage.rewritten.packs > 0 {
+    let moved = [pruned.garbage.rewritten, pruned.garbage.swept];
+    if moved.iter().any(|count| count.packs > 0) {
         core.keeping.rewritten();
     }
     Ok(pruned)
@@ -226,9 +230,9 @@ fn fate(
     now: Timestamp,
 ) -> Fate {
     if let Some(reasons) = kept {
-        // A restore ends by itself, and the wish to remove stands.
-        let only_read = reasons.iter().all(|reason| *reason == Reason::InUse);
-        return if only_read && !stone.swept {
+        // A restore or a lock ends by itself, and the wish to remove stands.
+        let passing = |reason: &Reason| matches!(reason, Reason::InUse | Reason::Locked { .. });
+        return if reasons.iter().all(passing) && !stone.swept {
             Fate::Wait
         } else {
             Fate::Spare

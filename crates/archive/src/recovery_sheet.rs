@@ -62,7 +62,7 @@ Whoever has this page and can read the repository can read every backup in it.
 
 Case, spaces and dashes do not matter; I and L are read as 1, O as 0. A line
 that is mistyped is named. If this page is lost, make the key worthless:
-     holdfast key remove {holder} --confirm
+     holdfast key remove {holder} --coordinator-config FILE --confirm
 A rotation of the master key makes it worthless, too: then print a new page.
 
 TO RESTORE FROM NOTHING

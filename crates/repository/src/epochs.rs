@@ -11,6 +11,7 @@ use crate::{RepositoryError, layout, system};
 use bytes::Bytes;
 use holdfast_store::{PutMode, StoreError};
 use holdfast_types::Epoch;
+use std::collections::BTreeSet;
 
 /// Claims that may be lost to others before giving up.
 const MAX_TRIES: usize = 64;
@@ -45,11 +46,25 @@ pub(crate) async fn newest(core: &CoreState) -> Result<Epoch, RepositoryError> {
     Ok(newest.unwrap_or_default().max(core.epoch_seen))
 }
 
-/// Refuses an epoch that is older than the newest.
+/// Refuses an epoch that is older than the newest, and any where our own claim is not there any more: then the place holds
+/// another repository or none (a volume that is not mounted, an emptied bucket), and what is written there is lost.
 pub(crate) async fn check(core: &CoreState, ours: Epoch) -> Result<(), RepositoryError> {
-    let newest = newest(core).await?;
+    let claims = core.store.list(&layout::epochs()).await?;
+    let claims = claims
+        .iter()
+        .filter_map(|claim| layout::parse_epoch(&claim.key));
+    let claims: BTreeSet<Epoch> = claims.collect();
+    let newest = claims
+        .last()
+        .copied()
+        .unwrap_or_default()
+        .max(core.epoch_seen);
     if newest > ours {
         return Err(RepositoryError::StaleEpoch { ours, newest });
+    }
+    if !claims.contains(&ours) {
+        let place = core.store.describe();
+        return Err(RepositoryError::Vanished { place, ours });
     }
     Ok(())
 }

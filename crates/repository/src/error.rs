@@ -63,6 +63,16 @@ pub enum RepositoryError {
         /// The newest claimed one.
         newest: Epoch,
     },
+    /// The repository that was opened is not at its place any more.
+    #[error(
+        "the repository is gone from {place}: the claim of its writer's epoch {ours} is not there"
+    )]
+    Vanished {
+        /// The store, as it describes itself.
+        place: String,
+        /// The epoch that was claimed there.
+        ours: Epoch,
+    },
     /// An object is damaged; other objects are not concerned.
     #[error("{object} is damaged")]
     Damaged {
@@ -169,6 +179,7 @@ impl RepositoryError {
             | Self::Keys(_)
             | Self::Locked { .. }
             | Self::StaleEpoch { .. }
+            | Self::Vanished { .. }
             | Self::Damaged { .. }
             | Self::ChunkMissing { .. }
             | Self::PointNotFound { .. }

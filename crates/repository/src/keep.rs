@@ -5,7 +5,8 @@
 //! follow both its lock and its class. A lock is set after the commit, so a new point is without one for a moment; it is
 //! only ever extended. What is locked is neither deleted by us (`gc`, `marks`), nor rewritten, nor moved.
 //!
-//! Memory: one recipe at a time, 16 bytes a pack, and 100 bytes for each object whose lock is known.
+//! Memory: every manifest, one recipe at a time, 32 bytes for each distinct recipe, 16 bytes a pack, and 100 bytes for each
+//! object whose lock is known.
 
 use crate::catalog::{Pack, PackState};
 use crate::core_state::CoreState;
@@ -70,9 +71,11 @@ pub struct KeepReport {
     pub unreadable: Vec<RecoveryPointId>,
 }
 
-/// What is known of locks and classes without asking. Locks are never shortened, so what is known stays true.
+/// What is known of locks and classes without asking, since the last look at everything.
 #[derive(Default)]
 pub(crate) struct Kept {
+    /// Whether the place has locks.
+    can_lock: tokio::sync::OnceCell<bool>,
     locks: Mutex<HashMap<ObjectKey, Timestamp>>,
     cold: Mutex<HashSet<PackId>>,
 }
@@ -91,6 +94,12 @@ impl Kept {
     fn locked(&self, key: &ObjectKey, until: Timestamp) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.insert(key.clone(), until);
+    }
+
+    /// Trusts nothing that was known.
+    fn forget(&self) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.clear();
     }
 
     fn is_cold(&self, pack: &PackId) -> bool {
@@ -112,6 +121,14 @@ pub(crate) async fn locked_until(
     let Some(keeper) = core.store.keeper() else {
         return Ok(None);
     };
+    let asked = async || match keeper.can_lock().await {
+        // Who opened the repository was told so.
+        Err(StoreError::Permission { .. }) => Ok(false),
+        other => other,
+    };
+    if !*core.kept.can_lock.get_or_try_init(asked).await? {
+        return Ok(None);
+    }
     match keeper.lock_of(key).await {
         Ok(lock) => Ok(lock.map(|lock| lock.until)),
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -130,13 +147,19 @@ pub(crate) async fn keep(
     let Some(keeper) = core.store.keeper() else {
         return Ok(KeepReport::default());
     };
+    epochs::check(core, epoch).await?;
+    if only.is_none() {
+        // Somebody may have removed locks, or written objects anew.
+        core.kept.forget();
+    }
     let (points, unreadable) = read_points(core, only).await?;
     let mut report = KeepReport {
         points: points.len(),
         unreadable,
         ..KeepReport::default()
     };
-    let needed = needed_by(core, reader, &points).await?;
+    let (needed, unread) = needed_by(core, reader, &points).await?;
+    report.unreadable.extend(unread);
     if let Some(rule) = options.lock {
         lock(
             core,
@@ -153,7 +176,6 @@ pub(crate) async fn keep(
         // What they need may be needed by nothing older.
         && report.unreadable.is_empty()
     {
-        epochs::check(core, epoch).await?;
         move_cold(core, keeper, rule, options.now, &needed, &mut report).await?;
     }
     Ok(report)
@@ -189,13 +211,14 @@ async fn read_points(
     Ok((points, unreadable))
 }
 
-/// When the newest point that needs it was committed, by number of the pack. Sorted as the points are.
+/// When the newest point that needs it was committed, by number of the pack; and the points of which that is not wholly known.
 async fn needed_by(
     core: &Arc<CoreState>,
     reader: &Arc<Reader>,
     points: &[Manifest],
-) -> Result<HashMap<u32, Timestamp>, RepositoryError> {
+) -> Result<(HashMap<u32, Timestamp>, Vec<RecoveryPointId>), RepositoryError> {
     let mut needed = HashMap::new();
+    let mut unread = Vec::new();
     let mut recipes: HashSet<[u8; 32]> = HashSet::new();
     for point in points {
         for (_, shard) in point.shards() {
@@ -209,14 +232,17 @@ async fn needed_by(
                 Ok(recipe) => chunks.extend(recipe.chunks().map(|(id, _)| id)),
                 Err(error @ RepositoryError::Store(_)) => return Err(error),
                 // The check of the repository names it. What is left of it is kept by its other chunks' packs.
-                Err(error) => tracing::warn!(point = %point.id, %error, "a recipe can't be read"),
+                Err(error) => {
+                    tracing::warn!(point = %point.id, %error, "a recipe can't be read");
+                    unread.push(point.id.clone());
+                }
             }
             for pack in homes(core, chunks).await? {
                 needed.entry(pack).or_insert(point.committed);
             }
         }
     }
-    Ok(needed)
+    Ok((needed, unread))
 }
 
 /// The packs in which these chunks are read.
@@ -249,10 +275,15 @@ async fn lock(
         wanted.push((layout::point(&point.id), rule.until(point.committed)));
     }
     if let Some(newest) = points.first() {
-        // Without these nothing opens.
+        // Without these nothing opens, or what was to be kept is not.
         let until = rule.until(newest.committed);
         let mut keys = vec![layout::description()];
-        for prefix in [layout::keys(), layout::copies()] {
+        for prefix in [
+            layout::keys(),
+            layout::copies(),
+            layout::holds(),
+            layout::pins(),
+        ] {
             let listed = core.store.list(&prefix).await?;
             keys.extend(listed.into_iter().map(|found| found.key));
         }
@@ -261,7 +292,7 @@ async fn lock(
     wanted.retain(|(_, until)| now < *until);
     report.locked = wanted.len();
     wanted.retain(|(key, until)| core.kept.lock_of(key).is_none_or(|known| known < *until));
-    let extended: Vec<bool> = stream::iter(wanted)
+    let mut extending = stream::iter(wanted)
         .map(|(key, until)| async move {
             match keeper.extend_lock(&key, rule.mode, until).await {
                 Ok(lock) => core.kept.locked(&key, lock.until),
@@ -271,11 +302,16 @@ async fn lock(
             }
             Ok(true)
         })
-        .buffer_unordered(AHEAD)
-        .try_collect()
-        .await?;
-    report.extended = extended.into_iter().filter(|extended| *extended).count();
-    Ok(())
+        .buffer_unordered(AHEAD);
+    // One object that can't be locked must not leave the others without.
+    let mut failed = None;
+    while let Some(extended) = extending.next().await {
+        match extended {
+            Ok(extended) => report.extended += usize::from(extended),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 async fn move_cold(

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Objects read at once.
 const READS_AHEAD: usize = 8;
+/// Indexes read at once: each takes up to 24 MB as it is stored, and twice as much when decoded.
+const INDEXES_AHEAD: usize = 3;
 /// First guess at how much of a pack's end holds the footer, in bytes.
 const TAIL_BYTES: u64 = 64 << 10;
 
@@ -44,23 +46,37 @@ pub(crate) async fn load(
         unindexed: Vec::new(),
         damaged: Vec::new(),
     };
-    let (indexes, damaged) = read_indexes(store, master).await?;
+    let indexes = store.list(&layout::indexes()).await?;
     let listed = list_packs(store.as_ref()).await?;
-    loaded.damaged.extend(damaged);
-    for (epoch, index) in indexes {
-        loaded.epoch = loaded.epoch.max(epoch);
-        for pack in &index.packs {
-            let state = state_of(pack.size, listed.get(&pack.id).copied());
-            loaded.note_pack(pack, state);
-            loaded.catalog.load(pack, state);
+    // One after the other into the catalogue: together they take more memory than it does.
+    let mut reads = stream::iter(indexes)
+        .map(|found| read_index(store, master, found.key))
+        .buffer_unordered(INDEXES_AHEAD);
+    while let Some((key, outcome)) = reads.try_next().await? {
+        match outcome {
+            Ok((epoch, index)) => loaded.take(epoch, &index, &listed),
+            Err(damage) => loaded.damaged.push(DamagedObject {
+                object: key.to_string(),
+                damage,
+            }),
         }
     }
+    drop(reads);
     loaded.adopt(store, master, &listed).await?;
     loaded.catalog.loaded();
     Ok(loaded)
 }
 
 impl Loaded {
+    fn take(&mut self, epoch: Epoch, index: &IndexObject, listed: &HashMap<PackId, u64>) {
+        self.epoch = self.epoch.max(epoch);
+        for pack in &index.packs {
+            let state = state_of(pack.size, listed.get(&pack.id).copied());
+            self.note_pack(pack, state);
+            self.catalog.load(pack, state);
+        }
+    }
+
     fn note_pack(&mut self, pack: &PackIndex, state: PackState) {
         let damage = match state {
             PackState::Sound | PackState::Removed => return,
@@ -138,30 +154,6 @@ pub(crate) async fn adopt_new(core: &CoreState) -> Result<Vec<PackIndex>, Reposi
         }
     }
     Ok(adopted)
-}
-
-type Indexes = Vec<(Epoch, IndexObject)>;
-
-async fn read_indexes(
-    store: &Arc<dyn ObjectStore>,
-    master: &Keyring,
-) -> Result<(Indexes, Vec<DamagedObject>), RepositoryError> {
-    let listed = store.list(&layout::indexes()).await?;
-    let mut indexes = Vec::new();
-    let mut damaged = Vec::new();
-    let mut reads = stream::iter(listed)
-        .map(|found| read_index(store, master, found.key))
-        .buffer_unordered(READS_AHEAD);
-    while let Some((key, outcome)) = reads.try_next().await? {
-        match outcome {
-            Ok(index) => indexes.push(index),
-            Err(damage) => damaged.push(DamagedObject {
-                object: key.to_string(),
-                damage,
-            }),
-        }
-    }
-    Ok((indexes, damaged))
 }
 
 /// Reads one index object: its epoch and content, or how it is damaged.

@@ -12,6 +12,7 @@ use holdfast_store::PutMode;
 use holdfast_types::{CollectionName, Epoch, HoldId, RecoveryPointId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The mark of a recovery point that is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +269,26 @@ async fn write_tombstone(
     let key = layout::point_tombstone(&stone.point);
     let (kind, mode) = (ObjectKind::Tombstone, PutMode::Overwrite);
     notes::write(core, &key, kind, epoch, mode, stone).await
+}
+
+/// Lets the wait of every mark end so much later, but begin no later than now: nobody could take it back meanwhile. What is
+/// being deleted goes on. Returns how many there are.
+pub(crate) async fn postpone(
+    core: &CoreState,
+    epoch: Epoch,
+    by: Duration,
+    now: Timestamp,
+) -> Result<usize, RepositoryError> {
+    epochs::check(core, epoch).await?;
+    let marks = read(core).await?;
+    let waiting = marks.tombstones.into_values().filter(|stone| !stone.swept);
+    let mut postponed = 0;
+    for mut stone in waiting.filter(|stone| stone.tombstone.since < now) {
+        stone.tombstone.since = stone.tombstone.since.after(by).min(now);
+        write_tombstone(core, epoch, &stone).await?;
+        postponed += 1;
+    }
+    Ok(postponed)
 }
 
 /// Keeps a point until it is unpinned. A second pin replaces the first.

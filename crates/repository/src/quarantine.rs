@@ -71,6 +71,13 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
+    /// Names of what is damaged and needed.
+    pub(crate) fn damaged_objects(&self) -> Vec<String> {
+        let damaged = self.records.values();
+        let damaged = damaged.filter(|record| record.state == QuarantineState::Damaged);
+        damaged.map(|record| record.object.clone()).collect()
+    }
+
     /// Lets the catalogue distrust what is recorded as bad.
     pub(crate) fn apply(&self, catalog: &mut Catalog) {
         for record in self.records.values() {

@@ -15,7 +15,7 @@ use futures::{Stream, stream};
 use holdfast_archive::{
     ChunkKey, CollectionEntry, Kek, Manifest, RepositoryFile, ShardEntry, ShardRecipe,
 };
-use holdfast_store::{LockAttempt, ObjectStore, StoreLock};
+use holdfast_store::{LockAttempt, ObjectMeta, ObjectStore, StoreLock};
 use holdfast_types::{ChunkId, ClusterName, Epoch, Namespace, RecoveryPointId, Timestamp};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -52,10 +52,20 @@ struct Inner {
     own: OwnKey,
     report: OpenReport,
     writer: Mutex<Writer>,
+    /// What is recorded of damage.
+    heeded: Mutex<Heeded>,
     /// Held while what is said of points changes.
     removing: Mutex<()>,
     /// Held while garbage is collected, or packs and indexes are put in order otherwise.
     collecting: Mutex<()>,
+}
+
+/// What was last read of recorded damage.
+#[derive(Default)]
+struct Heeded {
+    /// The records, as they were listed.
+    listed: Vec<ObjectMeta>,
+    damaged: Vec<String>,
 }
 
 /// As long as it lives, garbage collection deletes nothing that was there when it was made.
@@ -112,6 +122,10 @@ impl Repository {
         damaged.extend(loaded.damaged);
         let quarantine = quarantine::load(&store, &ring).await?;
         quarantine.apply(&mut loaded.catalog);
+        let heeded = Heeded {
+            listed: Vec::new(),
+            damaged: quarantine.damaged_objects(),
+        };
         damaged.extend(quarantine.damaged);
         let core = CoreState::new(store, ring, loaded.epoch, loaded.catalog);
         let core = Arc::new(core);
@@ -139,6 +153,7 @@ impl Repository {
                     lock: None,
                     repairs,
                 }),
+                heeded: Mutex::new(heeded),
                 removing: Mutex::default(),
                 collecting: Mutex::default(),
             }),
@@ -217,6 +232,66 @@ impl Repository {
     /// A failure of the store.
     pub async fn newest_epoch(&self) -> Result<Epoch, RepositoryError> {
         epochs::newest(&self.inner.core).await
+    }
+
+    /// Whether this epoch may still write here.
+    ///
+    /// # Errors
+    /// [`RepositoryError::StaleEpoch`]; [`RepositoryError::Vanished`] if the repository is not at its place any more.
+    pub async fn check_epoch(&self, epoch: Epoch) -> Result<(), RepositoryError> {
+        epochs::check(&self.inner.core, epoch).await
+    }
+
+    /// When a coordinator last wrote a claim, a point or a mark here, by the store's clock; `None` if none has.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn last_written(&self) -> Result<Option<Timestamp>, RepositoryError> {
+        let mut last = None;
+        for prefix in [
+            layout::epochs(),
+            layout::points(),
+            layout::point_tombstones(),
+        ] {
+            let listed = self.inner.core.store.list(&prefix).await?;
+            last = last.max(listed.iter().map(|found| found.modified).max());
+        }
+        Ok(last)
+    }
+
+    /// When this epoch was claimed, by the store's clock; `None` if that is not known.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn claimed_at(&self, epoch: Epoch) -> Result<Option<Timestamp>, RepositoryError> {
+        let claim = self.inner.core.store.head(&layout::epoch(epoch)).await?;
+        Ok(claim.map(|found| found.modified))
+    }
+
+    /// Takes note of damage that others have recorded since the opening: what it is in is not relied upon any more, and is
+    /// stored anew by the next capture that has it.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn heed_damage(&self) -> Result<(), RepositoryError> {
+        let Inner { core, heeded, .. } = &*self.inner;
+        let mut heeded = heeded.lock().await;
+        let listed = core.store.list(&layout::quarantine()).await?;
+        if heeded.listed == listed {
+            return Ok(());
+        }
+        let quarantine = quarantine::load(&core.store, &core.master).await?;
+        quarantine.apply(&mut core.catalog_mut());
+        *heeded = Heeded {
+            listed,
+            damaged: quarantine.damaged_objects(),
+        };
+        Ok(())
+    }
+
+    /// Objects that are known to be damaged, and needed, as of the opening or the last [`heed_damage`](Self::heed_damage).
+    pub async fn known_damage(&self) -> Vec<String> {
+        self.inner.heeded.lock().await.damaged.clone()
     }
 
     /// Begins to write for one capture.

@@ -17,6 +17,8 @@ pub(crate) enum Class {
     Missing,
     /// There is no such bucket.
     NoBucket,
+    /// The object, or the bucket, has no lock.
+    NoLock,
     /// A conditional request found the key taken.
     Taken,
     /// The range lies outside the object.
@@ -87,7 +89,7 @@ impl Failure {
                 reason: self.reason,
             },
             (Class::Missing | Class::Taken | Class::TooLarge(_), None)
-            | (Class::Range | Class::Refused, _) => StoreError::Io {
+            | (Class::Range | Class::NoLock | Class::Refused, _) => StoreError::Io {
                 place: at(),
                 source: system(io::ErrorKind::Other),
             },
@@ -120,6 +122,7 @@ fn classify(code: Option<&str>, status: u16) -> Class {
     match code.unwrap_or_default() {
         "NoSuchKey" => Class::Missing,
         "NoSuchBucket" => Class::NoBucket,
+        "NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError" => Class::NoLock,
         "PreconditionFailed" => Class::Taken,
         "InvalidRange" => Class::Range,
         "AccessDenied"

@@ -8,8 +8,7 @@ use crate::read::timestamp;
 use crate::store::S3Store;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
-    ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
-    ObjectLockRetentionMode,
+    ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
 };
 use holdfast_store::{LockMode, ObjectKey, ObjectLock};
 use holdfast_types::Timestamp;
@@ -28,7 +27,14 @@ impl S3Store {
                 .is_some_and(|state| state == ObjectLockEnabled::Enabled)),
             // A bucket without has no such configuration: a 404 with a code of its own. Some vendors don't know the
             // question.
-            Err(failure) if matches!(failure.class, Class::Missing | Class::Refused) => Ok(false),
+            Err(failure)
+                if matches!(
+                    failure.class,
+                    Class::Missing | Class::NoLock | Class::Refused
+                ) =>
+            {
+                Ok(false)
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -39,12 +45,15 @@ impl S3Store {
         mode: LockMode,
         until: Timestamp,
     ) -> Result<ObjectLock, Failure> {
-        let earlier = self.find_lock(key).await?;
+        // A legal hold is no lock of ours: it may be released at any time.
+        let earlier = self.find_retention(key).await?;
         let mode = match earlier {
             // The stricter mode can't be left.
             Some(lock) if lock.mode == LockMode::Compliance => lock.mode,
             _ => mode,
         };
+        // Nor is a lock ever shortened by a change of its mode.
+        let until = earlier.map_or(until, |lock| lock.until.max(until));
         if let Some(lock) = earlier.filter(|lock| lock.until >= until && lock.mode == mode) {
             return Ok(lock);
         }
@@ -65,31 +74,89 @@ impl S3Store {
             .retention(retention);
         self.within(0, async { Ok(Box::pin(request.send()).await?) })
             .await?;
-        let lock = self.find_lock(key).await?;
+        let lock = self.find_retention(key).await?;
         lock.filter(|lock| lock.until >= until)
             .ok_or_else(|| Failure::lasting("the service accepted a lock and does not keep it"))
     }
 
+    /// What keeps everybody from removing an object. Asked by questions of their own: an answer to HEAD leaves locks out
+    /// for whoever may not read them, which looks like none.
     pub(crate) async fn find_lock(&self, key: &ObjectKey) -> Result<Option<ObjectLock>, Failure> {
-        let request = self.client.head_object();
-        let request = request.bucket(&self.options.bucket).key(self.name(key));
-        let answer = self.within(0, async { Ok(Box::pin(request.send()).await?) });
-        let found = answer.await?;
-        let mode = match found.object_lock_mode {
-            Some(ObjectLockMode::Compliance) => LockMode::Compliance,
-            // Without a retention, or of a kind that is not known here, only a hold counts.
+        let retention = self.find_retention(key).await?;
+        let request = self
+            .client
+            .get_object_legal_hold()
+            .bucket(&self.options.bucket)
+            .key(self.name(key));
+        let answer: Result<_, Failure> = self
+            .within(0, async { Ok(Box::pin(request.send()).await?) })
+            .await;
+        let held = match answer {
+            Ok(found) => found
+                .legal_hold
+                .and_then(|hold| hold.status)
+                .is_some_and(|status| status == ObjectLockLegalHoldStatus::On),
+            Err(failure) => {
+                self.unlocked(key, failure).await?;
+                false
+            }
+        };
+        if !held {
+            return Ok(retention);
+        }
+        Ok(Some(ObjectLock {
+            mode: retention.map_or(LockMode::Governance, |lock| lock.mode),
+            until: Timestamp::MAX,
+        }))
+    }
+
+    async fn find_retention(&self, key: &ObjectKey) -> Result<Option<ObjectLock>, Failure> {
+        let request = self
+            .client
+            .get_object_retention()
+            .bucket(&self.options.bucket)
+            .key(self.name(key));
+        let answer: Result<_, Failure> = self
+            .within(0, async { Ok(Box::pin(request.send()).await?) })
+            .await;
+        let retention = match answer {
+            Ok(found) => found.retention,
+            Err(failure) => {
+                self.unlocked(key, failure).await?;
+                None
+            }
+        };
+        let Some(retention) = retention else {
+            return Ok(None);
+        };
+        let mode = match retention.mode {
+            Some(ObjectLockRetentionMode::Compliance) => LockMode::Compliance,
+            // Without a mode, or with one that is not known here, only the time counts.
             _ => LockMode::Governance,
         };
-        if found.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On) {
-            let until = Timestamp::MAX;
-            return Ok(Some(ObjectLock { mode, until }));
-        }
-        match found.object_lock_retain_until_date {
+        match retention.retain_until_date {
             Some(until) => Ok(Some(ObjectLock {
                 mode,
                 until: timestamp(Some(until))?,
             })),
             None => Ok(None),
+        }
+    }
+
+    /// Whether a failed question for a lock means that there is none. Some vendors answer as if the object were missing.
+    async fn unlocked(&self, key: &ObjectKey, failure: Failure) -> Result<(), Failure> {
+        match failure.class {
+            Class::NoLock => Ok(()),
+            Class::Missing if self.look(key).await?.is_some() => Ok(()),
+            Class::Missing
+            | Class::NoBucket
+            | Class::Taken
+            | Class::Range
+            | Class::TooLarge(_)
+            | Class::Denied
+            | Class::Full
+            | Class::Unavailable
+            | Class::Refused => Err(failure),
         }
     }
 }

@@ -136,7 +136,12 @@ impl Inner {
             let path = path.to_owned();
             move |error| StoreError::from_io(&path, error)
         };
-        let mut temp = self.scratch.new_file().map_err(at(&target))?;
+        let mut temp = self.scratch.new_file().map_err(|error| {
+            if is_missing(&error) && !self.root.is_dir() {
+                return no_such_store(&self.root);
+            }
+            at(&target)(error)
+        })?;
         temp.file().write_all(data).map_err(at(&target))?;
         temp.file().sync_all().map_err(at(&target))?;
         leave_cache(temp.file());
@@ -453,6 +458,20 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join(".tmp")).unwrap();
         put(&store, "packs/ab/1").await.unwrap();
         assert!(store.get(&key("packs/ab/1")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_vanished_is_not_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("volume");
+        let store = DiskStore::create(&root).unwrap();
+        put(&store, "packs/ab/1").await.unwrap();
+        std::fs::rename(&root, dir.path().join("unmounted")).unwrap();
+        for name in ["packs/ab/2", "points/1"] {
+            let error = put(&store, name).await.unwrap_err();
+            assert!(matches!(error, StoreError::NoSuchStore { .. }), "{error}");
+        }
+        assert!(!root.exists());
     }
 
     #[tokio::test]

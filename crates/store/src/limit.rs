@@ -81,6 +81,8 @@ impl<S: ObjectStore> LimitStore<S> {
         operation: impl FnOnce(&'a dyn ObjectKeeper) -> BoxFuture<'a, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let _place = self.enter(0).await;
+        // Most of them ask first, then change something, and look again.
+        self.pay(2, 0);
         match self.inner.keeper() {
             Some(keeper) => operation(keeper).await,
             None => Err(StoreError::Unavailable {

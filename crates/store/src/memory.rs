@@ -228,6 +228,9 @@ impl ObjectKeeper for MemoryStore {
                 .entry(key.clone())
                 .or_insert(ObjectLock { mode, until });
             lock.until = lock.until.max(until);
+            if mode == LockMode::Compliance {
+                lock.mode = mode;
+            }
             Ok(*lock)
         })
     }

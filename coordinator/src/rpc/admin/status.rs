@@ -5,6 +5,7 @@ use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::job::{JobRecord, JobState};
 use crate::observe::NodeRecord;
+use crate::repository::fault_of;
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{NodeId, RecoveryPointId};
@@ -47,7 +48,19 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
                 .verified
                 .get()
                 .warnings(&core.verify, core.started, core.clock.now()),
-            keeping: core.keeping.warnings(),
+            gone: core
+                .repository
+                .check_epoch(core.epoch)
+                .await
+                .err()
+                .map(|error| fault_of(&error).message),
+            keeping: core
+                .clock_fault()
+                .map(|fault| fault.message)
+                .into_iter()
+                .chain(core.keeping.warnings())
+                .collect(),
+            known_damage: core.repository.known_damage().await,
             schedules: {
                 let busy = core.book.running().await.map(|job| job.id);
                 crate::schedule::warnings(core, points, busy)
@@ -74,14 +87,17 @@ struct Situation<'a> {
     damaged_packs: u64,
     damaged_objects: usize,
     points: &'a [PointSummary],
+    /// Why nothing can be written to the repository.
+    gone: Option<String>,
     checks: Vec<String>,
+    known_damage: Vec<String>,
     keeping: Vec<String>,
     schedules: Vec<String>,
 }
 
 /// Things that need a person, most urgent first.
 fn warnings(situation: &Situation<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = situation.gone.iter().cloned().collect();
     for (id, why) in situation.damaged_points {
         warnings.push(format!(
             "recovery point {id} can't be read ({why}): restore its object from a copy of the repository"
@@ -96,6 +112,12 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
         warnings.push(format!(
             "{} damaged objects were found in the repository at the start: see the coordinator's log",
             situation.damaged_objects
+        ));
+    }
+    if let (Some(first), true) = (situation.known_damage.first(), situation.checks.is_empty()) {
+        warnings.push(format!(
+            "{} objects of the repository are known to be damaged, {first} among them: back up now, what Qdrant still has is stored anew; then `holdfast repo verify` names the recovery points that are affected",
+            situation.known_damage.len()
         ));
     }
     warnings.extend(situation.checks.iter().cloned());
@@ -280,6 +302,8 @@ mod tests {
             damaged_packs: 1,
             damaged_objects: 1,
             points: &[],
+            gone: None,
+            known_damage: vec![],
             checks: vec!["recovery point p can't be restored in full".to_owned()],
             keeping: vec!["locks can't be set".to_owned()],
             schedules: vec!["schedule nightly is late".to_owned()],

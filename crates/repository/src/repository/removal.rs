@@ -7,6 +7,7 @@ use crate::{
     RepositoryError, keep, layout, marks,
 };
 use holdfast_types::{Epoch, HoldId, RecoveryPointId, Timestamp};
+use std::time::Duration;
 
 /// Every change asks for the newest epoch:
 /// [`RepositoryError::StaleEpoch`] otherwise.
@@ -30,6 +31,20 @@ impl Repository {
     ) -> Result<PointTombstone, RepositoryError> {
         let _alone = self.inner.removing.lock().await;
         marks::tombstone(&self.inner.core, epoch, wanted).await
+    }
+
+    /// Lets the wait of every mark end `by` later, since nobody could take it back for so long. Returns how many there are.
+    ///
+    /// # Errors
+    /// A failure of the store. Doing it again would let them wait for longer.
+    pub async fn postpone_removals(
+        &self,
+        epoch: Epoch,
+        by: Duration,
+        now: Timestamp,
+    ) -> Result<usize, RepositoryError> {
+        let _alone = self.inner.removing.lock().await;
+        marks::postpone(&self.inner.core, epoch, by, now).await
     }
 
     /// Takes the mark of a point back. Returns whether it had one.
@@ -84,6 +99,16 @@ impl Repository {
             Some(keeper) => Ok(keeper.can_lock().await?),
             None => Ok(false),
         }
+    }
+
+    /// Asks for the lock of an object that every repository has.
+    ///
+    /// # Errors
+    /// A failure of the store: whoever may not read locks is refused.
+    pub async fn may_read_locks(&self) -> Result<(), RepositoryError> {
+        keep::locked_until(&self.inner.core, &layout::description())
+            .await
+            .map(drop)
     }
 
     /// Until when the store keeps everybody from removing a point; `None` if it does not, or the point is gone.

@@ -4,6 +4,7 @@
 
 mod world;
 
+use crate::garbage::{at, options, tombstone};
 use crate::place::TestStore;
 use crate::support::{Files, capture, copy_of, open, point_id, restore};
 use holdfast_repository::{Repository, VerifyLevel, VerifyOptions, VerifyReport};
@@ -259,5 +260,62 @@ async fn a_key_file_of_another_repository_with_the_same_passphrase() {
             Vec::<u32>::new(),
             "{kind:?}"
         );
+    }
+}
+
+/// Tombstones of packs are no objects that anything is restored from: whatever becomes of one, nothing needed goes, and what
+/// nothing needs goes in the end.
+#[tokio::test]
+async fn a_tombstone_of_packs_in_every_way() {
+    let sound = Arc::new(TestStore::without_locks());
+    let repository = crate::support::create(sound.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=2 {
+        capture(&repository, epoch, n, &shard(n)).await.unwrap();
+    }
+    let stone = tombstone(1, at(0));
+    repository.tombstone_point(epoch, &stone).await.unwrap();
+    let swept = repository.sweep_point(epoch, &point_id(1), at(200)).await;
+    swept.unwrap();
+    let doomed = repository.collect_garbage(epoch, options(at(200))).await;
+    assert!(doomed.unwrap().dead.packs > 0);
+    let listed = sound.list(&"tombstones/packs".parse().unwrap()).await;
+    let key = listed.unwrap().remove(0).key;
+    let bytes = sound.get(&key).await.unwrap();
+    for harm in [
+        Harm::FlipHead,
+        Harm::FlipMiddle,
+        Harm::FlipTail,
+        Harm::Cut,
+        Harm::Remove,
+    ] {
+        let store = copy_of(sound.as_ref()).await;
+        let mut harmed = bytes.to_vec();
+        let (middle, last) = (harmed.len() / 2, harmed.len() - 1);
+        match harm {
+            Harm::FlipHead => harmed[0] ^= 0xff,
+            Harm::FlipMiddle => harmed[middle] ^= 0xff,
+            Harm::FlipTail => harmed[last] ^= 0xff,
+            Harm::Cut => harmed.truncate(middle),
+            Harm::Remove | Harm::Swap | Harm::Stale => harmed.clear(),
+        }
+        store.delete(&key).await.unwrap();
+        if harm != Harm::Remove {
+            let put = store.put(&key, harmed.into(), PutMode::CreateNew);
+            put.await.unwrap();
+        }
+        let repository = open(store.clone()).await;
+        let epoch = repository.claim_epoch().await.unwrap();
+        capture(&repository, epoch, 3, &shard(1)).await.unwrap();
+        for n in 0..5 {
+            let now = at(300 + n * 150);
+            let collected = repository.collect_garbage(epoch, options(now)).await;
+            assert!(collected.is_ok(), "{harm:?}: {collected:?}");
+        }
+        let again = open(store).await;
+        let lost = lost(&again, &[2, 3], content).await;
+        assert_eq!(lost, Vec::<u32>::new(), "{harm:?}");
+        let report = verify(&again, VerifyLevel::Full).await;
+        assert!(report.affected.is_empty(), "{harm:?}: {report:?}");
     }
 }

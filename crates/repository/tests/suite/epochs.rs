@@ -46,6 +46,33 @@ async fn a_superseded_writer_is_refused_everywhere() {
     );
 }
 
+/// A volume that is not mounted any more, or an emptied bucket: nothing may seem to be committed there.
+#[tokio::test]
+async fn a_writer_whose_repository_is_gone_is_refused_everywhere() {
+    let store = Arc::new(TestStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    let session = repository.begin(epoch).await.unwrap();
+    let manifest = store_files(&repository, &session, 1, &files(1))
+        .await
+        .unwrap();
+    for found in store.list(&KeyPrefix::root()).await.unwrap() {
+        store.delete(&found.key).await.unwrap();
+    }
+    let gone = |error: RepositoryError| {
+        assert!(matches!(error, RepositoryError::Vanished { .. }), "{error}");
+    };
+    gone(repository.commit_point(&manifest).await.unwrap_err());
+    gone(repository.begin(epoch).await.err().unwrap());
+    let (id, len, data) = chunk(&repository, 1, 5000);
+    session.put(id, Codec::Stored, len, data).await.unwrap();
+    gone(session.flush().await.unwrap_err());
+    for prefix in ["points", "index"] {
+        let listed = store.list(&prefix.parse().unwrap()).await.unwrap();
+        assert!(listed.is_empty(), "{listed:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn racing_claims_all_differ() {
     let store = Arc::new(TestStore::without_locks());

@@ -76,6 +76,37 @@ async fn sound(store: &Arc<TestStore>, points: &[u32]) {
     }
 }
 
+/// Nobody could take the mark back while no coordinator ran.
+#[tokio::test]
+async fn a_postponed_removal_waits_for_longer() {
+    let store = Arc::new(TestStore::new());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=2 {
+        let files = files(n.into());
+        capture(&repository, epoch, n, &files).await.unwrap();
+        let stone = tombstone(n, at(10 + u64::from(n)));
+        repository.tombstone_point(epoch, &stone).await.unwrap();
+    }
+    let by = Duration::from_secs(400);
+    let postponed = repository.postpone_removals(epoch, by, at(412)).await;
+    assert_eq!(postponed.unwrap(), 2);
+    for (n, begins) in [(1, 411), (2, 412)] {
+        let end = begins + GRACE.as_secs();
+        let early = repository
+            .sweep_point(epoch, &point_id(n), at(end - 1))
+            .await;
+        assert!(
+            matches!(early, Err(RepositoryError::NotYet { .. })),
+            "{early:?}"
+        );
+        repository
+            .sweep_point(epoch, &point_id(n), at(end))
+            .await
+            .unwrap();
+    }
+}
+
 /// Of tiny chunks a pack holds more about them than of them: that doesn't make it sparse.
 #[tokio::test]
 async fn a_pack_of_tiny_chunks_is_not_rewritten_for_ever() {

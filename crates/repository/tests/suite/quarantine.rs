@@ -32,6 +32,23 @@ async fn records(store: &TestStore) -> Vec<ObjectKey> {
     listed.map(|found| found.key).collect()
 }
 
+/// A writer that runs, and another process that checks.
+#[tokio::test]
+async fn a_running_writer_heeds_what_another_process_has_found() {
+    let (store, pack) = rotten().await;
+    let running = open(store.clone()).await;
+    let epoch = running.claim_epoch().await.unwrap();
+    assert!(running.known_damage().await.is_empty());
+    verify(&open(store.clone()).await, VerifyLevel::Full, 1).await;
+    running.heed_damage().await.unwrap();
+    assert_eq!(running.known_damage().await, [pack.to_string()]);
+    // The same files again: what was bad of point 1 is sent once more, and both restore.
+    capture(&running, epoch, 3, &files(1)).await.unwrap();
+    for (n, seed) in [(1, 1), (3, 1), (2, 2)] {
+        assert_eq!(restore(&running, n).await.unwrap(), files(seed), "{n}");
+    }
+}
+
 #[tokio::test]
 async fn known_damage_outlives_a_restart_and_ends_with_a_capture() {
     let (store, pack) = rotten().await;

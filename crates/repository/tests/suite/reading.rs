@@ -6,7 +6,7 @@ use futures::StreamExt;
 use holdfast_archive::Codec;
 use holdfast_repository::{Repository, RepositoryError, Tuning};
 use holdfast_store::{CountingStore, ObjectStore};
-use holdfast_types::{ChunkId, Epoch};
+use holdfast_types::ChunkId;
 use std::sync::Arc;
 
 /// Larger than a segment of the reader's cache, so that chunks lie across its seams.
@@ -23,7 +23,8 @@ async fn filled() -> (Arc<CountingStore<Arc<TestStore>>>, Repository, Vec<ChunkI
     let writer = Repository::open_with(memory.clone(), kek(), tuning)
         .await
         .unwrap();
-    let session = writer.begin(Epoch(1)).await.unwrap();
+    let epoch = writer.claim_epoch().await.unwrap();
+    let session = writer.begin(epoch).await.unwrap();
     let mut ids = Vec::new();
     for seed in 0..90 {
         let (id, len, data) = chunk(&writer, seed, 300_001);

@@ -165,9 +165,10 @@ impl World {
         (self.next_point, self.draw(1000))
     }
 
-    /// Two captures and a collection at the same time.
+    /// Two captures, a restore and a collection at the same time.
     async fn capture_beside_garbage_collection(&mut self) {
         let new = [self.new_point(), self.new_point()];
+        let old = self.pick().map(|n| (n, self.points[&n].0));
         let Coordinator {
             repository, epoch, ..
         } = &self.leader;
@@ -176,10 +177,19 @@ impl World {
             let manifest = store_files(repository, &session, n, &content(which)).await?;
             repository.commit_point(&manifest).await
         };
-        let (one, two, collected) = tokio::join!(
+        let restoring = async {
+            let Some((n, which)) = old else { return };
+            let _protection = repository.protect();
+            match restore(repository, n).await {
+                Ok(files) => assert_eq!(files, content(which), "point {n}"),
+                Err(error) => assert!(self.leader.store.is_stopped(), "point {n}: {error}"),
+            }
+        };
+        let (one, two, collected, ()) = tokio::join!(
             capture(new[0]),
             capture(new[1]),
-            repository.collect_garbage(*epoch, garbage(self.now))
+            repository.collect_garbage(*epoch, garbage(self.now)),
+            restoring
         );
         let stopped = self.leader.store.is_stopped();
         assert!(stopped || collected.is_ok(), "{collected:?}");

@@ -11,7 +11,6 @@ use holdfast_store::{
     FaultKind, FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectMeta, ObjectStore, PutMode,
     StopAt, StopEffect, StoreError,
 };
-use holdfast_types::Epoch;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -145,7 +144,8 @@ async fn putting_waits_while_too_many_packs_are_on_their_way() {
         packs: Semaphore::new(0),
     });
     let repository = create(gate.clone()).await;
-    let session = repository.begin(Epoch(1)).await.unwrap();
+    let epoch = repository.claim_epoch().await.unwrap();
+    let session = repository.begin(epoch).await.unwrap();
     let mut accepted = 0;
     loop {
         let (id, len, data) = chunk(&repository, accepted, 16 << 10);
@@ -255,7 +255,8 @@ async fn whoever_was_told_yes_learns_that_the_pack_failed() {
 #[tokio::test]
 async fn an_impossible_chunk_is_refused_alone() {
     let repository = create(Arc::new(TestStore::new())).await;
-    let session = repository.begin(Epoch(1)).await.unwrap();
+    let epoch = repository.claim_epoch().await.unwrap();
+    let session = repository.begin(epoch).await.unwrap();
     let (id, len, data) = chunk(&repository, 1, 100);
     let too_long = Bytes::from(vec![0; (1 << 20) + 1]);
     for (plain_len, bytes) in [
@@ -311,7 +312,8 @@ async fn a_point_whose_chunks_are_not_durable_is_not_committed() {
 #[tokio::test]
 async fn a_recipe_that_lies_about_a_length_is_not_committed() {
     let repository = create(Arc::new(TestStore::new())).await;
-    let session = repository.begin(Epoch(1)).await.unwrap();
+    let epoch = repository.claim_epoch().await.unwrap();
+    let session = repository.begin(epoch).await.unwrap();
     let small = files(1).into_iter().take(1).collect();
     let mut manifest = crate::support::store_files(&repository, &session, 1, &small)
         .await

@@ -112,7 +112,13 @@ impl Scratch {
         if let Some(dir) = &*own {
             return Ok(dir.clone());
         }
-        fs_err::create_dir_all(&self.parent)?;
+        // Only this level: if the store itself is gone (a volume that is not mounted), a new one in its place would
+        // take what is written and lose it.
+        match fs_err::create_dir(&self.parent) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
         for _ in 0..MAX_TRIES {
             if let Some(dir) = self.try_own_dir()? {
                 let dir = Arc::new(dir);

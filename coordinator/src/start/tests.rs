@@ -1,0 +1,107 @@
+//! What a clock that can't be trusted may not do.
+
+use super::open_core;
+use crate::config::{CoordinatorConfig, DEFAULT_CONFIG, load};
+use crate::core::Core;
+use crate::fixture::commit_point;
+use crate::retention::prune;
+use holdfast_decide::Tombstone;
+use holdfast_repository::PointTombstone;
+use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
+use holdfast_service::config::Strictness;
+use holdfast_service::shutdown::Shutdown;
+use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const GRACE: Duration = Duration::from_hours(72);
+const JUMP: Duration = Duration::from_hours(200 * 24);
+
+fn config(dir: &Path) -> CoordinatorConfig {
+    let at = |name: &str| dir.join(name).display().to_string();
+    std::fs::write(dir.join("key"), "5a".repeat(32)).unwrap();
+    let text = DEFAULT_CONFIG
+        .replace("/var/lib/holdfast-coordinator", &at("state"))
+        .replace("/var/lib/holdfast-repository", &at("repository"))
+        .replace("/etc/holdfast/repository.key", &at("key"))
+        .replace("init = false", "init = true");
+    let path = dir.join("coordinator.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&path, Strictness::Strict).unwrap().0
+}
+
+async fn open(config: &CoordinatorConfig, clock: &FixedClock) -> Arc<Core> {
+    let opened = open_core(config, Shutdown::new(), Arc::new(clock.clone())).await;
+    opened.unwrap()
+}
+
+async fn mark(core: &Core, id: &RecoveryPointId, since: Timestamp) {
+    let stone = PointTombstone {
+        point: id.clone(),
+        tombstone: Tombstone {
+            since,
+            grace: GRACE,
+        },
+        reasons: Vec::new(),
+        by: "test".to_owned(),
+        despite_floor: true,
+        swept: false,
+        marked: Epoch(0),
+    };
+    let marked = core.repository.tombstone_point(core.epoch, &stone).await;
+    marked.unwrap();
+}
+
+fn since(core: &Core, id: &RecoveryPointId) -> Timestamp {
+    core.retention.marks().tombstones[id].tombstone.since
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_by_a_clock_that_jumped() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let clock = FixedClock::new(SystemClock.now());
+    let core = open(&config, &clock).await;
+    assert!(core.clock_fault().is_none());
+    prune(&core, None).await.unwrap();
+    clock.advance(Duration::from_hours(1));
+    let refused = prune(&core, None).await.unwrap_err();
+    assert_eq!(refused.code, "clock-skew", "{refused}");
+    assert!(refused.message.contains("jumped"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_jump_while_no_coordinator_ran_ends_no_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let began = SystemClock.now();
+    let clock = FixedClock::new(began);
+    let id = {
+        let core = open(&config, &clock).await;
+        // Under a claim of its own.
+        commit_point(&core.repository).await
+    };
+    {
+        let core = open(&config, &clock).await;
+        mark(&core, &id, began).await;
+    }
+
+    // A short absence changes nothing.
+    clock.advance(Duration::from_hours(1));
+    {
+        let core = open(&config, &clock).await;
+        assert_eq!(since(&core, &id), began);
+    }
+
+    clock.set(began.after(JUMP));
+    let core = open(&config, &clock).await;
+    let wait_begins = since(&core, &id);
+    assert!(
+        wait_begins.after(GRACE) > began.after(JUMP),
+        "{wait_begins}"
+    );
+    // And the store's clock is another one.
+    let refused = prune(&core, None).await.unwrap_err();
+    assert!(refused.message.contains("store"), "{refused}");
+}
