@@ -23,7 +23,8 @@ use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_service::failure::Code;
 use holdfast_types::{NodeId, ServerVersion, ShardId, Timestamp};
-use incremental::{BaseStore, NewBase};
+use incremental::{BaseStore, NewBase, Outcome};
+use optimizers::Patience;
 pub use reader::ReadShard;
 use reader::{Gate, Stage};
 pub use session::IngestSession;
@@ -36,6 +37,7 @@ use tokio::time::Instant;
 mod cold_file;
 mod incremental;
 mod observe;
+mod optimizers;
 mod reader;
 mod recipe_size;
 mod send;
@@ -43,6 +45,8 @@ mod session;
 mod stored;
 mod stream;
 
+/// Tries before another way is taken, or what is there is taken as it is.
+const TRIES: u32 = 3;
 /// Chunks waiting for an encoder. Their bytes are bounded by the gate.
 const MISSING_QUEUE: usize = 64;
 /// Chunks waiting for the window.
@@ -56,8 +60,8 @@ struct Taken {
     captured: Timestamp,
     snapshot_ms: u64,
     collection: CollectionEntry,
-    /// An optimizer may have been at work.
-    disturbed: bool,
+    /// What the recovery point must say of it.
+    notes: Vec<String>,
 }
 
 /// Captures the shard and commits it.
@@ -67,12 +71,13 @@ struct Taken {
 pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
     let began = Instant::now();
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
+    let patience = Patience::new(job.site.config.capture.optimizer_wait);
     loop {
         let link = attempts.link(job).await?;
         let tried = IngestSession::open(&link, &job.id)
             .and_then(|session| {
                 attempts.accepted();
-                attempt(job, order, session)
+                attempt(job, order, session, &patience)
             })
             .await;
         match tried {
@@ -107,38 +112,29 @@ async fn attempt(
     job: &Job,
     order: &CaptureOrder,
     session: IngestSession,
+    patience: &Patience,
 ) -> Result<(Taken, u64, Vec<String>), Halt> {
     let mut reasons = Vec::new();
     let way = wanted(job, order.method);
-    let mut base = None;
-    let quick = match way {
+    let outcome = match way {
         Method::Direct | Method::Partial | Method::Auto => {
-            Box::pin(incremental::capture(
-                job,
-                order,
-                &session,
-                way,
-                &mut reasons,
-            ))
-            .await?
+            let quick = incremental::capture(job, order, &session, way, patience, &mut reasons);
+            Box::pin(quick).await?
         }
-        Method::Stored | Method::Stream => None,
+        Method::Stored | Method::Stream => Outcome::Otherwise(way),
     };
-    let (taken, shard) = match quick {
-        Some(done) => {
-            base = Some(done.base);
-            (done.taken, done.shard)
+    let (taken, shard, base) = match outcome {
+        Outcome::Done(done) => (done.taken, done.shard, done.base),
+        Outcome::Otherwise(Method::Stored) => {
+            let (taken, shard) = stored::capture(job, order, &session, patience).await?;
+            (taken, shard, None)
         }
-        None => match safe(job, way) {
-            Method::Stored => stored::capture(job, order, &session).await?,
-            Method::Stream | Method::Auto | Method::Direct | Method::Partial => {
-                stream::capture(job, order, &session).await?
-            }
-        },
+        Outcome::Otherwise(Method::Stream | Method::Auto | Method::Direct | Method::Partial) => {
+            let (taken, shard) = stream::capture(job, order, &session, patience).await?;
+            (taken, shard, None)
+        }
     };
-    if taken.disturbed {
-        reasons.push(observe::DISTURBED.to_owned());
-    }
+    reasons.extend(taken.notes.iter().cloned());
     let bytes = commit(job, order, &session, &taken, (shard, &reasons)).await?;
     if let Some(base) = base {
         keep(job, base).await?;
@@ -178,12 +174,13 @@ fn safe(job: &Job, way: Method) -> Method {
     }
 }
 
-/// Keeps what the next capture builds on. Not being able to costs that one time, nothing else.
+/// Keeps what the next capture builds on. Where that can't be, the last record goes too: else captures would count on from it
+/// for ever, and the full one would never come.
 async fn keep(job: &Job, base: NewBase) -> Result<(), Halt> {
     let store = BaseStore::new(&job.site.config.state_dir);
     let kept = tokio::task::spawn_blocking(move || store.store(&base));
     if let Err(error) = kept.await.map_err(|error| Halt::crashed(&error))? {
-        tracing::warn!(reason = %error, "what the next capture would build on can't be kept");
+        tracing::warn!(reason = %error, "what the next capture would build on can't be kept: it reads everything");
     }
     Ok(())
 }

@@ -67,6 +67,8 @@ pub struct CaptureSection {
     pub way: Option<Method>,
     /// One in so many captures of a shard is read from Qdrant in full and compared with the others.
     pub full_every: u32,
+    /// How long a capture waits for a running optimizer, all its tries together.
+    pub optimizer_wait: Duration,
 }
 
 /// Bounds of effort.
@@ -274,9 +276,12 @@ fn check_capture(raw: &raw::RawCapture) -> Result<CaptureSection, AgentConfigErr
         }
     };
     let every = bounded("capture.full_every", raw.full_every, 2, 10_000)?;
+    let wait = raw.optimizer_wait_secs;
+    let wait = bounded("capture.optimizer_wait_secs", wait, 0, 3600)?;
     Ok(CaptureSection {
         way,
         full_every: u32::try_from(every).unwrap_or(u32::MAX),
+        optimizer_wait: Duration::from_secs(wait),
     })
 }
 
@@ -308,6 +313,7 @@ fn bounded(key: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Age
         "spool.max_mib" => "must be from 16 to 16777216",
         "limits.encode_threads" => "must be from 0 (as many as there are cores, at most 4) to 16",
         "capture.full_every" => "must be from 2 to 10000",
+        "capture.optimizer_wait_secs" => "must be from 0 to 3600",
         "limits.retry_secs" => "must be from 1 to 86400",
         _ => "must be from 10 to 86400",
     };

@@ -2,11 +2,14 @@
 
 mod capture;
 mod coordinator;
+mod full;
 mod incremental;
 mod living;
+mod optimizers;
 mod qdrant;
 mod restore;
 pub(crate) mod shard;
+mod shop;
 pub(crate) mod world;
 
 use super::DRAIN_WITHIN;

@@ -1,20 +1,15 @@
-//! What is recorded of a collection beside its files, and whether it was quiet meanwhile.
+//! What is recorded of a collection beside its files, and whether all was well meanwhile.
 
+use super::optimizers::{self, Disturbance, Optimizers, Patience};
 use crate::order::CaptureOrder;
 use holdfast_archive::CollectionEntry;
-use holdfast_qdrant::{CollectionCluster, QdrantClient, QdrantError};
+use holdfast_qdrant::{
+    CollectionCluster, CollectionInfo, CollectionStatus, QdrantClient, QdrantError,
+};
 use holdfast_types::{AliasName, CollectionName, ServerVersion};
-use std::time::Duration;
-use tokio::time::Instant;
 
-/// How long a capture waits for running optimizers (status yellow; grey is work that waits). Qdrant (1.18.3, measured, by every way of capture) leaves deletions
-/// that were acknowledged while an optimizer runs out of a snapshot that is made before it has ended.
-const QUIET_WITHIN: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Recorded where waiting was in vain.
-pub(super) const DISTURBED: &str =
-    "an optimizer was at work when Qdrant made the snapshot: points deleted meanwhile may be in it";
+/// What a recovery point says where Qdrant reports a failure and the way needs no trust.
+const FAILING: &str = "Qdrant reports a failed operation or optimization: an operation that it has not applied is not in the snapshot";
 
 /// A collection just before its snapshot.
 #[derive(Clone, Debug)]
@@ -23,29 +18,27 @@ pub(super) struct Before {
     /// Without shards and number of points.
     pub(super) entry: CollectionEntry,
     points: Option<u64>,
-    /// An optimizer may have been at work.
-    pub(super) disturbed: bool,
+    pub(super) optimizers: Optimizers,
+    /// Qdrant reports a failed operation or optimization.
+    pub(super) failing: bool,
 }
 
-/// Looks at the collection before a snapshot.
+/// Looks at the collection before a snapshot, as soon as no optimizer works on the shard or patience has ended.
 pub(super) async fn before(
     qdrant: &QdrantClient,
     order: &CaptureOrder,
+    patience: &Patience,
 ) -> Result<Before, QdrantError> {
     let server = qdrant.root().await?;
     let name = &order.collection;
-    let mut info = qdrant.collection_info(name).await?;
-    let waited = Instant::now();
-    while info.raw["status"] == "yellow" && waited.elapsed() < QUIET_WITHIN {
-        tokio::time::sleep(LOOK_EVERY).await;
-        info = qdrant.collection_info(name).await?;
-    }
-    let disturbed = info.raw["status"] == "yellow";
+    let optimizers = optimizers::wait(qdrant, order, patience).await?;
+    let info = qdrant.collection_info(name).await?;
     let (cluster, raw) = qdrant.collection_cluster_raw(name).await?;
     check_active(&cluster, order)?;
     let points = qdrant.count_exact(name).await.ok();
     Ok(Before {
         server_version: server.version,
+        failing: is_failing(&info),
         entry: CollectionEntry {
             name: name.clone(),
             info: info.raw,
@@ -56,15 +49,32 @@ pub(super) async fn before(
             shards: Vec::new(),
         },
         points,
-        disturbed,
+        optimizers,
     })
 }
 
-/// Requires that the shard's replica is still Active, after its snapshot. One that has stopped being so
-/// meanwhile may have missed what others acknowledged.
-pub(super) async fn active(qdrant: &QdrantClient, order: &CaptureOrder) -> Result<(), QdrantError> {
+/// Requires that the shard's replica is still Active, after its snapshot: one that has stopped being so
+/// meanwhile may have missed what others acknowledged. Says whether Qdrant reports a failed operation or optimization.
+pub(super) async fn after(
+    qdrant: &QdrantClient,
+    order: &CaptureOrder,
+) -> Result<bool, QdrantError> {
     let cluster = qdrant.collection_cluster(&order.collection).await?;
-    check_active(&cluster, order)
+    check_active(&cluster, order)?;
+    let info = qdrant.collection_info(&order.collection).await?;
+    Ok(is_failing(&info))
+}
+
+/// What a recovery point must say of its snapshot.
+pub(super) fn notes(disturbance: Option<Disturbance>, failing: bool) -> Vec<String> {
+    let notes = disturbance.map(Disturbance::note).into_iter();
+    let notes = notes.chain(failing.then_some(FAILING));
+    notes.map(str::to_owned).collect()
+}
+
+/// A failed operation shows as red, a failed optimization as its error too.
+fn is_failing(info: &CollectionInfo) -> bool {
+    info.status == CollectionStatus::Red || info.raw["optimizer_status"] != "ok"
 }
 
 fn check_active(cluster: &CollectionCluster, order: &CaptureOrder) -> Result<(), QdrantError> {

@@ -5,9 +5,10 @@
 //! sent and the file's name as soon as it is known, so that a killed agent goes on with the same file.
 
 use super::cold_file::ColdFile;
+use super::optimizers::{Disturbance, Patience, disturbed};
 use super::reader::ReadShard;
 use super::session::IngestSession;
-use super::{Taken, deliver, millis, observe};
+use super::{TRIES, Taken, deliver, millis, observe};
 use crate::commands::cleanup::Cleanup;
 use crate::commands::phase::{Phase, SnapshotRequest, TakenSnapshot};
 use crate::failure::{Failed, chain};
@@ -16,20 +17,28 @@ use crate::order::{CaptureOrder, Method};
 use holdfast_qdrant::{ChecksumReader, QdrantError, stored_snapshot_path};
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// A snapshot that took longer is not made again because an optimizer began meanwhile: most likely it waited for the
+/// snapshot's end, and Qdrant must not copy a large shard time and again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(30);
+/// Names of snapshots have a resolution of one second: the next one must have another name.
+const NEXT_NAME: Duration = Duration::from_millis(1100);
 
 /// Captures through a stored snapshot, the journalled one if there is one.
 pub(super) async fn capture(
     job: &Job,
     order: &CaptureOrder,
     session: &IngestSession,
+    patience: &Patience,
 ) -> Result<(Taken, ReadShard), Halt> {
     let snapshot = match resumable(job, order).await? {
         Some(snapshot) => {
             tracing::info!(snapshot = %snapshot.name, "going on with the snapshot that is there");
             snapshot
         }
-        None => take(job, order).await?,
+        None => take(job, order, patience).await?,
     };
     job.meter.stage("reading the snapshot");
     job.meter.restart(snapshot.size);
@@ -40,7 +49,7 @@ pub(super) async fn capture(
         captured: snapshot.captured,
         snapshot_ms: snapshot.snapshot_ms,
         collection: snapshot.collection,
-        disturbed: snapshot.disturbed,
+        notes: snapshot.notes,
     };
     Ok((taken, shard))
 }
@@ -86,10 +95,29 @@ async fn exists(job: &Job, order: &CaptureOrder, snapshot: &TakenSnapshot) -> Re
         .any(|found| found.name == snapshot.name && found.size == snapshot.size))
 }
 
-async fn take(job: &Job, order: &CaptureOrder) -> Result<TakenSnapshot, Halt> {
+/// Has Qdrant make a snapshot, again if an optimizer began meanwhile.
+async fn take(job: &Job, order: &CaptureOrder, patience: &Patience) -> Result<TakenSnapshot, Halt> {
+    for _ in 1..TRIES {
+        let (snapshot, found) = take_once(job, order, patience).await?;
+        let quick = u128::from(snapshot.snapshot_ms) < AGAIN_WITHIN.as_millis();
+        if !(quick && found.is_some_and(Disturbance::may_pass)) {
+            return Ok(snapshot);
+        }
+        tracing::info!("an optimizer began when Qdrant made the snapshot: it is made again");
+        give_up(job, order, snapshot.name).await?;
+        tokio::time::sleep(NEXT_NAME).await;
+    }
+    Ok(take_once(job, order, patience).await?.0)
+}
+
+async fn take_once(
+    job: &Job,
+    order: &CaptureOrder,
+    patience: &Patience,
+) -> Result<(TakenSnapshot, Option<Disturbance>), Halt> {
     job.meter.stage("waiting for Qdrant's snapshot");
     let qdrant = &job.site.qdrant;
-    let before = observe::before(qdrant, order).await?;
+    let before = observe::before(qdrant, order, patience).await?;
     let listed = qdrant
         .list_shard_snapshots(&order.collection, order.shard)
         .await?;
@@ -112,27 +140,32 @@ async fn take(job: &Job, order: &CaptureOrder) -> Result<TakenSnapshot, Halt> {
             return Err(error.into());
         }
     };
+    let snapshot_ms = millis(began.elapsed());
     // Before the snapshot counts as taken: an agent that is killed here must not go on with it later.
-    if let Err(error) = observe::active(qdrant, order).await {
-        give_up(job, order, made.name).await?;
-        return Err(error.into());
-    }
+    let found = disturbed(qdrant, order, &before.optimizers).await;
+    let failing = match observe::after(qdrant, order).await {
+        Ok(failing) => failing,
+        Err(error) => {
+            give_up(job, order, made.name).await?;
+            return Err(error.into());
+        }
+    };
     let mut snapshot = TakenSnapshot {
         name: made.name,
         size: made.size,
         checksum: made.checksum,
         captured: asked,
-        snapshot_ms: millis(began.elapsed()),
+        snapshot_ms,
         server_version: before.server_version.clone(),
         collection: before.entry.clone(),
-        disturbed: before.disturbed,
+        notes: observe::notes(found, before.failing || failing),
     };
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;
     snapshot.collection.points = before.quiet_points(qdrant, &order.collection).await;
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;
-    Ok(snapshot)
+    Ok((snapshot, found))
 }
 
 /// Hands a snapshot that must not be used to the cleanups, in one step with what the journal says of the command.

@@ -3,19 +3,21 @@
 //! So the stream is drained into a bounded spool on the agent's disk, as fast as the disk takes it, and
 //! the stages read from there. An interrupted stream is asked for anew: there is nothing to resume.
 
+use super::optimizers::{Disturbance, Patience, disturbed};
 use super::reader::ReadShard;
 use super::session::IngestSession;
-use super::{Taken, deliver, millis, observe};
+use super::{TRIES, Taken, deliver, millis, observe};
 use crate::failure::{Failed, io_code};
 use crate::flow::both;
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use crate::spool::{self, SpoolError, SpoolWriter};
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use holdfast_qdrant::QdrantError;
 use holdfast_service::failure::Code;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -27,9 +29,35 @@ pub(super) async fn capture(
     job: &Job,
     order: &CaptureOrder,
     session: &IngestSession,
+    patience: &Patience,
 ) -> Result<(Taken, ReadShard), Halt> {
+    for _ in 1..TRIES {
+        if let Some(done) = one_try(job, order, session, patience, Repeat::Yes).await? {
+            return Ok(done);
+        }
+        tracing::info!("an optimizer began when Qdrant made the snapshot: it is made again");
+    }
+    let done = one_try(job, order, session, patience, Repeat::No).await?;
+    done.ok_or(Halt::Stopped)
+}
+
+/// Whether a snapshot in which deletions may be missing is given up at once, to be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Yes,
+    No,
+}
+
+/// `None` if it was given up.
+async fn one_try(
+    job: &Job,
+    order: &CaptureOrder,
+    session: &IngestSession,
+    patience: &Patience,
+    repeat: Repeat,
+) -> Result<Option<(Taken, ReadShard)>, Halt> {
     let qdrant = &job.site.qdrant;
-    let before = observe::before(qdrant, order).await?;
+    let before = observe::before(qdrant, order, patience).await?;
     job.meter.stage("reading Qdrant's stream");
     job.meter.restart(0);
     let dir = job.site.config.state_dir.clone();
@@ -40,15 +68,20 @@ pub(super) async fn capture(
     let stream = qdrant
         .stream_shard_snapshot(&order.collection, order.shard)
         .await?;
-    let pumping = async {
-        pump(stream, writer).await?;
+    let given_up = GivenUp::default();
+    let pumping = Box::pin(async {
+        let look = disturbed(qdrant, order, &before.optimizers);
+        let found = pump_watched(stream, writer, look, (repeat, &given_up)).await?;
         let snapshot_ms = millis(began.elapsed());
-        observe::active(qdrant, order).await?;
+        let failing = observe::after(qdrant, order).await?;
         let points = before.quiet_points(qdrant, &order.collection).await;
-        Ok::<_, Halt>((snapshot_ms, points))
-    };
-    let ((snapshot_ms, points), shard) =
-        both(pumping, deliver(job, order, session, reader)).await?;
+        Ok::<_, Halt>((snapshot_ms, points, found, failing))
+    });
+    let done = both(pumping, deliver(job, order, session, reader)).await;
+    if given_up.is_set() {
+        return Ok(None);
+    }
+    let ((snapshot_ms, points, found, failing), shard) = done?;
     let mut collection = before.entry.clone();
     collection.points = points;
     let taken = Taken {
@@ -57,13 +90,47 @@ pub(super) async fn capture(
         captured,
         snapshot_ms,
         collection,
-        disturbed: before.disturbed,
+        notes: observe::notes(found, before.failing || failing),
     };
-    Ok((taken, shard))
+    Ok(Some((taken, shard)))
+}
+
+/// Set where a snapshot was given up because another may be better.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp(AtomicBool);
+
+impl GivenUp {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes the stream into the spool to its end. `look` is asked for the optimizers as soon as the first bytes have
+/// come: then Qdrant holds its segments as they are in the snapshot.
+pub(super) async fn pump_watched(
+    stream: impl Stream<Item = Result<Bytes, QdrantError>>,
+    writer: SpoolWriter,
+    look: impl Future<Output = Option<Disturbance>>,
+    (repeat, given_up): (Repeat, &GivenUp),
+) -> Result<Option<Disturbance>, Halt> {
+    let mut stream = pin!(stream);
+    let first = stream.next().await;
+    let looking = async {
+        match look.await {
+            Some(found) if found.may_pass() && repeat == Repeat::Yes => {
+                given_up.0.store(true, Ordering::Relaxed);
+                Err(Halt::Stopped)
+            }
+            found => Ok(found),
+        }
+    };
+    let whole = stream::iter(first).chain(stream);
+    let ((), found) = tokio::try_join!(pump(whole, writer), looking)?;
+    Ok(found)
 }
 
 /// Writes the stream into the spool to its end.
-pub(super) async fn pump(
+async fn pump(
     stream: impl Stream<Item = Result<Bytes, QdrantError>>,
     mut writer: SpoolWriter,
 ) -> Result<(), Halt> {

@@ -43,9 +43,9 @@ pub struct TakenSnapshot {
     pub snapshot_ms: u64,
     /// Version of the server that made it.
     pub server_version: ServerVersion,
-    /// An optimizer may have been at work.
+    /// What the recovery point must say of it.
     #[serde(default)]
-    pub disturbed: bool,
+    pub notes: Vec<String>,
     /// The collection as it was, without shards; `points` only if the count stayed equal.
     pub collection: CollectionEntry,
 }

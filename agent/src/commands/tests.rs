@@ -144,7 +144,7 @@ fn taken(name: &str) -> TakenSnapshot {
         checksum: None,
         captured: Timestamp::EPOCH,
         snapshot_ms: 1,
-        disturbed: false,
+        notes: Vec::new(),
         server_version: "1.18.3".parse().unwrap(),
         collection: CollectionEntry {
             name: "docs".parse().unwrap(),

@@ -43,6 +43,7 @@ pub(super) struct RawQdrant {
 pub(super) struct RawCapture {
     pub(super) way: String,
     pub(super) full_every: u64,
+    pub(super) optimizer_wait_secs: u64,
 }
 
 impl Default for RawCapture {
@@ -50,6 +51,7 @@ impl Default for RawCapture {
         Self {
             way: "whole".to_owned(),
             full_every: 24,
+            optimizer_wait_secs: 10,
         }
     }
 }

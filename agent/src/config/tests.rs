@@ -27,6 +27,8 @@ fn the_printed_default_is_valid_and_shows_the_defaults() {
     assert!((1..=4).contains(&config.limits.encode_threads));
     for key in [
         "max_mib",
+        "full_every",
+        "optimizer_wait_secs",
         "encode_threads",
         "retry_secs",
         "qdrant_bulk",

@@ -4,11 +4,13 @@
 
 mod collections;
 mod listed;
+mod optimizations;
 mod partial;
 mod snapshots;
 mod stream;
 
 pub use listed::Listed;
+pub use optimizations::{Optimization, OptimizationLog};
 pub use stream::SnapshotStream;
 
 use crate::{ClusterState, QdrantError, ServerInfo};

@@ -22,7 +22,9 @@ mod snapshot;
 mod stored;
 mod tar;
 
-pub use client::{Listed, QdrantClient, QdrantConfig, SnapshotStream, Timeouts};
+pub use client::{
+    Listed, Optimization, OptimizationLog, QdrantClient, QdrantConfig, SnapshotStream, Timeouts,
+};
 pub use collection_files::{CollectionFile, collection_files, has_shard_keys};
 pub use compose::{ArchiveFile, ArchiveWriter, ComposeError, ComposedArchive};
 pub use error::QdrantError;

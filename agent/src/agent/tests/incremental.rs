@@ -1,89 +1,17 @@
 //! The direct and the partial way against stand-ins: whatever happens meanwhile, what is committed is the shard at one
 //! instant, equal to a stored snapshot of it, or nothing.
 
-use super::coordinator::Commit;
-use super::living::{CHUNK, GRAPH, GROWING, LivingShard, MARKS, PAGE, SEALED};
+use super::living::{CHUNK, GRAPH, GROWING, MARKS, PAGE, SEALED};
 use super::shard;
-use super::world::{RunningAgent, World, capture, failure_code};
-use holdfast_proto::v1;
-use std::sync::atomic::{AtomicU32, Ordering};
-use v1::CaptureMethod::{self, Auto, Direct, Partial, Stored};
-use v1::command_result::Outcome;
-
-struct Shop {
-    world: World,
-    agent: RunningAgent,
-    commands: AtomicU32,
-}
-
-impl Shop {
-    async fn open(full_every: u32) -> Self {
-        let mut world = World::new().await;
-        let storage = world.config.state_dir.with_file_name("storage");
-        world.config.qdrant.storage_dir = Some(storage.clone());
-        world.config.capture.full_every = full_every;
-        world.qdrant.add("docs", Vec::new());
-        world.qdrant.lock().living = Some(LivingShard::new(storage));
-        world.qdrant.lock().started = "noon".to_owned();
-        let agent = world.start();
-        Self {
-            world,
-            agent,
-            commands: AtomicU32::new(0),
-        }
-    }
-
-    fn shard<T>(&self, act: impl FnOnce(&mut LivingShard) -> T) -> T {
-        act(self.world.qdrant.lock().living.as_mut().unwrap())
-    }
-
-    async fn outcome(&self, method: CaptureMethod) -> (String, Outcome) {
-        let id = format!("c{}", self.commands.fetch_add(1, Ordering::Relaxed));
-        let archive = self.shard(|shard| shard::archive(&shard.files));
-        {
-            let mut qdrant = self.world.qdrant.lock();
-            qdrant.collections.get_mut("docs").unwrap().archive = archive;
-        }
-        let coordinator = &self.world.coordinator;
-        coordinator.give(&id, capture("docs", method)).await;
-        let outcome = coordinator.result(&id, 0).await;
-        (id, outcome)
-    }
-
-    async fn take(&self, method: CaptureMethod) -> Commit {
-        let (id, outcome) = self.outcome(method).await;
-        assert!(matches!(outcome, Outcome::Capture(_)), "{outcome:?}");
-        self.world.coordinator.lock().commits[&id].clone()
-    }
-
-    /// Captures, and requires the way and that the files are those of a stored snapshot.
-    async fn right(&self, method: CaptureMethod, way: &str) -> Vec<String> {
-        let commit = self.take(method).await;
-        assert_eq!(commit.shard.method, way, "{:?}", commit.shard.reasons);
-        // names of stored snapshots have a resolution of a second
-        self.world.until_clean().await;
-        let stored = self.take(Stored).await;
-        assert!(commit.recipe == stored.recipe, "other files than stored");
-        self.world.until_clean().await;
-        commit.shard.reasons
-    }
-
-    fn meanwhile(&self, act: impl FnOnce(&mut LivingShard) + Send + 'static) {
-        self.shard(|shard| shard.meanwhile.push_back(Box::new(act)));
-    }
-
-    async fn close(self) {
-        self.agent.stop().await;
-    }
-}
-
-fn one_says(reasons: &[String], text: &str) {
-    assert!(reasons.iter().any(|r| r.contains(text)), "{reasons:?}");
-}
+use super::shop::{Shop, one_says};
+use super::world::failure_code;
+use holdfast_proto::v1::CaptureMethod::{Auto, Direct, Partial};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn direct_reads_from_disk_what_never_changes() {
     let shop = Shop::open(24).await;
+    let reasons = shop.right(Direct, "stream").await;
+    one_says(&reasons, "no earlier capture");
     shop.right(Direct, "direct").await;
     let (sent, all) = shop.shard(|s| (s.answered, shard::archive(&s.files).len()));
     assert!(sent < all - 300_000, "{sent} of {all}");
@@ -115,6 +43,7 @@ async fn partial_takes_only_what_has_changed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_vanishes_leads_to_a_retry() {
     let shop = Shop::open(24).await;
+    shop.right(Direct, "stream").await;
     shop.meanwhile(|s| drop(std::fs::remove_file(s.path(SEALED, GRAPH))));
     shop.meanwhile(|s| drop(s.optimize(SEALED)));
     // Qdrant's own view still has the file; the second try finds that it can't be opened, the third a new segment.
@@ -127,16 +56,18 @@ async fn a_file_that_vanishes_leads_to_a_retry() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_that_is_replaced_while_it_is_read_leads_to_a_retry() {
     let shop = Shop::open(24).await;
+    shop.right(Direct, "stream").await;
     shop.meanwhile(|s| drop(s.optimize(SEALED)));
     let reasons = shop.right(Direct, "direct").await;
     one_says(&reasons, "has vanished");
-    assert_eq!(shop.shard(|s| s.asked), 2);
+    assert_eq!(shop.shard(|s| s.asked), 3);
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_changes_leads_to_a_retry() {
     let shop = Shop::open(24).await;
+    shop.right(Direct, "stream").await;
     shop.meanwhile(|s| s.operate(SEALED, GRAPH));
     let reasons = shop.right(Direct, "direct").await;
     one_says(&reasons, "has changed");
@@ -173,6 +104,7 @@ async fn a_claimed_file_that_comes_anyway_is_used_as_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_claimed_must_not_be_missing() {
     let shop = Shop::open(24).await;
+    shop.right(Direct, "stream").await;
     shop.shard(|s| s.leave_out = Some(PAGE.to_owned()));
     let reasons = shop.right(Direct, "stored").await;
     one_says(&reasons, "which was not claimed");
@@ -192,6 +124,7 @@ async fn a_304_is_not_believed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_breaks_off_is_tried_again_and_then_another_way() {
     let shop = Shop::open(24).await;
+    shop.right(Direct, "stream").await;
     shop.shard(|s| s.cut = Some((1, 2048)));
     let reasons = shop.right(Direct, "direct").await;
     one_says(&reasons, "truncated");

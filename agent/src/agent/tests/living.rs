@@ -37,6 +37,23 @@ pub(super) struct LivingShard {
     pub(super) asked: u32,
     /// Bytes of the last answer.
     pub(super) answered: usize,
+    /// What the server's list of optimizations holds.
+    pub(super) running: Vec<Value>,
+    pub(super) ended: Vec<Value>,
+    /// The running ones end at the look after so many.
+    pub(super) ends_after: Option<u32>,
+    /// Looks at the list.
+    pub(super) looks: u32,
+    /// Answer that there is no such list.
+    pub(super) unlisted: bool,
+    /// The collection's status, green if empty.
+    pub(super) status: &'static str,
+    /// Number of shards beside this one.
+    pub(super) others: u32,
+    /// Refuse the manifest, or the snapshot, with this status.
+    pub(super) refuse: Option<(&'static str, u16)>,
+    /// One for each stored or streamed snapshot to come, done when it has been made.
+    pub(super) at_whole: VecDeque<Meanwhile>,
 }
 
 fn state(index: &str) -> Vec<u8> {
@@ -169,6 +186,40 @@ impl LivingShard {
             (id.clone(), segment)
         });
         Value::Object(segments.collect())
+    }
+
+    /// An optimizer begins.
+    pub(super) fn begin_optimizing(&mut self, segment: &str) {
+        let id = format!("optimization {}", self.running.len() + self.ended.len());
+        self.running
+            .push(json!({"uuid": id, "status": "optimizing", "segments": [{"uuid": segment, "points_count": 1}]}));
+    }
+
+    /// The server's list of optimizations.
+    pub(super) fn optimizations(&mut self) -> Option<Value> {
+        self.looks += 1;
+        if self.unlisted {
+            return None;
+        }
+        match &mut self.ends_after {
+            Some(0) => {
+                self.ended.append(&mut self.running);
+                self.ends_after = None;
+            }
+            Some(looks) if !self.running.is_empty() => *looks -= 1,
+            Some(_) | None => {}
+        }
+        Some(json!({"summary": {}, "running": self.running, "completed": self.ended}))
+    }
+
+    /// Gives a file so many MiB on disk, which nobody reads.
+    pub(super) fn bloat(&self, id: &str, file: &str, mib: u64) {
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.path(id, file))
+            .unwrap();
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(file, flags, 0, mib << 20).unwrap();
     }
 
     /// Answers as Qdrant does; `None` is status 304.

@@ -180,13 +180,12 @@ impl Inner {
                 self.aliases.retain(|_, collection| collection != name);
                 json!(self.collections.remove(*name).is_some())
             }
-            ["collections", name] if get => self.collections.get(*name)?.describe(),
-            ["collections", name, "cluster"] => {
-                let points = self.collections.get(*name)?.points;
-                let state = self.replica_state.as_deref().unwrap_or("Active");
-                json!({"peer_id": 1, "shard_count": 1, "remote_shards": [], "shard_transfers": [],
-                    "local_shards": [{"shard_id": 0, "points_count": points, "state": state}]})
-            }
+            ["collections", name] if get => self.describe(name)?,
+            ["collections", _, "optimizations"] if get => match &mut self.living {
+                Some(living) => living.optimizations()?,
+                None => json!({"summary": {}, "running": [], "completed": []}),
+            },
+            ["collections", name, "cluster"] => self.describe_shards(name)?,
             ["collections", name, "points", "count"] => {
                 if self.refuse_counts {
                     return None;
@@ -207,6 +206,25 @@ impl Inner {
             }
             _ => return None,
         })
+    }
+
+    fn describe(&self, name: &str) -> Option<Value> {
+        let mut info = self.collections.get(name)?.describe();
+        let status = self.living.as_ref().map_or("", |living| living.status);
+        if !status.is_empty() {
+            info["status"] = json!(status);
+        }
+        Some(info)
+    }
+
+    fn describe_shards(&self, name: &str) -> Option<Value> {
+        let points = self.collections.get(name)?.points;
+        let state = self.replica_state.as_deref().unwrap_or("Active");
+        let count = 1 + self.living.as_ref().map_or(0, |living| living.others);
+        Some(
+            json!({"peer_id": 1, "shard_count": count, "remote_shards": [], "shard_transfers": [],
+            "local_shards": [{"shard_id": 0, "points_count": points, "state": state}]}),
+        )
     }
 
     fn answer_shard(&mut self, get: bool, name: &str, parts: &[&str]) -> Option<Value> {
@@ -230,6 +248,7 @@ impl Inner {
                 let dir = self.shard_dir(name);
                 std::fs::create_dir_all(&dir).unwrap();
                 std::fs::write(dir.join(&file), &archive).unwrap();
+                self.whole_made();
                 json!({"name": file, "size": archive.len()})
             }
             ["snapshots", file] => {
@@ -240,9 +259,20 @@ impl Inner {
         })
     }
 
-    fn bytes(&self, parts: &[&str]) -> Option<Vec<u8>> {
+    /// What happens when a whole snapshot has been made.
+    fn whole_made(&mut self) {
+        let Some(living) = &mut self.living else {
+            return;
+        };
+        if let Some(act) = living.at_whole.pop_front() {
+            act(living);
+        }
+    }
+
+    fn bytes(&mut self, parts: &[&str]) -> Option<Vec<u8>> {
         match parts {
             ["collections", name, "shards", "0", "snapshot"] => {
+                self.whole_made();
                 let mut archive = self.collections.get(*name)?.archive.clone();
                 archive.truncate(self.cut_streams.unwrap_or(archive.len()));
                 Some(archive)
@@ -310,6 +340,12 @@ async fn serve(State(state): Shared, request: Request) -> Response {
         return making.await.unwrap();
     }
     let mut state = state.lock().unwrap();
+    let refused = state.living.as_ref().and_then(|living| living.refuse);
+    if let Some((what, status)) = refused
+        && path.ends_with(what)
+    {
+        return error(StatusCode::from_u16(status).unwrap(), "not with this key");
+    }
     if method == Method::GET
         && let Some(bytes) = state.bytes(&parts)
     {

@@ -59,6 +59,7 @@ impl World {
             capture: CaptureSection {
                 way: Some(Method::Auto),
                 full_every: 24,
+                optimizer_wait: Duration::from_secs(10),
             },
             spool_limit: ByteCount::mib(64),
             limits: Limits {

@@ -113,8 +113,16 @@ impl BaseStore {
         Ok(base)
     }
 
-    /// Replaces the base of a shard. A crash leaves the old or the new one.
+    /// Replaces the base of a shard. A crash leaves the old or the new one, an error none.
     pub(in crate::capture) fn store(&self, base: &Base) -> io::Result<()> {
+        let stored = self.try_store(base);
+        if stored.is_err() {
+            self.forget(&base.collection, base.shard);
+        }
+        stored
+    }
+
+    fn try_store(&self, base: &Base) -> io::Result<()> {
         let recipe = base.recipe.encode().map_err(io::Error::other)?;
         let mut header = base.clone_header();
         header.recipe_hash = super::super::hex(&ShardRecipe::hash(&recipe));

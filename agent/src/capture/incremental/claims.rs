@@ -159,7 +159,7 @@ impl Claims {
             };
             let version = answer.manifest.segments.get(segment);
             let version = version.map(|found| found.segment_version);
-            let sealed = answer.states.get(segment).is_some_and(is_sealed);
+            let sealed = answer.contents.states.get(segment).is_some_and(is_sealed);
             let path = format!("segments/{segment}/{file}");
             match source {
                 Source::Unmoved(expected) if version == Some(*expected) => {

@@ -7,7 +7,7 @@ use holdfast_qdrant::ShardManifest;
 use std::collections::BTreeSet;
 
 /// Paths of files that the next incremental capture would have taken from `base` although they are different now, by
-/// a full capture with this manifest and recipe. Sorted.
+/// a full capture with this manifest (perhaps only of segments whose version is certain) and recipe. Sorted.
 pub(super) fn differences(
     base: &Base,
     manifest: &ShardManifest,
@@ -20,12 +20,11 @@ pub(super) fn differences(
         let Some((id, name)) = below.and_then(|below| below.split_once('/')) else {
             continue;
         };
-        let (Some(then), Some(now)) = (base.manifest.segments.get(id), manifest.segments.get(id))
-        else {
-            continue;
-        };
-        let listed = then.file_versions.contains_key(name);
-        let unmoved = then == now && now.segment_version > 0 && listed;
+        let then = base.manifest.segments.get(id);
+        let unmoved = then.is_some_and(|then| {
+            let listed = then.file_versions.contains_key(name);
+            listed && then.segment_version > 0 && manifest.segments.get(id) == Some(then)
+        });
         let constant = sealed.contains(id) && base.sealed.contains(id) && never_changes(name);
         if (unmoved || constant) && base.file(&file.path).is_some_and(|known| known != file) {
             different.push(file.path.clone());

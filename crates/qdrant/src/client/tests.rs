@@ -1,6 +1,6 @@
 //! Tests of the client against scripted answers.
 
-use super::{QdrantClient, QdrantConfig, message};
+use super::{Optimization, QdrantClient, QdrantConfig, message};
 use crate::{PayloadIndex, QdrantError, SecretString, inventory};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -513,4 +513,29 @@ async fn an_inventory_in_recovery_mode_says_so() {
         .await;
     let error = inventory(&client(&server.uri())).await.unwrap_err();
     assert!(matches!(error, QdrantError::InRecovery), "{error}");
+}
+
+#[tokio::test]
+async fn optimizations_are_read_as_the_server_lists_them() {
+    let one = |id: &str| json!({"uuid": id, "optimizer": "merge", "status": "optimizing", "segments": [{"uuid": "a", "points_count": 3}]});
+    let server = MockServer::start().await;
+    let list = json!({"summary": {"queued_optimizations": 1}, "running": [one("r")], "completed": [one("c")]});
+    Mock::given(path("/collections/my%20docs/optimizations"))
+        .and(query_param("with", "completed"))
+        .and(query_param("completed_limit", "1000000"))
+        .respond_with(ok(&list))
+        .mount(&server)
+        .await;
+    let log = client(&server.uri()).optimizations(&docs()).await.unwrap();
+    let plain = |id: &str| Optimization {
+        id: id.to_owned(),
+        segments: vec!["a".to_owned()],
+    };
+    assert_eq!(
+        (log.running, log.ended),
+        (vec![plain("r")], vec![plain("c")])
+    );
+    // a list without what was asked for is no list
+    let (_server, client) = answering(ok(&json!({"running": []}))).await;
+    assert!(client.optimizations(&docs()).await.is_err());
 }

@@ -24,6 +24,8 @@ pub struct ShardContents {
     pub replica_state: Value,
     /// `shard_config.json`.
     pub shard_config: Value,
+    /// `segment.json` of every segment: its configuration decides what may be written to it.
+    pub states: BTreeMap<String, Value>,
 }
 
 /// One segment of a shard.
@@ -48,6 +50,4 @@ pub struct PartialShard {
     pub manifest: ShardManifest,
     /// Files that the manifest lists and the snapshot does not have: segment id, path below it. Sorted.
     pub omitted: Vec<(String, String)>,
-    /// `segment.json` of every segment: its configuration decides what may be written to it.
-    pub states: BTreeMap<String, Value>,
 }

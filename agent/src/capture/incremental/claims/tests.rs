@@ -30,14 +30,14 @@ fn answer(manifest: ShardManifest, omitted: &[(&str, &str)]) -> PartialShard {
             oldest_clocks: None,
             replica_state: Value::Null,
             shard_config: Value::Null,
+            states: [
+                (SEALED.to_owned(), state("hnsw")),
+                (GROWING.to_owned(), state("plain")),
+            ]
+            .into(),
         },
         manifest,
         omitted: omitted.collect(),
-        states: [
-            (SEALED.to_owned(), state("hnsw")),
-            (GROWING.to_owned(), state("plain")),
-        ]
-        .into(),
     }
 }
 

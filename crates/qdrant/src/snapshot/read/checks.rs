@@ -137,7 +137,7 @@ impl Checks {
     /// The archive of a partial snapshot ended as it should: is everything there but for files that were known?
     pub(super) fn finish_partial(mut self) -> Result<PartialShard, SnapshotError> {
         let mut manifest = ShardManifest::default();
-        let (mut omitted, mut states) = (Vec::new(), BTreeMap::new());
+        let mut omitted = Vec::new();
         for (id, segment) in &mut self.segments {
             let no_manifest = || SnapshotError::Incomplete(format!("segments/{id}/{MANIFEST}"));
             let listed = segment.manifest.take().ok_or_else(no_manifest)?;
@@ -145,14 +145,12 @@ impl Checks {
             let missing = listed.file_versions.keys();
             let missing = missing.filter(|file| !segment.files.contains(*file));
             omitted.extend(missing.map(|file| (id.clone(), file.clone())));
-            states.extend(segment.state.clone().map(|state| (id.clone(), state)));
             manifest.segments.insert(id.clone(), listed);
         }
         Ok(PartialShard {
             contents: self.finish()?,
             manifest,
             omitted,
-            states,
         })
     }
 
@@ -179,6 +177,12 @@ impl Checks {
                 self.last
             )));
         }
+        let mut states = BTreeMap::new();
+        for (id, segment) in &mut self.segments {
+            let state = segment.state.take();
+            let state = state.ok_or_else(|| missing(&format!("segments/{id}/{SEGMENT_STATE}")))?;
+            states.insert(id.clone(), state);
+        }
         let segments = self
             .segments
             .into_iter()
@@ -193,6 +197,7 @@ impl Checks {
             oldest_clocks: self.meta.remove(OLDEST_CLOCKS),
             replica_state,
             shard_config,
+            states,
         })
     }
 
@@ -230,9 +235,6 @@ impl Manifest {
 impl Segment {
     fn finish(self, id: String) -> Result<SegmentContents, SnapshotError> {
         let missing = |file: &str| SnapshotError::Incomplete(format!("segments/{id}/{file}"));
-        if self.state.is_none() {
-            return Err(missing(SEGMENT_STATE));
-        }
         let storage_version = self.version.ok_or_else(|| missing(SEGMENT_VERSION))?;
         let mut listed: Vec<&String> = self
             .manifest
