@@ -11,9 +11,15 @@ use holdfast_tests::dataset::Dataset;
 use holdfast_tests::qdrant::Qdrant;
 use holdfast_tests::site::{Options, Site};
 use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+mod ways;
+
 const NAME: &str = "bench";
+/// Green answers in a row that count as quiet.
+const QUIET: u32 = 10;
 
 #[derive(Parser)]
 #[command(about = "Throughput and cost of capture and restore, as ratios to Qdrant's own figures")]
@@ -30,6 +36,12 @@ struct Cli {
     /// Measure the ways of capture only: seconds, bytes read, lock time, and queries meanwhile
     #[arg(long)]
     ways: bool,
+    /// With --ways: rounds, of which the medians are shown
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// With --ways: a collection snapshot to begin with, in place of loading points
+    #[arg(long, conflicts_with_all = ["points", "dim", "indexed"])]
+    snapshot: Option<PathBuf>,
     /// One JSON object a line: bench, metric, value, unit, peer, ratio
     #[arg(long)]
     json: bool,
@@ -54,15 +66,18 @@ async fn main() -> Result<()> {
         ..Options::default()
     })
     .await?;
-    let data = Dataset {
+    let mut data = Dataset {
         name: NAME,
         points: cli.points,
         dim: cli.dim,
     };
-    load(&site.qdrant, &data, cli.indexed).await?;
+    match &cli.snapshot {
+        Some(snapshot) => (data.points, data.dim) = ways::recover(&site.qdrant, snapshot).await?,
+        None => load(&site.qdrant, &data, cli.indexed).await?,
+    }
     let mut figures = Vec::new();
     if cli.ways {
-        ways(&site, &data, &mut figures).await?;
+        ways::measure(&site, &data, cli.rounds, &mut figures).await?;
         for figure in &figures {
             figure.print(cli.json);
         }
@@ -111,9 +126,15 @@ async fn load(qdrant: &Qdrant, data: &Dataset<'_>, indexed: bool) -> Result<()> 
 /// Waits until no optimizer runs.
 async fn settle(qdrant: &Qdrant) -> Result<()> {
     let limit = Duration::from_secs(1800);
+    // An optimizer may begin a moment after the last write.
+    let quiet = AtomicU32::new(0);
     holdfast_tests::wait::until("the collection to be green", limit, || async {
         let info = qdrant.get(&format!("/collections/{NAME}")).await.ok()?;
-        (info["status"] == "green").then_some(())
+        let before = match info["status"] == "green" {
+            true => quiet.fetch_add(1, Ordering::Relaxed),
+            false => quiet.swap(0, Ordering::Relaxed),
+        };
+        (before + 1 >= QUIET).then_some(())
     })
     .await
 }
@@ -253,97 +274,6 @@ fn memory(site: &Site, figures: &mut Vec<Figure>) {
             });
         }
     }
-}
-
-/// Each way in turn, after one point in a hundred was overwritten; before, one capture of each kind that the others
-/// build on, so that no way gains from being the first to send.
-async fn ways(site: &Site, data: &Dataset<'_>, figures: &mut Vec<Figure>) -> Result<()> {
-    backup(site, "stored")?;
-    backup(site, "partial")?;
-    figures.push(Figure::plain(
-        "idle",
-        "query-p99",
-        queries(site, data, Duration::from_secs(5)).await?,
-        "ms",
-    ));
-    let rounds = ["stream", "stored", "direct", "partial", "auto"];
-    for (generation, way) in (1..).zip(rounds) {
-        for from in (0..data.points).step_by(100_000) {
-            let ids = from..(from + 1000).min(data.points);
-            data.upsert(&site.qdrant, ids, generation).await?;
-        }
-        settle(&site.qdrant).await?;
-        let taking = tokio::task::block_in_place(|| -> Result<_> {
-            std::thread::scope(|scope| {
-                let capture = scope.spawn(|| backup(site, way));
-                let mut slowest = Vec::new();
-                while !capture.is_finished() {
-                    slowest.push(tokio::runtime::Handle::current().block_on(query(
-                        site,
-                        data,
-                        slowest.len(),
-                    ))?);
-                }
-                let done = capture
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("the capture panicked"))??;
-                Ok((done, slowest))
-            })
-        });
-        let (done, latencies) = taking?;
-        figures.push(Figure::plain(
-            way,
-            "seconds",
-            done.elapsed.as_secs_f64(),
-            "s",
-        ));
-        let log = site.agent.log();
-        let last = log.lines().rev().find(|line| line.contains("snapshot_ms="));
-        let last = last.context("the agent has logged no capture")?;
-        let number = |name: &str| -> Result<f64> {
-            let (_, rest) = last
-                .split_once(name)
-                .with_context(|| format!("no {name} in {last}"))?;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Ok(digits.parse()?)
-        };
-        figures.push(Figure::plain(way, "lock", number("snapshot_ms=")?, "ms"));
-        figures.push(Figure::plain(
-            way,
-            "bytes-read",
-            number("read=")? / 1e6,
-            "MB",
-        ));
-        figures.push(Figure::plain(way, "bytes-sent", done.sent / 1e6, "MB"));
-        figures.push(Figure::plain(way, "query-p99", p99(latencies), "ms"));
-    }
-    Ok(())
-}
-
-/// The 99th percentile of queries, one after another, for so long.
-async fn queries(site: &Site, data: &Dataset<'_>, within: Duration) -> Result<f64> {
-    let begun = Instant::now();
-    let mut latencies = Vec::new();
-    while begun.elapsed() < within {
-        latencies.push(query(site, data, latencies.len()).await?);
-    }
-    Ok(p99(latencies))
-}
-
-/// One search, in milliseconds.
-async fn query(site: &Site, data: &Dataset<'_>, n: usize) -> Result<f64> {
-    let body = json!({"query": data.vector(n as u64 * 7919 % data.points, 3), "limit": 10});
-    let begun = Instant::now();
-    site.qdrant
-        .post(&format!("/collections/{NAME}/points/query"), body)
-        .await?;
-    Ok(begun.elapsed().as_secs_f64() * 1e3)
-}
-
-fn p99(mut latencies: Vec<f64>) -> f64 {
-    latencies.sort_by(f64::total_cmp);
-    let at = latencies.len().saturating_sub(1) * 99 / 100;
-    latencies.get(at).copied().unwrap_or(f64::NAN)
 }
 
 /// What one backup cost.
