@@ -30,8 +30,8 @@ const FIRST: u64 = 1_000_000;
 const NOTED: &str = "may be in";
 
 const PATIENT: &str = "[capture]\nway = \"auto\"\nfull_every = 5\n";
-/// Hardly waits for optimizers, so that some are at work.
-const HASTY: &str = "[capture]\nway = \"auto\"\nfull_every = 5\noptimizer_wait_secs = 1\n";
+/// Does not wait long for optimizers, so that some are at work.
+const HASTY: &str = "[capture]\nway = \"auto\"\nfull_every = 5\noptimizer_wait_secs = 3\n";
 
 /// A stream of numbers from a seed.
 struct Dice(u64);
@@ -286,8 +286,8 @@ async fn captured_under_writes(
             if let Some(dice) = &mut unrest {
                 let from = dice.below(DOCS.points);
                 DOCS.upsert(&site.qdrant, from..from + 60, n).await?;
-                if dice.below(20) == 0 {
-                    tokio::time::sleep(Duration::from_millis(dice.below(2000))).await;
+                if dice.below(15) == 0 {
+                    tokio::time::sleep(Duration::from_millis(dice.below(3000))).await;
                 }
             }
         }

@@ -283,10 +283,11 @@ impl Task<'_> {
             let found = pump_watched(stream, writer, look, (repeat, &given_up)).await?;
             let snapshot_ms = millis(began.elapsed());
             let failing = observe::after(qdrant, order).await?;
+            let name = &order.collection;
             let timing = Timing {
                 captured,
                 snapshot_ms,
-                points: seen.before.quiet_points(qdrant, &order.collection).await,
+                points: seen.before.quiet_points(qdrant, name, found).await,
                 notes: observe::notes(found, false),
             };
             Ok::<_, Halt>((timing, failing))

@@ -162,7 +162,7 @@ async fn take_once(
     };
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;
-    snapshot.collection.points = before.quiet_points(qdrant, &order.collection).await;
+    snapshot.collection.points = before.quiet_points(qdrant, &order.collection, found).await;
     job.advance(Phase::Snapshot(Box::new(snapshot.clone())))
         .await?;
     Ok((snapshot, found))

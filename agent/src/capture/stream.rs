@@ -74,7 +74,7 @@ async fn one_try(
         let found = pump_watched(stream, writer, look, (repeat, &given_up)).await?;
         let snapshot_ms = millis(began.elapsed());
         let failing = observe::after(qdrant, order).await?;
-        let points = before.quiet_points(qdrant, &order.collection).await;
+        let points = before.quiet_points(qdrant, &order.collection, found).await;
         Ok::<_, Halt>((snapshot_ms, points, found, failing))
     });
     let done = both(pumping, deliver(job, order, session, reader)).await;

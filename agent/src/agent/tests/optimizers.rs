@@ -44,12 +44,15 @@ async fn an_optimizer_is_waited_for() {
             s.begin_optimizing(SEALED);
             (s.looks, s.ends_after) = (0, Some(2));
         });
-        let reasons = reasons(&shop, method).await;
+        let commit = shop.take(method).await;
+        shop.world.until_clean().await;
+        let reasons = commit.shard.reasons;
         assert!(
             reasons.iter().all(|r| !r.contains("optimizer")),
             "{reasons:?}"
         );
         assert!(shop.shard(|s| s.looks) >= 3);
+        assert_eq!(commit.collection.points, Some(77));
     }
     shop.close().await;
 }
@@ -60,8 +63,11 @@ async fn one_that_does_not_end_is_recorded_and_nothing_is_tried_again() {
     shop.shard(|s| s.begin_optimizing(SEALED));
     let asked = shop.shard(|s| s.asked);
     for method in WAYS {
-        let reasons = reasons(&shop, method).await;
-        one_says(&reasons, "an optimizer was at work");
+        let commit = shop.take(method).await;
+        shop.world.until_clean().await;
+        one_says(&commit.shard.reasons, "an optimizer was at work");
+        // as many as there are now need not be in it
+        assert_eq!(commit.collection.points, None);
     }
     assert_eq!(shop.shard(|s| s.asked), asked + 1);
     assert_eq!(shop.world.qdrant.lock().snapshots_made, 2, "one before");
