@@ -2,7 +2,11 @@
 //!
 //! Peers are measured in the same run on the same data, so the ratios hold on a noisy machine; absolute
 //! times do not travel. It judges nothing: it prints figures, one JSON object a line with `--json`.
-#![expect(clippy::print_stdout, reason = "a program for a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal"
+)]
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
@@ -288,6 +292,7 @@ fn backup(site: &Site, method: &str) -> Result<Backup> {
     let begun = Instant::now();
     let done = site.ok(&["backup", "create", "--method", method])?;
     let elapsed = begun.elapsed();
+    eprintln!("{method}: {}", done["backup"]);
     let number = |name: &str| -> Result<f64> {
         let value: &Value = &done["backup"][name];
         Ok(value
