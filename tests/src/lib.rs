@@ -1,6 +1,9 @@
 //! The harness of the cross-crate tests: it starts the real programs on loopback and drives them as
 //! a user would. It contains no test of its own and nothing of the product.
-#![expect(clippy::print_stdout, reason = "a skipped test says so on stdout")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a skipped test says so on stdout, a failed one what it did"
+)]
 
 pub mod dataset;
 pub mod digest;
@@ -12,6 +15,11 @@ pub mod wait;
 /// Says that a test was not run and why; `cargo xtask test` counts these lines.
 pub fn skipped(why: &str) {
     println!("SKIPPED: {why}");
+}
+
+/// A line in a test's own output, to be read when it fails.
+pub fn say(what: &str) {
+    println!("{what}");
 }
 
 /// Says on which server a test ran. What ran on the devnode alone counts as not proven on a real one.

@@ -9,8 +9,8 @@ use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
 use holdfast_tests::qdrant::{Kind, Qdrant, program};
 use holdfast_tests::site::{Options, Site};
-use holdfast_tests::skipped;
 use holdfast_tests::wait::until;
+use holdfast_tests::{say, skipped};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -164,7 +164,7 @@ fn seed() -> Result<u64> {
         Ok(seed) => seed.parse()?,
         Err(_) => u64::from(std::process::id()) << 20 | 0xd1ce,
     };
-    println!("seed: HOLDFAST_SEED={seed}");
+    say(&format!("seed: HOLDFAST_SEED={seed}"));
     Ok(seed)
 }
 
@@ -313,7 +313,7 @@ async fn captured_under_writes(
     let mut points = Vec::new();
     for (before, way, id) in taken? {
         let (took, reasons) = method(site, &id).await?;
-        println!("{way} became {took} after {before}: {reasons:?}");
+        say(&format!("{way} became {took} after {before}: {reasons:?}"));
         points.push(Point {
             id,
             way,
