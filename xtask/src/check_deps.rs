@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Which workspace crates each crate may depend on (development dependencies apart).
 const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-types", &[]),
+    ("holdfast-wal", &[]),
     ("holdfast-archive", &["holdfast-types"]),
     ("holdfast-decide", &["holdfast-types"]),
     ("holdfast-store", &["holdfast-types"]),
     ("holdfast-store-s3", &["holdfast-types", "holdfast-store"]),
     ("holdfast-store-suite", &["holdfast-store"]),
     ("holdfast-service", &["holdfast-types"]),
-    ("holdfast-engine", &["holdfast-types"]),
+    ("holdfast-engine", &["holdfast-types", "holdfast-wal"]),
     ("holdfast-proto", &["holdfast-types"]),
     ("holdfast-certs", &["holdfast-types"]),
     ("holdfast-qdrant", &["holdfast-types", "holdfast-archive"]),
@@ -134,6 +135,7 @@ const UNREACHABLE: &[(&str, &str, &str)] = &[
     ("holdfast-archive", "tokio", "the format does no IO"),
     ("holdfast-decide", "tokio", "decisions do no IO"),
     ("holdfast-types", "tokio", "the vocabulary does no IO"),
+    ("holdfast-wal", "tokio", "the log is read by the caller"),
 ];
 
 /// What only one of our crates may name: (dependency, that crate, what it is).

@@ -24,12 +24,13 @@ pub enum EngineError {
         reason: String,
     },
     /// A file of the write-ahead log does not begin as one.
-    #[error("{} is not a write-ahead log file: {reason}", path.display())]
+    #[error("{} is not a write-ahead log file", path.display())]
     WalFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: &'static str,
+        #[source]
+        source: holdfast_wal::format::HeaderError,
     },
     /// The engine hit an internal assertion; the shard must be opened again.
     #[error("engine panicked while {0}")]

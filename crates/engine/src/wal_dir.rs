@@ -1,43 +1,31 @@
 //! Reads a shard's `wal/` directory without the log library, which would open it read-write and lock it.
 //!
-//! Layout: `closed-<first index>` and `open-<id>` files of fixed, sparse size. A file is `"wal"`, a zero byte and a
-//! u32 LE seed; an entry is a u64 LE length, the data, zero padding to an 8-byte boundary less four, and a u32 LE
-//! CRC-32C that is chained from the entry before it, or from the seed. The first entry whose CRC does not match is
-//! the end. Writing is limited to an empty file that fixes the next index, as in a Qdrant shard snapshot.
+//! The form of the files is `holdfast-wal`'s; here are the folder and the numbering of entries across files. Writing is limited to an
+//! empty file that fixes the next index, as in a Qdrant shard snapshot.
 
 use crate::EngineError;
 use fs_err as fs;
+use holdfast_wal::{Entries, FileName, format, splice};
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const HEADER_BYTES: usize = 8;
-const CRC_BYTES: usize = 4;
-
 /// The files of a log in reading order, each with the index of its first entry where the name tells it.
 fn files(dir: &Path) -> Result<Vec<(Option<u64>, PathBuf)>, EngineError> {
-    let mut closed = Vec::new();
-    let mut open = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or("");
-        if let Some(first) = name.strip_prefix("closed-").and_then(|n| n.parse().ok()) {
-            closed.push((first, path));
-        } else if let Some(id) = name
-            .strip_prefix("open-")
-            .and_then(|n| n.parse::<u64>().ok())
-        {
-            open.push((id, path));
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name.and_then(FileName::parse) {
+            found.push((name, path));
         }
     }
-    closed.sort();
-    open.sort();
-    let closed = closed.into_iter().map(|(first, path)| (Some(first), path));
-    let open = open.into_iter().map(|(_, path)| (None, path));
-    Ok(closed.chain(open).collect())
+    found.sort();
+    let first = |(name, path)| match name {
+        FileName::Closed(first) => (Some(first), path),
+        FileName::Open(_) => (None, path),
+    };
+    Ok(found.into_iter().map(first).collect())
 }
 
 /// Calls `each(index, data)` for every readable entry with `index >= from`, in order, and returns the index that the
@@ -54,11 +42,9 @@ pub fn read(
     for (first, path) in files(dir)? {
         next = first.unwrap_or(next);
         let bytes = fs::read(&path)?;
-        if bytes.len() < HEADER_BYTES || &bytes[..3] != b"wal" || bytes[3] != 0 {
-            let reason = "no \"wal\" header of version 0";
-            return Err(EngineError::WalFile { path, reason });
-        }
-        for data in Entries::new(&bytes) {
+        let entries =
+            Entries::new(&bytes).map_err(|source| EngineError::WalFile { path, source })?;
+        for data in entries {
             if next >= from {
                 each(next, data)?;
             }
@@ -89,12 +75,11 @@ pub fn write_empty(dir: &Path, next: u64, capacity: u64) -> Result<(), EngineErr
     let mut file = fs::File::create(dir.join(format!("closed-{next}")))?;
     let random = std::collections::hash_map::RandomState::new()
         .build_hasher()
-        .finish()
-        .to_le_bytes();
-    let mut header = *b"wal\0\0\0\0\0";
-    header[4..].copy_from_slice(&random[..4]);
+        .finish();
+    let [s0, s1, s2, s3, ..] = random.to_le_bytes();
+    let header = format::header(u32::from_le_bytes([s0, s1, s2, s3]));
     file.write_all(&header)?;
-    file.set_len(capacity.max(HEADER_BYTES as u64))?;
+    file.set_len(capacity.max(header.len() as u64))?;
     file.sync_all()?;
     Ok(())
 }
@@ -118,73 +103,24 @@ pub fn truncate(dir: &Path, flushed: u64, retain: usize) -> Result<(), EngineErr
         fs::remove_file(window[0].1)?;
     }
     if flushed > 0 && closed.len() > 1 {
-        let path = dir.join("first-index");
+        let path = dir.join(splice::FIRST_INDEX);
         let temporary = dir.join("first-index.tmp");
-        fs::write(&temporary, format!("{{\"ack_index\":{}}}", flushed - 1))?;
+        fs::write(&temporary, splice::first_index(flushed - 1))?;
         fs::rename(&temporary, &path)?;
     }
     Ok(())
-}
-
-struct Entries<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-    crc: u32,
-}
-
-impl<'a> Entries<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        let crc = u32_at(bytes, 4).unwrap_or(0);
-        Self {
-            bytes,
-            offset: HEADER_BYTES,
-            crc,
-        }
-    }
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let length = self.bytes.get(self.offset..self.offset + HEADER_BYTES)?;
-        let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
-        let padding = 4usize.wrapping_sub(length) & 7;
-        let data = self.offset + HEADER_BYTES;
-        let end = data.checked_add(length)?.checked_add(padding)?;
-        let stored = u32_at(self.bytes, end)?;
-        let crc =
-            crc32c::crc32c_append(!self.crc.reverse_bits(), self.bytes.get(self.offset..end)?);
-        if crc != stored {
-            return None;
-        }
-        self.crc = crc;
-        self.offset = end + CRC_BYTES;
-        Some(&self.bytes[data..data + length])
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(CRC_BYTES)?)?;
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A log file with these entries, as the log library writes it.
+    /// A log file with these entries, and room for more.
     fn file_with(seed: u32, entries: &[&[u8]]) -> Vec<u8> {
-        let mut file = b"wal\0".to_vec();
-        file.extend(seed.to_le_bytes());
-        let mut crc = seed;
+        let (mut writer, header) = splice::SpliceWriter::new(seed);
+        let mut file = header.to_vec();
         for entry in entries {
-            let begin = file.len();
-            file.extend((entry.len() as u64).to_le_bytes());
-            file.extend(*entry);
-            file.resize(file.len() + (4usize.wrapping_sub(entry.len()) & 7), 0);
-            crc = crc32c::crc32c_append(!crc.reverse_bits(), &file[begin..]);
-            file.extend(crc.to_le_bytes());
+            writer.push(entry, &mut file);
         }
         file.resize(file.len() + 256, 0);
         file
@@ -209,24 +145,6 @@ mod tests {
         let expected = vec![(8, b"bcdef".to_vec()), (9, b"0123456789ab".to_vec())];
         assert_eq!(all(dir.path(), 8), (10, expected));
         assert_eq!(next_index(dir.path()).unwrap(), 10);
-    }
-
-    #[test]
-    fn every_flipped_bit_of_an_entry_ends_the_log() {
-        let good = file_with(9, &[b"first", b"second"]);
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("open-1");
-        let second = HEADER_BYTES + HEADER_BYTES + 5 + 7 + CRC_BYTES;
-        for at in second..second + HEADER_BYTES + 6 + 6 + CRC_BYTES {
-            let mut bad = good.clone();
-            bad[at] ^= 0x40;
-            fs::write(&path, bad).unwrap();
-            assert_eq!(
-                all(dir.path(), 0),
-                (1, vec![(0, b"first".to_vec())]),
-                "{at}"
-            );
-        }
     }
 
     #[test]

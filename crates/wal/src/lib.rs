@@ -1,0 +1,21 @@
+//! Qdrant's write-ahead log, sans IO: bytes and directory listings in, entries and events out.
+//!
+//! A shard's log is the folder `collections/<c>/<shard>/wal/`. [`format`] is what a file of it looks like, [`FileName`]
+//! what the names mean, [`Tail`] follows a log that a server is writing to, [`splice`] makes a log that a server will
+//! replay, and [`Operation`] says what kind of change an entry is.
+//!
+//! This crate opens nothing and locks nothing: the caller reads, and must never use Qdrant's own log library on a live
+//! folder, since that opens files for writing, deletes some, and takes the server's lock.
+
+mod cbor;
+mod entries;
+pub mod format;
+mod name;
+mod operation;
+pub mod splice;
+mod tail;
+
+pub use entries::Entries;
+pub use name::FileName;
+pub use operation::{ClockTag, Operation, Scope};
+pub use tail::{Cause, Event, FileId, Frame, Listed, Listing, Position, Tail, Want};
