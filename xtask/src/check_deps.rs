@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-types", &[]),
     ("holdfast-wal", &[]),
-    ("holdfast-archive", &["holdfast-types"]),
+    ("holdfast-archive", &["holdfast-types", "holdfast-wal"]),
     ("holdfast-decide", &["holdfast-types"]),
     ("holdfast-store", &["holdfast-types"]),
     ("holdfast-store-s3", &["holdfast-types", "holdfast-store"]),

@@ -2,7 +2,7 @@
 //!
 //! Captured files become chunks ([`chunker`]), chunks are encoded ([`codec`]) and sealed into packs
 //! ([`pack`]); an [`index`] says which pack holds which chunk, a [`recipe`] how files are rebuilt,
-//! and a [`manifest`] makes a recovery point of recipes. `docs/format/` specifies every byte.
+//! and a [`manifest`] makes a recovery point of recipes. Beside them stand the entries of write-ahead logs ([`wal`]). `docs/format/` specifies every byte.
 //!
 //! This crate reads no clock, draws no random numbers and does no IO: salts and instants are
 //! arguments.
@@ -26,6 +26,7 @@ pub mod recovery_code;
 pub mod recovery_sheet;
 pub mod repository_file;
 pub mod sealed;
+pub mod wal;
 
 pub use chunk_key::ChunkKey;
 pub use chunker::{ChunkEvent, FileChunker, FileRecipeBody, MAX_CHUNK_BYTES, chunk_blob};
@@ -41,3 +42,4 @@ pub use pack::{FinishedPack, PackBuilder, PackEntry, PackError, PackHeader};
 pub use recipe::{Extent, FileRecipe, RecipeError, ShardRecipe};
 pub use repository_file::{RepositoryFile, RepositoryFileError};
 pub use sealed::{ObjectKind, Opened, SealedError};
+pub use wal::{WalFrame, WalLook, WalObject, WalObjectError, WalOrigin, WalRun};

@@ -3,6 +3,7 @@
 use holdfast_archive::repository_file::RepositoryFileError;
 use holdfast_archive::{
     CodecError, IndexError, KekError, ManifestError, PackError, RecipeError, SealedError,
+    WalObjectError,
 };
 use holdfast_store::StoreError;
 use std::fmt;
@@ -55,6 +56,9 @@ pub enum Damage {
     /// The recipe makes no sense.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The archived log makes no sense, or does not go on where the part before it ends.
+    #[error(transparent)]
+    Wal(#[from] WalObjectError),
     /// A chunk does not decode.
     #[error(transparent)]
     Chunk(#[from] CodecError),
@@ -87,7 +91,8 @@ impl Damage {
         match self {
             Self::Sealed(SealedError::NewerFormat(format))
             | Self::Index(IndexError::NewerFormat(format))
-            | Self::Recipe(RecipeError::NewerFormat(format)) => Some(u32::from(*format)),
+            | Self::Recipe(RecipeError::NewerFormat(format))
+            | Self::Wal(WalObjectError::NewerFormat(format)) => Some(u32::from(*format)),
             Self::Key(KekError::NewerFormat(format)) => Some(*format),
             Self::Manifest(error) => match **error {
                 ManifestError::NewerFormat(format) => Some(format),
@@ -111,6 +116,7 @@ impl Damage {
             | Self::Sealed(_)
             | Self::Index(_)
             | Self::Recipe(_)
+            | Self::Wal(_)
             | Self::Chunk(_)
             | Self::Note(_)
             | Self::Key(_) => None,

@@ -14,10 +14,15 @@
 //! tombstones/points/<point id>      points that are to be removed
 //! tombstones/packs/<32 digits>      packs that are to be deleted
 //! quarantine/<name>                 what is known of a damaged object
+//! wal/<namespace>/<incarnation>/<shard>/<timeline>/<20 digits>
+//!                                   archived entries of a write-ahead log, from this one on
 //! ```
 
 use holdfast_store::{KeyPrefix, ObjectKey};
-use holdfast_types::{Epoch, HoldId, KeyHolder, PackId, RecoveryPointId};
+use holdfast_types::{
+    Epoch, HoldId, IncarnationId, KeyHolder, Namespace, PackId, RecoveryPointId, ShardId,
+    TimelineId,
+};
 
 /// The plain file that names a repository.
 pub(crate) const DESCRIPTION: &str = "holdfast.json";
@@ -196,6 +201,63 @@ pub(crate) fn quarantine_of(name: &ObjectKey) -> Option<ObjectKey> {
     format!("quarantine/{flat}").parse().ok()
 }
 
+/// Names a run of entries of one log in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WalSeries {
+    /// The deployment's namespace.
+    pub namespace: Namespace,
+    /// Which collection.
+    pub incarnation: IncarnationId,
+    /// Which of its shards.
+    pub shard: ShardId,
+    /// Which run.
+    pub timeline: TimelineId,
+}
+
+/// Every archived log.
+pub(crate) fn wal() -> KeyPrefix {
+    prefix("wal")
+}
+
+/// The archived logs of a namespace.
+pub(crate) fn wal_of(namespace: &Namespace) -> KeyPrefix {
+    prefix(&format!("wal/{namespace}"))
+}
+
+/// The objects of a run of entries.
+pub(crate) fn wal_series(series: &WalSeries) -> KeyPrefix {
+    prefix(&wal_folder(series))
+}
+
+/// The part of a run that begins with the entry `first`.
+pub(crate) fn wal_part(series: &WalSeries, first: u64) -> ObjectKey {
+    let folder = wal_folder(series);
+    key(&format!("{folder}/{first:020}"))
+}
+
+fn wal_folder(series: &WalSeries) -> String {
+    let WalSeries {
+        namespace,
+        incarnation,
+        shard,
+        timeline,
+    } = series;
+    format!("wal/{namespace}/{incarnation}/{shard}/{timeline}")
+}
+
+pub(crate) fn parse_wal(found: &ObjectKey) -> Option<(WalSeries, u64)> {
+    let mut parts = found.as_str().strip_prefix("wal/")?.split('/');
+    let series = WalSeries {
+        namespace: parts.next()?.parse().ok()?,
+        incarnation: parts.next()?.parse().ok()?,
+        shard: ShardId(parts.next()?.parse().ok()?),
+        timeline: parts.next()?.parse().ok()?,
+    };
+    let first = parts.next()?.parse().ok()?;
+    // Only the very name that would be written, not one that means the same number.
+    (wal_part(&series, first) == *found).then_some((series, first))
+}
+
 /// Whether a text can be a repository's id: 32 hexadecimal digits.
 pub(crate) fn is_repository_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -204,11 +266,13 @@ pub(crate) fn is_repository_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        KeyName, epoch, key_file, key_file_copy, pack, parse_epoch, parse_key_file, parse_pack,
-        parse_point, point,
+        KeyName, WalSeries, epoch, key_file, key_file_copy, pack, parse_epoch, parse_key_file,
+        parse_pack, parse_point, parse_wal, point, wal_part,
     };
     use holdfast_store::ObjectKey;
-    use holdfast_types::{Epoch, PackId, RecoveryPointId, Timestamp};
+    use holdfast_types::{
+        Epoch, IncarnationId, PackId, RecoveryPointId, ShardId, TimelineId, Timestamp,
+    };
 
     fn key(text: &str) -> ObjectKey {
         text.parse().unwrap()
@@ -221,6 +285,16 @@ mod tests {
         assert_eq!(parse_pack(&pack(&id)), Some(id));
         let id = RecoveryPointId::new(Timestamp::EPOCH, 7);
         assert_eq!(parse_point(&point(&id)), Some(id));
+        let series = WalSeries {
+            namespace: "demo.x".parse().unwrap(),
+            incarnation: IncarnationId::from_bytes([0xcd; 16]),
+            shard: ShardId(7),
+            timeline: TimelineId::from_bytes([0xef; 16]),
+        };
+        for first in [0, 41, u64::MAX] {
+            let part = wal_part(&series, first);
+            assert_eq!(parse_wal(&part), Some((series.clone(), first)));
+        }
         for n in [0, 1, u64::MAX] {
             assert_eq!(parse_epoch(&epoch(Epoch(n))), Some(Epoch(n)));
         }
@@ -248,6 +322,14 @@ mod tests {
         }
         assert_eq!(parse_point(&key("points/readme")), None);
         assert_eq!(parse_epoch(&key("epochs/1")), None);
+        let uid = "ab".repeat(16);
+        for other in [
+            format!("wal/demo/{uid}/0/{uid}/41"),
+            format!("wal/demo/{uid}/00/{uid}/{:020}", 41),
+            format!("wal/demo/{uid}/0/{:020}", 41),
+        ] {
+            assert_eq!(parse_wal(&key(&other)), None, "{other}");
+        }
         for other in [
             key_file(&id[..32], &KeyName::First).as_str(),
             "keys/0123456789abcdef-.json",

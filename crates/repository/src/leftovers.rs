@@ -127,6 +127,7 @@ fn is_ours(key: &ObjectKey, first: &str, below: bool) -> bool {
         "packs" => layout::parse_pack(key).is_some(),
         "points" => layout::parse_point(key).is_some(),
         "epochs" => layout::parse_epoch(key).is_some(),
+        "wal" => layout::parse_wal(key).is_some(),
         "index" | "keys" | "copy" | "holds" | "pins" | "tombstones" | "quarantine" => below,
         _ => false,
     }

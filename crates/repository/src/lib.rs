@@ -11,6 +11,8 @@
 //! | a writer with a newer epoch appears | fails at flush | refused | refused | goes on | goes on |
 //! | damage is found | stores the chunk anew | – | refused if it concerns the point | another copy, else a named error | reported, and recorded in quarantine |
 //!
+//! Archived write-ahead logs stand beside the points, under `wal/`: each part is one create-only object. Nothing here deletes them.
+//!
 //! This crate does not decide which points to keep: callers do. What no point needs, it deletes when told to.
 
 mod buffers;
@@ -45,6 +47,7 @@ mod sessions;
 mod system;
 mod unlock;
 mod verify;
+mod wal;
 mod write_session;
 
 pub use damage::{Damage, DamagedObject};
@@ -53,6 +56,7 @@ pub use gc::{GarbageOptions, GarbageReport, PackCount};
 pub use heal::{HealPlan, Healed};
 pub use keep::{ColdRule, KeepOptions, KeepReport, LockRule};
 pub use keys::{KeyListing, KeyRefusal, KeyState, MasterRotation};
+pub use layout::WalSeries;
 pub use leftovers::Leftovers;
 pub use marks::{Marks, Pin, PlacedHold, PointTombstone};
 pub use packer::Tuning;
@@ -66,4 +70,5 @@ pub use verify::{
     AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,
     VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,
 };
+pub use wal::{Appended, WalListing};
 pub use write_session::{PutOutcome, SessionStats, WriteSession};

@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 mod keys;
 mod removal;
 mod upkeep;
+mod wal;
 
 /// What a new repository is made of.
 #[derive(Clone, Debug)]

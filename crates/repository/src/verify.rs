@@ -2,7 +2,8 @@
 //!
 //! Quick: every object is there with its size; every index, manifest and recipe opens; every chunk
 //! that a point names is known, and was not found bad before. Sample: also, of some packs, what full does.
-//! Full: also every pack hashes to its name, and every chunk opens, decodes and hashes to its id.
+//! Full: also every pack hashes to its name, every chunk opens, decodes and hashes to its id, and every part of an archived log
+//! opens and follows the one before.
 //!
 //! No object is changed, moved or deleted. What is found damaged no longer counts as present, so the next
 //! capture stores it anew; and if that is wanted it is recorded under `quarantine/`, so that this
@@ -26,7 +27,7 @@ pub use report::{AffectedPoint, AffectedShard, Recording, VerifyReport};
 use crate::catalog::PackState;
 use crate::core_state::CoreState;
 use crate::reader::Reader;
-use crate::{Damage, RepositoryError, layout, quarantine};
+use crate::{Damage, RepositoryError, layout, quarantine, wal};
 use holdfast_archive::RepositoryFile;
 use std::sync::Arc;
 
@@ -59,6 +60,9 @@ pub(crate) async fn verify(
     check_sizes(core, &mut report).await?;
     small::check_unknown_packs(core, &mut report).await?;
     let needs = points::check(core, &reader, &mut report).await?;
+    if options.level == VerifyLevel::Full {
+        wal::check(core, &mut report).await?;
+    }
     settle::blame(core, &mut findings, &needs, &known, &mut report);
     settle::report_distrusted(core, &findings, &known, &mut report);
     settle::supersede(core, &needs, &mut report);

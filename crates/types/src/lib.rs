@@ -10,6 +10,7 @@ mod hash;
 mod name;
 mod point_id;
 mod timestamp;
+mod uid;
 mod version;
 
 pub use bytes::ByteCount;
@@ -21,4 +22,5 @@ pub use name::{
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};
 pub use timestamp::{ParseTimestampError, Timestamp};
+pub use uid::{IncarnationId, ParseUidError, TimelineId};
 pub use version::{Compatibility, ParseServerVersionError, ServerVersion};

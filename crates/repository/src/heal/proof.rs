@@ -1,7 +1,7 @@
 //! Whether the bytes of an object are what its name says, without believing anybody.
 
 use crate::core_state::CoreState;
-use crate::{Damage, layout};
+use crate::{Damage, layout, wal};
 use bytes::Bytes;
 use holdfast_archive::pack::pack_id;
 use holdfast_archive::{IndexObject, Manifest, ObjectKind, RepositoryFile, sealed};
@@ -19,6 +19,7 @@ pub(super) fn prove(
         "packs" => pack(key, bytes),
         "index" => index(key, bytes, core),
         "points" => point(key, bytes, core),
+        "wal" => wal::open(key, bytes, core).map(drop),
         "holds" | "pins" => open(bytes, ObjectKind::Hold, core).map(drop),
         layout::DESCRIPTION => is_description(bytes, description),
         "copy" if *key == layout::description_copy(&description.id) => {

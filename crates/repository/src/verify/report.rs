@@ -88,7 +88,7 @@ impl VerifyReport {
         self.damaged.iter().filter(move |found| !superseded(found))
     }
 
-    pub(super) fn damage(&mut self, object: impl ToString, damage: Damage) {
+    pub(crate) fn damage(&mut self, object: impl ToString, damage: Damage) {
         let object = object.to_string();
         if self.damaged.iter().all(|found| found.object != object) {
             self.damaged.push(DamagedObject { object, damage });

@@ -27,4 +27,5 @@ mod stress;
 mod support;
 mod upkeep;
 mod verifying;
+mod wal;
 mod writing;

@@ -1,0 +1,189 @@
+//! Parts of write-ahead logs: written once, create-only, under a checked epoch; read with every entry proven.
+//!
+//! A part is named by its run and the index of its first entry, so two writers of one run meet at the same name: the second one is
+//! told what is there and goes on behind it. That is right even if the first one was superseded in between: what it wrote are entries
+//! that the server logged, proven by their CRCs.
+//!
+//! | while … | another appends the same part | it is read | garbage is collected | points are removed |
+//! |---|---|---|---|---|
+//! | a part is appended | one of them writes, both are told the same end | it is there or not | – | – |
+//! | a newer epoch is claimed | the older writer is refused, before or after it has written one part more | goes on | – | – |
+//!
+//! Neither garbage collection nor the removal of points looks at these objects. They are kept for ever: they may only go when no point
+//! needs them any more, and nothing decides that yet.
+
+use crate::core_state::CoreState;
+use crate::layout::{self, WalSeries};
+use crate::verify::VerifyReport;
+use crate::{Damage, RepositoryError, epochs, system};
+use bytes::Bytes;
+use holdfast_archive::{ObjectKind, WalObject, WalOrigin, WalRun, sealed};
+use holdfast_store::{KeyPrefix, ObjectKey, PutMode, StoreError};
+use holdfast_types::{Epoch, Namespace};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An archived run of entries, as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalListing {
+    /// Which run.
+    pub series: WalSeries,
+    /// First index of each part, and its size in bytes as stored.
+    pub parts: BTreeMap<u64, u64>,
+}
+
+/// What is durable after a part was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The part that stands at this place of the run. Whoever appended another one goes on at its end.
+    pub run: WalRun,
+    /// Whether it was there before.
+    pub was_there: bool,
+}
+
+impl From<&WalOrigin> for WalSeries {
+    fn from(origin: &WalOrigin) -> Self {
+        Self {
+            namespace: origin.namespace.clone(),
+            incarnation: origin.incarnation,
+            shard: origin.shard,
+            timeline: origin.timeline,
+        }
+    }
+}
+
+pub(crate) async fn append(
+    core: &Arc<CoreState>,
+    epoch: Epoch,
+    part: WalObject,
+) -> Result<Appended, RepositoryError> {
+    epochs::check(core, epoch).await?;
+    let (series, run) = (WalSeries::from(part.origin()), *part.run());
+    let key = layout::wal_part(&series, run.first);
+    let salt = system::random()?;
+    let (sealing, what) = (core.clone(), key.clone());
+    let object = system::blocking(move || {
+        let invalid = |error: Damage| RepositoryError::invalid(&what, error);
+        let payload = part.encode().map_err(|error| invalid(error.into()))?;
+        let master = sealing.master.newest();
+        sealed::seal(ObjectKind::Wal, epoch, salt, master, &payload)
+            .map_err(|error| invalid(error.into()))
+    })
+    .await?;
+    // Sealing took its time.
+    epochs::check(core, epoch).await?;
+    match core
+        .store
+        .put(&key, object.into(), PutMode::CreateNew)
+        .await
+    {
+        Ok(()) => Ok(Appended {
+            run,
+            was_there: false,
+        }),
+        Err(StoreError::AlreadyExists { .. }) => {
+            let there = read(core, &series, run.first).await?;
+            let there = there.ok_or_else(|| RepositoryError::damaged(&key, Damage::Missing))?;
+            Ok(Appended {
+                run: *there.run(),
+                was_there: true,
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) async fn list(
+    core: &CoreState,
+    namespace: &Namespace,
+) -> Result<Vec<WalListing>, RepositoryError> {
+    list_below(core, &layout::wal_of(namespace)).await
+}
+
+async fn list_below(
+    core: &CoreState,
+    prefix: &KeyPrefix,
+) -> Result<Vec<WalListing>, RepositoryError> {
+    let mut all: BTreeMap<WalSeries, BTreeMap<u64, u64>> = BTreeMap::new();
+    for found in core.store.list(prefix).await? {
+        if let Some((series, first)) = layout::parse_wal(&found.key) {
+            all.entry(series).or_default().insert(first, found.size);
+        }
+    }
+    let listings = all.into_iter();
+    Ok(listings
+        .map(|(series, parts)| WalListing { series, parts })
+        .collect())
+}
+
+pub(crate) async fn read(
+    core: &Arc<CoreState>,
+    series: &WalSeries,
+    first: u64,
+) -> Result<Option<WalObject>, RepositoryError> {
+    let key = layout::wal_part(series, first);
+    let bytes = match core.store.get(&key).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(RepositoryError::damaged(&key, Damage::of_read(error)?)),
+    };
+    let (opening, name) = (core.clone(), key.clone());
+    let opened = system::blocking(move || Ok(open(&name, &bytes, &opening))).await?;
+    let part = opened.map_err(|damage| RepositoryError::damaged(&key, damage))?;
+    Ok(Some(part))
+}
+
+pub(crate) async fn last(
+    core: &Arc<CoreState>,
+    series: &WalSeries,
+) -> Result<Option<WalObject>, RepositoryError> {
+    let parts = list_below(core, &layout::wal_series(series)).await?;
+    let newest = parts.first().and_then(|run| run.parts.last_key_value());
+    match newest {
+        Some((first, _)) => read(core, series, *first).await,
+        None => Ok(None),
+    }
+}
+
+/// Opens a part and proves it, and that it stands under its own name.
+pub(crate) fn open(key: &ObjectKey, bytes: &Bytes, core: &CoreState) -> Result<WalObject, Damage> {
+    let opened = sealed::open(bytes, ObjectKind::Wal, &core.master)?;
+    let part = WalObject::decode(&opened.payload)?;
+    let series = WalSeries::from(part.origin());
+    if layout::wal_part(&series, part.run().first) == *key {
+        Ok(part)
+    } else {
+        Err(Damage::Misplaced)
+    }
+}
+
+/// Every part opens, is proven, and continues the one before it.
+pub(crate) async fn check(
+    core: &Arc<CoreState>,
+    report: &mut VerifyReport,
+) -> Result<(), RepositoryError> {
+    for listing in list_below(core, &layout::wal()).await? {
+        let mut before: Option<WalRun> = None;
+        for first in listing.parts.keys() {
+            let key = layout::wal_part(&listing.series, *first);
+            match read(core, &listing.series, *first).await {
+                Ok(Some(part)) => {
+                    let run = *part.run();
+                    let follows = before.map_or(Ok(()), |before| run.follows(&before));
+                    if let Err(error) = follows {
+                        report.damage(&key, error.into());
+                    }
+                    before = Some(run);
+                }
+                Ok(None) => {}
+                Err(RepositoryError::Damaged { object, source }) => {
+                    report.damage(object, source);
+                    // What it says of its end is not known.
+                    before = None;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+    Ok(())
+}
