@@ -19,7 +19,7 @@ use crate::outcome::CaptureReport;
 use crate::progress::Meter;
 use futures::TryFutureExt as _;
 use futures::future::try_join_all;
-use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
+use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe, WalMark};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_service::failure::Code;
 use holdfast_types::{NodeId, ServerVersion, ShardId, Timestamp};
@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
+use wal_mark::LogBefore;
 
 mod cold_file;
 mod incremental;
@@ -44,6 +45,7 @@ mod send;
 mod session;
 mod stored;
 mod stream;
+mod wal_mark;
 
 /// Tries before another way is taken, or what is there is taken as it is.
 const TRIES: u32 = 3;
@@ -116,6 +118,7 @@ async fn attempt(
 ) -> Result<(Taken, u64, Vec<String>), Halt> {
     let mut reasons = Vec::new();
     let way = wanted(job, order.method);
+    let log = log_before(job, order);
     let outcome = match way {
         Method::Direct | Method::Partial | Method::Auto => {
             let quick = incremental::capture(job, order, &session, way, patience, &mut reasons);
@@ -135,11 +138,23 @@ async fn attempt(
         }
     };
     reasons.extend(taken.notes.iter().cloned());
-    let bytes = commit(job, order, &session, &taken, (shard, &reasons)).await?;
+    let wal = log.and_then(|log| log.mark(shard.contents.next_operation));
+    let bytes = commit(job, order, &session, &taken, (shard, wal, &reasons)).await?;
     if let Some(base) = base {
         keep(job, base).await?;
     }
     Ok((taken, bytes, reasons))
+}
+
+/// The log as it is before Qdrant is asked for a snapshot; nothing, if it was asked already.
+fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
+    match job.phase() {
+        Phase::AskingSnapshot(_) | Phase::Snapshot(_) => None,
+        Phase::Accepted | Phase::Restoring(_) => {
+            let storage = job.site.config.qdrant.storage_dir.as_deref()?;
+            LogBefore::look(storage, order)
+        }
+    }
 }
 
 /// The way to try first. The agent's configuration counts where the order leaves it open. A snapshot that an earlier attempt
@@ -261,7 +276,7 @@ async fn commit(
     order: &CaptureOrder,
     session: &IngestSession,
     taken: &Taken,
-    (shard, reasons): (ReadShard, &[String]),
+    (shard, wal, reasons): (ReadShard, Option<WalMark>, &[String]),
 ) -> Result<u64, Halt> {
     job.meter.stage("committing");
     let origin = Origin {
@@ -270,6 +285,7 @@ async fn commit(
         server_version: taken.server_version.clone(),
         method: taken.method.as_str().to_owned(),
         captured: taken.captured,
+        wal,
         reasons: reasons.to_vec(),
     };
     commit_shard(session, origin, &taken.collection, shard).await
@@ -288,6 +304,8 @@ pub struct Origin {
     pub method: String,
     /// Everything acknowledged before is contained.
     pub captured: Timestamp,
+    /// What its log said before.
+    pub wal: Option<WalMark>,
     /// Why not in another way.
     pub reasons: Vec<String>,
 }
@@ -315,6 +333,7 @@ pub async fn commit_shard(
         reasons: origin.reasons,
         captured_at: origin.captured,
         next_operation: contents.next_operation,
+        wal: origin.wal,
         clocks: contents.clocks,
         replica_state: Some(contents.replica_state),
         // the coordinator stores the recipe and names its chunks

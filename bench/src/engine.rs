@@ -88,6 +88,7 @@ pub(crate) async fn commit(
         method: "stored".to_owned(),
         captured_at: Timestamp::EPOCH,
         next_operation: None,
+        wal: None,
         clocks: None,
         replica_state: None,
         recipe: chunks,

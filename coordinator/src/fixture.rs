@@ -17,6 +17,7 @@ pub(crate) fn shard_entry(shard: u32) -> ShardEntry {
         reasons: Vec::new(),
         captured_at: NOW,
         next_operation: None,
+        wal: None,
         clocks: None,
         replica_state: None,
         recipe: vec![ChunkId::from_bytes([7; 32])],

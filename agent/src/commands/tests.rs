@@ -199,6 +199,7 @@ fn shard_entry() -> ShardEntry {
         reasons: Vec::new(),
         captured_at: Timestamp::EPOCH,
         next_operation: None,
+        wal: None,
         clocks: None,
         replica_state: None,
         recipe: vec![],

@@ -36,6 +36,7 @@ fn order(overwrite: bool) -> RestoreOrder {
                 reasons: Vec::new(),
                 captured_at: Timestamp::EPOCH,
                 next_operation: None,
+                wal: None,
                 clocks: None,
                 replica_state: None,
                 recipe: vec![],

@@ -213,6 +213,7 @@ async fn deliver(source: &Source, link: &Link, job: &str, progress: &mut Progres
                     .map_err(|error| Failed::from_error(Code::Internal, &error))?,
                 server_version: source.version.clone(),
                 method: holdfast_coordinator::ingest::commit::IMPORTED.to_owned(),
+                wal: None,
                 reasons: Vec::new(),
                 captured: source.captured,
             };

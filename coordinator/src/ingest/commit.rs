@@ -177,6 +177,12 @@ fn shard_entry(
             "the shard entry is of another shard than the command",
         ));
     }
+    let mark = told.wal.zip(told.next_operation);
+    if mark.is_some_and(|(mark, next)| mark.certain > next) {
+        return Err(Status::invalid_argument(
+            "the shard entry contains operations beyond its last one",
+        ));
+    }
     Ok(ShardEntry {
         recipe: chunks,
         recipe_len,

@@ -357,6 +357,7 @@ fn shard_entry(node: &str, shard: u32) -> ShardEntry {
         reasons: Vec::new(),
         captured_at: SystemClock.now(),
         next_operation: Some(7),
+        wal: None,
         clocks: None,
         replica_state: None,
         recipe: vec![],

@@ -37,7 +37,9 @@ pub use kek::{Kek, KekError, KeyHint};
 pub use key_file::{FIRST_HOLDER, KeyFile, RemovedKey, WrappedKeys};
 pub use keyring::{Keyring, MasterKeys, RingKey};
 pub use keys::MasterKey;
-pub use manifest::{CollectionEntry, Manifest, ManifestError, NodeEntry, PointStats, ShardEntry};
+pub use manifest::{
+    CollectionEntry, Manifest, ManifestError, NodeEntry, PointStats, ShardEntry, WalMark,
+};
 pub use pack::{FinishedPack, PackBuilder, PackEntry, PackError, PackHeader};
 pub use recipe::{Extent, FileRecipe, RecipeError, ShardRecipe};
 pub use repository_file::{RepositoryFile, RepositoryFileError};

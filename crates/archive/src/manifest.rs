@@ -6,7 +6,7 @@
 
 use holdfast_types::{
     AliasName, ChunkId, ClusterName, CollectionName, Epoch, Namespace, NodeId, RecoveryPointId,
-    ServerVersion, ShardId, Tag, Timestamp,
+    ServerVersion, ShardId, Tag, TimelineId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,6 +108,9 @@ pub struct ShardEntry {
     /// The operation number that comes next, N of the archive's `wal/closed-N`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_operation: Option<u64>,
+    /// What the shard's log said when the snapshot was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal: Option<WalMark>,
     /// Content of `newest_clocks.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clocks: Option<Value>,
@@ -124,6 +127,16 @@ pub struct ShardEntry {
     pub files: u32,
     /// Sum of the files' logical sizes in bytes.
     pub logical_bytes: u64,
+}
+
+/// Where in its write-ahead log a captured shard stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalMark {
+    /// Every operation below this index is contained. Operations from here on to `next_operation` may be.
+    pub certain: u64,
+    /// The archived run of entries that goes on from here; absent where the log is not archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineId>,
 }
 
 /// What a recovery point cost.
@@ -254,6 +267,10 @@ impl ShardEntry {
     fn check(&self) -> Result<(), &'static str> {
         if self.recipe.is_empty() || self.recipe_len == 0 {
             return Err("it has no recipe");
+        }
+        let (mark, next) = (self.wal, self.next_operation);
+        if mark.is_some_and(|mark| next.is_some_and(|next| mark.certain > next)) {
+            return Err("it contains operations beyond its last one");
         }
         if self.recipe_digest().is_none() {
             return Err("its recipe hash is not 64 hexadecimal digits");

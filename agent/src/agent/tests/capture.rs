@@ -9,6 +9,22 @@ use tokio::sync::Notify;
 use v1::CaptureMethod::{Auto, Stored, Stream};
 use v1::command_result::Outcome;
 
+/// What was flushed before Qdrant was asked is contained, and the manifest says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_point_says_which_operations_it_certainly_contains() {
+    let (mut world, _files) = world_with_docs(9).await;
+    let storage = world.config.state_dir.with_file_name("storage");
+    let log = storage.join("collections/docs/0/wal");
+    std::fs::create_dir_all(&log).unwrap();
+    std::fs::write(log.join("first-index"), r#"{"ack_index":3}"#).unwrap();
+    world.config.qdrant.storage_dir = Some(storage);
+    let agent = world.start();
+    let taken = world.capture(Stored).await;
+    let mark = taken.shard.wal.unwrap();
+    assert_eq!((mark.certain, mark.timeline), (3, None));
+    agent.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ways_yield_the_same_recipe_and_leave_nothing_behind() {
     let (world, files) = world_with_docs(9).await;
@@ -16,6 +32,7 @@ async fn both_ways_yield_the_same_recipe_and_leave_nothing_behind() {
     let stored = world.capture(Auto).await;
     assert_eq!(stored.shard.method, "stored");
     assert_eq!(stored.shard.next_operation, Some(5));
+    assert_eq!(stored.shard.wal, None, "no storage directory is known");
     assert_eq!(stored.collection.points, Some(77));
     assert_eq!(stored.collection.aliases.len(), 1);
     let size: usize = files.values().map(Vec::len).sum();

@@ -30,6 +30,7 @@ const FORMAT_1: &str = r#"{
       "method": "stored",
       "captured_at": "2026-11-21T10:15:31Z",
       "next_operation": 23,
+      "wal": {"certain": 21, "timeline": "03030303030303030303030303030303"},
       "clocks": {"clocks": []},
       "replica_state": {"peers": {}},
       "recipe": ["0101010101010101010101010101010101010101010101010101010101010101"],
@@ -69,7 +70,7 @@ fn unknown_fields_are_ignored_and_optional_ones_may_lack() {
     let manifest = with(|v| {
         v["later"] = json!({"a": 1});
         let shard = &mut v["collections"][0]["shards"][0];
-        for field in ["next_operation", "clocks", "replica_state"] {
+        for field in ["next_operation", "wal", "clocks", "replica_state"] {
             shard.as_object_mut().unwrap().remove(field);
         }
         for field in ["note", "stats", "safety_for"] {
@@ -90,7 +91,8 @@ fn newer_formats_are_named_before_anything_else_is_read() {
 #[test]
 fn contradictions_are_refused() {
     let shard = |v: &Value| v["collections"][0]["shards"][0].clone();
-    let changes: [fn(&mut Value); 8] = [
+    let changes: [fn(&mut Value); 9] = [
+        |v| v["collections"][0]["shards"][0]["wal"]["certain"] = json!(24),
         |v| v["format"] = json!(0),
         |v| v["collections"][0]["shard_count"] = json!(2),
         |v| v["collections"][0]["shards"][0]["node"] = json!("n2"),

@@ -150,6 +150,7 @@ pub(crate) async fn store_recipe(
         reasons: Vec::new(),
         captured_at: Timestamp::EPOCH,
         next_operation: None,
+        wal: None,
         clocks: None,
         replica_state: None,
         recipe,
