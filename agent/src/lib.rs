@@ -35,6 +35,7 @@ pub mod rebuild;
 pub mod restore;
 pub mod running;
 pub mod spool;
+pub mod tail;
 pub mod window;
 
 pub use agent::{Agent, AgentError};

@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-proto",
             "holdfast-qdrant",
             "holdfast-service",
+            "holdfast-wal",
         ],
     ),
     (
