@@ -7,7 +7,7 @@
 //! the deletion for longer than the grace is not guarded against.
 
 use crate::core_state::CoreState;
-use crate::{RepositoryError, layout, system};
+use crate::{Damage, RepositoryError, RoleRefusal, layout, system};
 use bytes::Bytes;
 use holdfast_store::{PutMode, StoreError};
 use holdfast_types::Epoch;
@@ -16,24 +16,68 @@ use std::collections::BTreeSet;
 /// Claims that may be lost to others before giving up.
 const MAX_TRIES: usize = 64;
 
-/// Takes the epoch after the newest one.
-pub(crate) async fn claim(core: &CoreState) -> Result<Epoch, RepositoryError> {
+/// Takes an epoch that is newer than the newest one by `ahead`, and newer than `floor`.
+pub(crate) async fn claim_above(
+    core: &CoreState,
+    floor: Epoch,
+    ahead: u64,
+) -> Result<Epoch, RepositoryError> {
     for _ in 0..MAX_TRIES {
-        let epoch = newest(core).await?.next();
-        // Random, so that a retried put can tell our claim from another's.
-        let nonce = hex::encode(system::random::<16>()?);
-        let claim = format!("{{\"epoch\":{epoch},\"nonce\":\"{nonce}\"}}\n");
-        let key = layout::epoch(epoch);
-        let put = core.store.put(&key, Bytes::from(claim), PutMode::CreateNew);
-        match put.await {
-            Ok(()) => return Ok(epoch),
-            Err(StoreError::AlreadyExists { .. }) => {}
-            Err(error) => return Err(error.into()),
+        let newest = newest(core).await?.max(floor);
+        let epoch = Epoch(newest.0.saturating_add(ahead));
+        if put_claim(core, epoch).await? {
+            return Ok(epoch);
         }
     }
     Err(RepositoryError::Aborted {
         reason: "other writers keep claiming epochs".to_owned(),
     })
+}
+
+/// Writes down that this epoch has a writer. Returns whether nobody had before.
+async fn put_claim(core: &CoreState, epoch: Epoch) -> Result<bool, RepositoryError> {
+    // Random, so that a retried put can tell our claim from another's.
+    let nonce = hex::encode(system::random::<16>()?);
+    let claim = format!("{{\"epoch\":{epoch},\"nonce\":\"{nonce}\"}}\n");
+    let key = layout::epoch(epoch);
+    let put = core.store.put(&key, Bytes::from(claim), PutMode::CreateNew);
+    match put.await {
+        Ok(()) => Ok(true),
+        Err(StoreError::AlreadyExists { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes on a copy the epoch that was claimed on the primary, by the same claim: whoever claimed the same number on
+/// a duplicate of the primary has another one.
+pub(crate) async fn claim_as(
+    copy: &CoreState,
+    primary: &CoreState,
+    ours: Epoch,
+) -> Result<(), RepositoryError> {
+    let newest = newest(copy).await?;
+    if newest > ours {
+        return Err(RepositoryError::StaleEpoch { ours, newest });
+    }
+    let key = layout::epoch(ours);
+    let claim = match primary.store.get(&key).await {
+        Ok(claim) => claim,
+        Err(error) => return Err(RepositoryError::damaged(&key, Damage::of_read(error)?)),
+    };
+    match copy
+        .store
+        .put(&key, claim.clone(), PutMode::CreateNew)
+        .await
+    {
+        Ok(()) => return Ok(()),
+        Err(StoreError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if copy.store.get(&key).await? == claim {
+        return Ok(());
+    }
+    let place = copy.store.describe();
+    Err(RoleRefusal::OtherWriter { place, epoch: ours }.into())
 }
 
 /// The newest epoch that was claimed, or that stands in an object.

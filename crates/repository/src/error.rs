@@ -1,6 +1,6 @@
 //! What can go wrong with a repository, split by what a caller would do about it.
 
-use crate::{Damage, KeyRefusal};
+use crate::{Damage, KeyRefusal, RoleRefusal};
 use holdfast_archive::KekError;
 use holdfast_decide::{NotYet, Refused};
 use holdfast_store::StoreError;
@@ -47,6 +47,9 @@ pub enum RepositoryError {
     /// A change of the keys was refused.
     #[error(transparent)]
     Keys(#[from] KeyRefusal),
+    /// The store is not what it was taken for among the stores of its repository.
+    #[error(transparent)]
+    Role(#[from] RoleRefusal),
     /// Another process of this machine writes to the repository.
     #[error("the repository at {place} is in use by {holder}")]
     Locked {
@@ -177,6 +180,7 @@ impl RepositoryError {
             | Self::NewerFormat { .. }
             | Self::WrongKey { .. }
             | Self::Keys(_)
+            | Self::Role(_)
             | Self::Locked { .. }
             | Self::StaleEpoch { .. }
             | Self::Vanished { .. }

@@ -272,6 +272,15 @@ impl Keys<'_> {
         Ok(())
     }
 
+    /// Removes a key file, because the repository that this is a copy of no longer has it.
+    pub(crate) async fn drop_slot(
+        &self,
+        slot: &KeySlot,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        self.erase(slot, now).await
+    }
+
     /// Removes a key file and its copy; of the first key the marks stay, for older programs to refuse.
     async fn erase(&self, slot: &KeySlot, now: Timestamp) -> Result<(), RepositoryError> {
         self.mark(slot, now).await?;

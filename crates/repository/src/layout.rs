@@ -8,6 +8,7 @@
 //! packs/<2 digits>/<pack id>        sealed chunks
 //! index/<hash>                      which pack holds which chunk
 //! points/<recovery point id>        manifests: the recovery points
+//! copies/role                       whether this store is a copy, and of which name
 //! epochs/<20 digits>                claims of the writer's epoch
 //! holds/<hold id>                   legal holds
 //! pins/<recovery point id>          points that a person wants kept
@@ -97,6 +98,15 @@ pub(crate) fn parse_key_file(found: &ObjectKey) -> Option<KeyName> {
 
 pub(crate) fn keys() -> KeyPrefix {
     prefix("keys")
+}
+
+/// What this store is among the stores of its repository.
+pub(crate) fn role() -> ObjectKey {
+    key("copies/role")
+}
+
+pub(crate) fn roles() -> KeyPrefix {
+    prefix("copies")
 }
 
 pub(crate) fn copies() -> KeyPrefix {

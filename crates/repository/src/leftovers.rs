@@ -125,6 +125,7 @@ fn is_ours(key: &ObjectKey, first: &str, below: bool) -> bool {
     match first {
         layout::DESCRIPTION => !below,
         "packs" => layout::parse_pack(key).is_some(),
+        "copies" => *key == layout::role(),
         "points" => layout::parse_point(key).is_some(),
         "epochs" => layout::parse_epoch(key).is_some(),
         "wal" => layout::parse_wal(key).is_some(),

@@ -44,6 +44,7 @@ mod repository;
 mod rescue;
 mod segment_cache;
 mod sessions;
+mod sync;
 mod system;
 mod unlock;
 mod verify;
@@ -66,6 +67,7 @@ pub use reader::StoredChunk;
 pub use rebuild_index::RebuiltIndex;
 pub use report::{OpenReport, PointListing, RepositoryStats};
 pub use repository::{Protection, Repository, RepositoryOptions};
+pub use sync::{KeysSynced, MarksSynced, RoleRefusal, StoreRole, SyncedPoint, TheRole};
 pub use verify::{
     AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,
     VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,

@@ -6,8 +6,8 @@ use crate::core_state::CoreState;
 use crate::{Damage, RepositoryError, system};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use holdfast_archive::{ObjectKind, sealed};
-use holdfast_store::{KeyPrefix, ObjectKey, PutMode, StoreError};
+use holdfast_archive::{Keyring, ObjectKind, sealed};
+use holdfast_store::{KeyPrefix, ObjectKey, ObjectStore, PutMode, StoreError};
 use holdfast_types::Epoch;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -42,12 +42,24 @@ pub(crate) async fn write<T: Serialize>(
     mode: PutMode,
     note: &T,
 ) -> Result<(), RepositoryError> {
+    let object = seal(&core.master, key, kind, epoch, note)?;
+    Ok(core.store.put(key, object, mode).await?)
+}
+
+/// The bytes of a note's object.
+pub(crate) fn seal<T: Serialize>(
+    master: &Keyring,
+    key: &ObjectKey,
+    kind: ObjectKind,
+    epoch: Epoch,
+    note: &T,
+) -> Result<Bytes, RepositoryError> {
     let format = NOTE_FORMAT;
     let json = serde_json::to_vec(&Envelope { format, note })
         .map_err(|error| RepositoryError::invalid(key, error))?;
-    let object = sealed::seal(kind, epoch, system::random()?, core.master.newest(), &json)
+    let object = sealed::seal(kind, epoch, system::random()?, master.newest(), &json)
         .map_err(|error| RepositoryError::invalid(key, error))?;
-    Ok(core.store.put(key, Bytes::from(object), mode).await?)
+    Ok(Bytes::from(object))
 }
 
 /// Every note below a prefix, by name. One that can't be read is an error.
@@ -100,19 +112,39 @@ pub(crate) async fn read<T: DeserializeOwned>(
     key: ObjectKey,
     kind: ObjectKind,
 ) -> Result<Option<Found<T>>, RepositoryError> {
-    let bytes = match core.store.get(&key).await {
+    read_from(core.store.as_ref(), &core.master, key, kind).await
+}
+
+/// [`read`] from a store that is not opened as a repository.
+pub(crate) async fn read_from<T: DeserializeOwned>(
+    store: &dyn ObjectStore,
+    master: &Keyring,
+    key: ObjectKey,
+    kind: ObjectKind,
+) -> Result<Option<Found<T>>, RepositoryError> {
+    let bytes = match store.get(&key).await {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(RepositoryError::damaged(&key, Damage::of_read(error)?)),
     };
-    let opened = sealed::open(&bytes, kind, &core.master);
+    open(key, &bytes, master, kind).map(Some)
+}
+
+/// A note out of its object's bytes.
+pub(crate) fn open<T: DeserializeOwned>(
+    key: ObjectKey,
+    bytes: &[u8],
+    master: &Keyring,
+    kind: ObjectKind,
+) -> Result<Found<T>, RepositoryError> {
+    let opened = sealed::open(bytes, kind, master);
     let opened = opened.map_err(|error| RepositoryError::damaged(&key, error))?;
     let note = parse(&key, &opened.payload)?;
-    Ok(Some(Found {
+    Ok(Found {
         key,
         epoch: opened.epoch,
         note,
-    }))
+    })
 }
 
 fn parse<T: DeserializeOwned>(key: &ObjectKey, json: &[u8]) -> Result<T, RepositoryError> {

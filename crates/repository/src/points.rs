@@ -33,25 +33,10 @@ pub(crate) async fn commit(
     reader: &Arc<Reader>,
     manifest: &Manifest,
 ) -> Result<(), RepositoryError> {
-    let id = &manifest.id;
-    // What is checked here exists until the manifest keeps it.
-    let _no_sweep = core.gate.read().await;
-    epochs::check(core, manifest.epoch).await?;
-    packer.write_index(manifest.epoch).await?;
-    core.compare_packs().await?;
-    let what = format!("recovery point {id}");
+    let what = format!("recovery point {}", manifest.id);
     let json = manifest
         .to_json()
         .map_err(|error| RepositoryError::invalid(&what, error))?;
-    let rescue = Rescue {
-        core,
-        packer,
-        reader,
-        epoch: manifest.epoch,
-    };
-    for (_, shard) in manifest.shards() {
-        check_shard(&rescue, id, shard).await?;
-    }
     let salt = system::random()?;
     let (sealing, epoch) = (core.clone(), manifest.epoch);
     let object = system::blocking(move || {
@@ -65,9 +50,34 @@ pub(crate) async fn commit(
         .map_err(|error| RepositoryError::invalid(&what, error))
     })
     .await?;
-    epochs::check(core, manifest.epoch).await?;
+    let into = Rescue {
+        core,
+        packer,
+        reader,
+        epoch,
+    };
+    commit_object(&into, manifest, object.into(), PutMode::CreateNew).await
+}
+
+/// Commits a manifest that is sealed already, once everything that it names is durable here.
+pub(crate) async fn commit_object(
+    into: &Rescue<'_>,
+    manifest: &Manifest,
+    object: Bytes,
+    mode: PutMode,
+) -> Result<(), RepositoryError> {
+    let (core, epoch, id) = (into.core, into.epoch, &manifest.id);
+    // What is checked here exists until the manifest keeps it.
+    let _no_sweep = core.gate.read().await;
+    epochs::check(core, epoch).await?;
+    into.packer.write_index(epoch).await?;
+    core.compare_packs().await?;
+    for (_, shard) in manifest.shards() {
+        check_shard(into, id, shard).await?;
+    }
+    epochs::check(core, epoch).await?;
     let key = layout::point(id);
-    let put = core.store.put(&key, object.into(), PutMode::CreateNew);
+    let put = core.store.put(&key, object, mode);
     match put.await {
         Ok(()) => Ok(()),
         Err(StoreError::AlreadyExists { .. }) => {
@@ -166,6 +176,14 @@ pub(crate) async fn read(
     core: &Arc<CoreState>,
     id: &RecoveryPointId,
 ) -> Result<Manifest, RepositoryError> {
+    read_object(core, id).await.map(|(_, manifest)| manifest)
+}
+
+/// Reads the manifest of a point, and the object that it stands in.
+pub(crate) async fn read_object(
+    core: &Arc<CoreState>,
+    id: &RecoveryPointId,
+) -> Result<(Bytes, Manifest), RepositoryError> {
     let key = layout::point(id);
     let bytes = match core.store.get(&key).await {
         Ok(bytes) => bytes,
@@ -174,13 +192,22 @@ pub(crate) async fn read(
         }
         Err(error) => return Err(RepositoryError::damaged(&key, Damage::of_read(error)?)),
     };
-    let opening = core.clone();
-    let opened = system::blocking(move || Ok(open_manifest(&bytes, &opening))).await?;
+    let (opening, object) = (core.clone(), bytes.clone());
+    let opened = system::blocking(move || Ok(open_manifest(&object, &opening))).await?;
     let manifest = opened.map_err(|damage| RepositoryError::damaged(&key, damage))?;
     if manifest.id != *id {
         return Err(RepositoryError::damaged(key, Damage::Misplaced));
     }
-    Ok(manifest)
+    Ok((bytes, manifest))
+}
+
+/// The names of all points. Nothing is read.
+pub(crate) async fn list_ids(core: &CoreState) -> Result<Vec<RecoveryPointId>, RepositoryError> {
+    let listed = core.store.list(&layout::points()).await?;
+    let ids = listed
+        .iter()
+        .filter_map(|found| layout::parse_point(&found.key));
+    Ok(ids.collect())
 }
 
 fn open_manifest(bytes: &Bytes, core: &CoreState) -> Result<Manifest, Damage> {

@@ -5,6 +5,7 @@ use crate::key_slot::Repair;
 use crate::packer::{Packer, Tuning};
 use crate::reader::{Reader, StoredChunk};
 use crate::sessions::{SessionGuard, Sessions, Start};
+use crate::sync::Expected;
 use crate::unlock::{OwnKey, Unlocked};
 use crate::{
     AffectedShard, OpenReport, PointListing, RepositoryError, RepositoryStats, VerifyLevel,
@@ -22,6 +23,7 @@ use tokio::sync::Mutex;
 
 mod keys;
 mod removal;
+mod sync;
 mod upkeep;
 mod wal;
 
@@ -112,13 +114,22 @@ impl Repository {
         kek: Kek,
         tuning: Tuning,
     ) -> Result<Self, RepositoryError> {
+        let unlocked = unlock::unlock(store.as_ref(), &kek).await?;
+        Self::assemble(store, unlocked, tuning).await
+    }
+
+    async fn assemble(
+        store: Arc<dyn ObjectStore>,
+        unlocked: Unlocked,
+        tuning: Tuning,
+    ) -> Result<Self, RepositoryError> {
         let Unlocked {
             description,
             ring,
             own,
             mut damaged,
             repairs,
-        } = unlock::unlock(store.as_ref(), &kek).await?;
+        } = unlocked;
         let mut loaded = load::load(&store, &ring).await?;
         damaged.extend(loaded.damaged);
         let quarantine = quarantine::load(&store, &ring).await?;
@@ -199,9 +210,28 @@ impl Repository {
     /// another writer has written since the opening are known afterwards; list the points again, too.
     ///
     /// # Errors
-    /// [`RepositoryError::Locked`] while another process of this machine is the writer.
+    /// [`RepositoryError::Locked`] while another process of this machine is the writer;
+    /// [`RepositoryError::Role`] if the store is a copy, or was replaced by one.
     pub async fn claim_epoch(&self) -> Result<Epoch, RepositoryError> {
+        self.claim_epoch_above(Epoch(0)).await
+    }
+
+    /// As [`claim_epoch`](Self::claim_epoch), with an epoch that is also newer than `floor`: the newest of a copy, whose
+    /// promotion was begun and given up.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn claim_epoch_above(&self, floor: Epoch) -> Result<Epoch, RepositoryError> {
+        self.become_writer(Expected::Primary).await?;
+        let epoch = epochs::claim_above(&self.inner.core, floor, 1).await?;
+        self.catch_up().await?;
+        Ok(epoch)
+    }
+
+    /// Takes the store's lock, and writes damaged descriptions anew.
+    async fn become_writer(&self, expected: Expected<'_>) -> Result<(), RepositoryError> {
         let core = &self.inner.core;
+        expected.check(core).await?;
         let mut writer = self.inner.writer.lock().await;
         if writer.lock.is_none() {
             let ours = format!("process {}", std::process::id());
@@ -218,13 +248,18 @@ impl Repository {
             repair.carry_out(core.store.as_ref()).await?;
             writer.repairs.pop();
         }
-        let epoch = epochs::claim(core).await?;
+        Ok(())
+    }
+
+    /// Takes note of what another writer has written since the opening.
+    async fn catch_up(&self) -> Result<(), RepositoryError> {
+        let core = &self.inner.core;
         // An older writer may have gone on between our opening and our claim.
         let mut adopted = load::adopt_new(core).await?;
         let gone = gc::heed(core).await?;
         adopted.retain(|pack| !gone.contains(&pack.id));
         self.inner.packer.adopt(adopted);
-        Ok(epoch)
+        Ok(())
     }
 
     /// The newest epoch that anybody claimed.
@@ -343,6 +378,14 @@ impl Repository {
     /// A failure to list.
     pub async fn list_points(&self) -> Result<Vec<PointListing>, RepositoryError> {
         points::list(&self.inner.core).await
+    }
+
+    /// The names of all recovery points, without reading any.
+    ///
+    /// # Errors
+    /// A failure to list.
+    pub async fn list_point_ids(&self) -> Result<Vec<RecoveryPointId>, RepositoryError> {
+        points::list_ids(&self.inner.core).await
     }
 
     /// The manifest of a recovery point.

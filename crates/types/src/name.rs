@@ -114,6 +114,10 @@ name! {
     HoldId, "hold id", is_plain, PLAIN
 }
 name! {
+    /// A further copy of a repository.
+    CopyName, "copy's name", is_plain, PLAIN
+}
+name! {
     /// Who holds a key of the repository: names a key file.
     KeyHolder, "holder's name", is_plain, PLAIN
 }

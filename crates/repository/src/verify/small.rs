@@ -75,6 +75,7 @@ pub(super) async fn check_notes(
         (layout::pins(), ObjectKind::Hold),
         (layout::point_tombstones(), ObjectKind::Tombstone),
         (layout::pack_tombstones(), ObjectKind::Tombstone),
+        (layout::roles(), ObjectKind::Config),
     ] {
         for found in core.store.list(&prefix).await? {
             match notes::read::<Value>(core, found.key, kind).await {

@@ -6,6 +6,11 @@
 )]
 
 mod checkpoints;
+mod copy_crash;
+mod copy_promotion;
+mod copy_refusals;
+mod copy_stress;
+mod copying;
 mod crash;
 mod damage;
 mod disk;
