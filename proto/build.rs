@@ -4,9 +4,10 @@ use prost::Message as _;
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/control.proto",
+    "holdfast/v1/copies.proto",
     "holdfast/v1/ingest.proto",
     "holdfast/v1/restore.proto",
     "holdfast/v1/retention.proto",

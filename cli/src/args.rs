@@ -4,6 +4,7 @@ mod backup;
 mod certs;
 mod config;
 mod connection;
+mod copy;
 mod demo;
 mod jobs;
 mod key;
@@ -21,6 +22,7 @@ pub(crate) use backup::{
 pub(crate) use certs::{CertsCommand, RoleArg};
 pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
 pub(crate) use connection::ConnectionArgs;
+pub(crate) use copy::{CopyCommand, CopyPromoteArgs};
 pub(crate) use demo::{DemoArgs, ServerChoice};
 pub(crate) use jobs::JobsCommand;
 pub(crate) use key::{KeyCommand, NewKeyArgs};

@@ -2,12 +2,14 @@
 //! refusal translated into a [`Failure`](crate::failure::Failure).
 
 mod connect;
+mod copies;
 mod retention;
 mod schedules;
 
 use crate::failure::{Action, Failure, Outcome, from_status};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_proto::v1::copies_client::CopiesClient;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
@@ -26,6 +28,9 @@ pub(crate) struct Coordinator {
     admin: AdminClient<Channel>,
     retention: RetentionClient<Channel>,
     schedules: SchedulesClient<Channel>,
+    copies: CopiesClient<Channel>,
+    /// The copy that recovery points are read from; empty means the repository itself.
+    copy: String,
     channel: Channel,
     endpoint: String,
 }
@@ -43,6 +48,18 @@ impl Coordinator {
     /// The address that was connected to.
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// The same connection, for recovery points as this copy holds them.
+    #[must_use]
+    pub(crate) fn reading(mut self, copy: Option<&str>) -> Self {
+        self.copy = copy.unwrap_or_default().to_owned();
+        self
+    }
+
+    /// The copy that recovery points are read from; empty means the repository itself.
+    pub(crate) fn copy(&self) -> String {
+        self.copy.clone()
     }
 
     /// `Admin.Status`.
@@ -84,6 +101,7 @@ impl Coordinator {
             limit,
             collection,
             with_removed,
+            from_copy: self.copy(),
         });
         let answer = self.admin.list_backups(request).await;
         answer
@@ -96,10 +114,11 @@ impl Coordinator {
         &mut self,
         recovery_point: String,
     ) -> Outcome<v1::ShowBackupResponse> {
-        let answer = self
-            .admin
-            .show_backup(unary(v1::ShowBackupRequest { recovery_point }))
-            .await;
+        let request = unary(v1::ShowBackupRequest {
+            recovery_point,
+            from_copy: self.copy(),
+        });
+        let answer = self.admin.show_backup(request).await;
         answer
             .map(tonic::Response::into_inner)
             .map_err(|s| from_status(Action::Read, &s))
@@ -165,6 +184,7 @@ impl Coordinator {
         let request = v1::OpenExportRequest {
             recovery_point,
             collection,
+            from_copy: self.copy(),
         };
         let answer = self.admin.open_export(unary(request)).await;
         answer

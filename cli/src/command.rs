@@ -42,7 +42,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
         Command::Backup {
             connection,
             command,
-        } => backup::run(context, &connection, command).await,
+        } => Box::pin(backup::run(context, &connection, command)).await,
         Command::Hold {
             connection,
             command,

@@ -131,7 +131,7 @@ fn word(action: Action) -> &'static str {
     match action {
         Action::Backup => "backup",
         Action::Restore => "restore",
-        Action::Read | Action::Cancel | Action::Remove => "job",
+        Action::Read | Action::Cancel | Action::Copy | Action::Remove => "job",
     }
 }
 

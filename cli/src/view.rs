@@ -6,12 +6,14 @@ mod backups;
 mod certs;
 mod collections;
 mod config;
+mod copy;
 mod event;
 mod export;
 mod jobs;
 mod key;
 mod nodes;
 mod policy;
+mod promotion;
 mod removal;
 mod repo;
 mod restore;
@@ -25,6 +27,7 @@ pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, Backups
 pub(crate) use certs::{CaView, CertificateView, CertificatesView, IssuedView};
 pub(crate) use collections::CollectionsView;
 pub(crate) use config::ConfigCheckView;
+pub(crate) use copy::{CopiesView, CopyAddedView, CopyChangeView, CopyView};
 pub(crate) use event::EventView;
 pub(crate) use export::{ExportView, ExportedView};
 pub(crate) use jobs::{CancelView, JobsView};
@@ -33,6 +36,7 @@ pub(crate) use nodes::NodesView;
 pub(crate) use policy::{
     PolicyCheckView, PolicyDiffView, PolicyExplainView, PolicyView, SchedulesView,
 };
+pub(crate) use promotion::{Known, Promoted, PromotionView};
 pub(crate) use removal::{HoldView, HoldsView, MarkedView, PruneView, RemovalView};
 pub(crate) use repo::ProbeView;
 pub(crate) use restore::{PlanView, RestoreView};

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+mod copy;
 mod key_source;
 mod location;
 mod policy;
@@ -18,10 +19,11 @@ mod raw;
 mod recovery;
 mod retention;
 
+pub use copy::CopySection;
 pub use key_source::{KeySource, RawKeySource, validate as validate_key_source};
 pub use location::{Location, S3Location};
 pub use policy::{LoadedPolicy, load_policy, parse_policy};
-pub use recovery::recovery_config;
+pub use recovery::{promoted_config, recovery_config};
 pub use retention::RetentionSection;
 
 use raw::{RawConfig, RawLimits, RawRepository, RawTls, RawVerify};
@@ -51,6 +53,8 @@ pub struct CoordinatorConfig {
     pub tls: TlsFiles,
     /// Where recovery points are kept.
     pub repository: RepositorySection,
+    /// Further stores that hold the same.
+    pub copies: Vec<CopySection>,
     /// Which recovery points stay.
     pub retention: RetentionSection,
     /// Bounds of patience.
@@ -171,6 +175,18 @@ pub enum CoordinatorConfigError {
         #[source]
         source: BadPolicy,
     },
+    /// What is said of a copy can't be.
+    #[error("[[copy]] {name:?} is not valid")]
+    Copy {
+        /// Its name, as written.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: Box<CoordinatorConfigError>,
+    },
+    /// Not a cron expression.
+    #[error("cron is not valid")]
+    Cron(#[source] holdfast_decide::schedule::ParseCronError),
     /// The log filter can't be parsed.
     #[error("log.filter is not valid")]
     Log(#[source] LoggingError),
@@ -254,6 +270,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         policy,
         tls: RawTls { cert, key, ca },
         repository,
+        copies,
         retention,
         limits,
         verify,
@@ -275,7 +292,9 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
     if let Some(LoadedPolicy { policy, .. }) = &policy {
         policy::apply(policy, &mut retention, &mut verify)?;
     }
+    let repository = validate_repository(repository)?;
     Ok(CoordinatorConfig {
+        copies: copy::validate(copies, &repository.place)?,
         name: name.to_string(),
         cluster,
         namespace,
@@ -283,7 +302,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         state_dir,
         health_listen,
         tls: TlsFiles { cert, key, ca },
-        repository: validate_repository(repository)?,
+        repository,
         retention,
         limits: validate_limits(limits)?,
         verify,
@@ -444,8 +463,8 @@ mod tests {
                 "limits.heartbeat_interval_ms must be",
             ),
             (
-                "sample_percent = 5",
-                "sample_percent = 101",
+                "\nsample_percent = 5",
+                "\nsample_percent = 101",
                 "verify.sample_percent must be",
             ),
         ] {

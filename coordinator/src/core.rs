@@ -2,6 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::config::{Limits, LoadedPolicy, VerifySection};
+use crate::copies::Copies;
 use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
 use crate::ingest::imports::Imports;
@@ -19,7 +20,7 @@ use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::clock::Clock;
 use holdfast_service::failure::Code;
 use holdfast_service::shutdown::Shutdown;
-use holdfast_types::{ClusterName, Epoch, JobId, Namespace, RecoveryPointId, Timestamp};
+use holdfast_types::{ClusterName, CopyName, Epoch, JobId, Namespace, RecoveryPointId, Timestamp};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,6 +62,8 @@ pub struct Core {
     pub repository: Repository,
     /// Recovery points that can't be read, and why, as found at the start.
     pub damaged_points: Vec<(RecoveryPointId, String)>,
+    /// Further stores that hold the same.
+    pub copies: Copies,
     /// Which recovery points stay.
     pub retention: Guard,
     /// Locks and storage classes.
@@ -113,6 +116,8 @@ pub struct CoreParts {
     pub repository: Repository,
     /// What of it can't be read.
     pub damaged_points: Vec<(RecoveryPointId, String)>,
+    /// Further stores that hold the same.
+    pub copies: Copies,
     /// Which recovery points stay.
     pub retention: Guard,
     /// Locks and storage classes.
@@ -146,6 +151,7 @@ impl Core {
             store_skew,
             repository,
             damaged_points,
+            copies,
             retention,
             keeping,
             catalog,
@@ -176,6 +182,7 @@ impl Core {
             store_skew,
             repository,
             damaged_points,
+            copies,
             retention,
             keeping,
             catalog,
@@ -247,6 +254,26 @@ impl Core {
                 "{what}: nothing is deleted or locked by a clock that may be wrong; set the clocks by NTP, then restart the coordinator"
             ),
         ))
+    }
+
+    /// Where a recovery point is read: the repository, or the copy of that name.
+    ///
+    /// # Errors
+    /// `copy-not-found`; a copy that can't be opened.
+    pub async fn source(&self, copy: Option<&CopyName>) -> Result<Repository, Fault> {
+        match copy {
+            None => Ok(self.repository.clone()),
+            Some(name) => self.copies.get(name)?.reader(self).await,
+        }
+    }
+
+    /// The failure behind an error of reading from there. That of a copy says nothing of this coordinator's own place.
+    #[must_use]
+    pub fn read_failed(&self, copy: Option<&CopyName>, error: &RepositoryError) -> Fault {
+        match copy {
+            None => self.repository_failed(error),
+            Some(name) => fault_of(error).within(&format!("copy {name}")),
+        }
     }
 
     /// How long jobs wait.

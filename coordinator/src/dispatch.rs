@@ -14,7 +14,7 @@ use crate::ingest::session::IngestSlot;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, Epoch, JobId, NodeId};
+use holdfast_types::{CaptureId, CopyName, Epoch, JobId, NodeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -88,6 +88,8 @@ pub enum Grant {
 /// What a restore command may read.
 #[derive(Debug)]
 pub struct RestoreGrant {
+    /// Which copy it is read from; `None` means the repository itself.
+    pub from_copy: Option<CopyName>,
     /// The recovery point.
     pub manifest: Arc<Manifest>,
     /// The collection, as in the manifest.

@@ -101,6 +101,7 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
     let work = RestoreWork {
         plan,
         node,
+        from_copy: order.from_copy.clone(),
         safety,
         begun: 0,
         resumed: false,

@@ -178,6 +178,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::PointNotFound
         | Code::JobNotFound
         | Code::NodeNotFound
+        | Code::CopyNotFound
         | Code::KeyNotFound => tonic::Code::NotFound,
         Code::TargetExists | Code::KeyExists => tonic::Code::AlreadyExists,
         Code::JobConflict => tonic::Code::Aborted,
@@ -197,6 +198,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::ReadOnly
         | Code::RepositoryForeign
         | Code::RepositoryNewer
+        | Code::RepositoryRole
         | Code::WrongKey
         | Code::KeyInUse
         | Code::VersionMismatch

@@ -5,7 +5,7 @@
 use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
-use holdfast_types::{CaptureId, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
+use holdfast_types::{CaptureId, CopyName, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,6 +105,9 @@ pub struct RestoreWork {
     pub plan: RestorePlan,
     /// The node that receives it.
     pub node: NodeId,
+    /// Which copy it is read from; absent means the repository itself.
+    #[serde(default)]
+    pub from_copy: Option<CopyName>,
     /// Captures what is replaced, before anything else.
     pub safety: Option<BackupWork>,
     /// Number of steps whose command was given, the finished ones included.

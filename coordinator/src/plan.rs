@@ -11,6 +11,7 @@ use holdfast_decide::{
 use holdfast_proto::convert::{BackupOrder, Method, RestoreOrder};
 use holdfast_repository::{AffectedShard, RepositoryError};
 use holdfast_service::failure::Code;
+use holdfast_types::CopyName;
 
 /// Plans a backup.
 ///
@@ -42,7 +43,8 @@ pub async fn restore_preview(core: &Core, order: &RestoreOrder) -> Result<Restor
     let (seen, now) = (core.observe().await, core.clock.now());
     let mut plan = plan_restore(&seen, &point, &request_of(order), now);
     if let Some(manifest) = manifest {
-        let damaged = damage(core, &manifest, &plan.steps).await?;
+        let copy = order.from_copy.as_ref();
+        let damaged = damage(core, copy, &manifest, &plan.steps).await?;
         plan.blockers.extend(damaged);
     }
     Ok(plan)
@@ -55,14 +57,15 @@ pub async fn restore_preview(core: &Core, order: &RestoreOrder) -> Result<Restor
 /// A repository that can't be read.
 pub(crate) async fn damage(
     core: &Core,
+    copy: Option<&CopyName>,
     manifest: &Manifest,
     steps: &[RestoreStep],
 ) -> Result<Vec<Blocker>, Fault> {
-    let mut blockers = Vec::new();
+    let (source, mut blockers) = (core.source(copy).await?, Vec::new());
     let sources = steps.iter().filter_map(|s| manifest.collection(&s.source));
     for collection in sources {
-        let affected = core.repository.check_collection(collection).await;
-        let affected = affected.map_err(|error| core.repository_failed(&error))?;
+        let affected = source.check_collection(collection).await;
+        let affected = affected.map_err(|error| core.read_failed(copy, &error))?;
         blockers.extend(affected.iter().map(|shard| damaged(manifest, shard)));
     }
     Ok(blockers)
@@ -75,17 +78,16 @@ pub(crate) async fn damage(
 /// A repository that can't be read.
 pub(crate) async fn hidden_damage(
     core: &Core,
+    copy: Option<&CopyName>,
     manifest: &Manifest,
     steps: &[RestoreStep],
 ) -> Result<Vec<Blocker>, Fault> {
-    let mut blockers = Vec::new();
+    let (source, mut blockers) = (core.source(copy).await?, Vec::new());
     let replacing = steps.iter().filter(|step| step.replaces);
     let sources = replacing.filter_map(|s| manifest.collection(&s.source));
     for collection in sources {
-        let read = core
-            .repository
-            .authenticate_collection(&manifest.namespace, collection);
-        let affected = read.await.map_err(|error| core.repository_failed(&error))?;
+        let read = source.authenticate_collection(&manifest.namespace, collection);
+        let affected = read.await.map_err(|error| core.read_failed(copy, &error))?;
         blockers.extend(affected.iter().map(|shard| damaged(manifest, shard)));
     }
     Ok(blockers)
@@ -137,7 +139,9 @@ async fn point_view(
     core: &Core,
     order: &RestoreOrder,
 ) -> Result<(PointView, Option<Manifest>), Fault> {
-    let view = match core.repository.read_point(&order.recovery_point).await {
+    let copy = order.from_copy.as_ref();
+    let source = core.source(copy).await?;
+    let view = match source.read_point(&order.recovery_point).await {
         Ok(manifest) if manifest.namespace != core.namespace => PointView::Foreign {
             namespace: manifest.namespace.to_string(),
         },
@@ -146,7 +150,7 @@ async fn point_view(
         Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. })) => {
             PointView::Damaged { why: chain(&error) }
         }
-        Err(error) => return Err(core.repository_failed(&error)),
+        Err(error) => return Err(core.read_failed(copy, &error)),
     };
     Ok((view, None))
 }

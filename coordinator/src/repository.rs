@@ -1,9 +1,11 @@
 //! Opening the repository as configured, and what its errors mean to callers.
 
-use crate::config::CoordinatorConfig;
+use crate::config::{CoordinatorConfig, CopySection};
 use crate::fault::{Fault, chain};
 use holdfast_archive::Kek;
-use holdfast_repository::{KeyRefusal, Repository, RepositoryError, RepositoryOptions};
+use holdfast_repository::{
+    KeyRefusal, Repository, RepositoryError, RepositoryOptions, RoleRefusal,
+};
 use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::Timestamp;
@@ -16,6 +18,7 @@ pub use export::export_sheet;
 pub use kek::{KeyUse, read_kek};
 pub use place::probe_place;
 
+pub(crate) use place::open_copy_store;
 use place::open_store;
 
 /// How this program names itself in what it writes.
@@ -94,6 +97,30 @@ pub async fn open(
     Ok(repository)
 }
 
+/// Opens a copy by itself, for reading or to promote it: the primary is not needed.
+///
+/// # Errors
+/// One clear message for each way it can be unusable.
+pub async fn open_copy_alone(
+    config: &CoordinatorConfig,
+    section: &CopySection,
+) -> Result<Repository, Fault> {
+    let within = format!("copy {}", section.name);
+    let kek = read_kek(&config.repository.key, KeyUse::Opens).await?;
+    let store = open_copy_store(section, false).await?;
+    let opened = match store {
+        Ok(store) => Repository::open(store, kek).await,
+        Err(error) => Err(error.into()),
+    };
+    let opened = opened.map_err(|error| fault_of(&error).within(&within))?;
+    let found = &opened.description().cluster;
+    if *found != config.cluster {
+        let what = format!("{} belongs to cluster {found}", section.place);
+        return Err(Fault::new(Code::RepositoryForeign, what).within(&within));
+    }
+    Ok(opened)
+}
+
 async fn create(
     config: &CoordinatorConfig,
     kek: Kek,
@@ -153,6 +180,7 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
             "configure a key that was not removed (the names in the folder keys/ tell whose there are); nothing was changed",
         ),
         RepositoryError::Keys(refusal) => key_advice(refusal),
+        RepositoryError::Role(refusal) => role_advice(refusal),
         RepositoryError::Locked { .. } => {
             (Code::RepositoryLocked, "stop the other coordinator first")
         }
@@ -196,6 +224,43 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
     Fault {
         retryable: code.is_retryable() || error.is_retryable(),
         ..Fault::new(code, format!("{}: {advice}", chain(error)))
+    }
+}
+
+fn role_advice(refusal: &RoleRefusal) -> (Code, &'static str) {
+    match refusal {
+        RoleRefusal::IsCopy { .. } => (
+            Code::RepositoryRole,
+            "name the primary under [repository]; if it is lost, `holdfast repo copy promote`; nothing was changed",
+        ),
+        RoleRefusal::Retired { .. } => (
+            Code::RepositoryRole,
+            "name the copy that replaced it under [repository]; this one can serve as a copy (`holdfast repo copy add`)",
+        ),
+        RoleRefusal::Promoted { .. } => (
+            Code::RepositoryRole,
+            "name it under [repository]; nothing was changed",
+        ),
+        RoleRefusal::Detached { .. } => (
+            Code::RepositoryRole,
+            "`holdfast repo copy add NAME --confirm` makes it a copy again; nothing was changed",
+        ),
+        RoleRefusal::NoCopy { .. } => (
+            Code::RepositoryRole,
+            "if a volume is missing there, mount it; else choose an empty place; if it is the old primary that this repository has replaced, `holdfast repo copy add NAME --take-over --confirm`; nothing was changed",
+        ),
+        RoleRefusal::OtherName { .. } => (
+            Code::RepositoryRole,
+            "give it its name in the configuration, or choose an empty place; nothing was changed",
+        ),
+        RoleRefusal::OtherWriter { .. } => (
+            Code::RepositoryRole,
+            "find out which coordinator is right, and stop the other; nothing was changed",
+        ),
+        RoleRefusal::OtherMaster { .. } => (
+            Code::WrongKey,
+            "one of the two is from before a rotation of the master key: `holdfast key list` on each tells; nothing was changed",
+        ),
     }
 }
 

@@ -8,18 +8,21 @@
 //! | prune | waits | waits | waits | marks are kept; the next prune goes on |
 //! | a restore runs | keeps its point | its point can't be deleted | – | goes on, keeps its point |
 
-mod confirm;
+pub(crate) mod confirm;
 mod facts;
+mod ground;
 mod guard;
 mod holds;
 mod points;
 mod prune;
 mod schedule;
 
+pub(crate) use facts::of_listed;
+pub use ground::{Ground, in_use};
 pub use guard::Guard;
 pub use holds::{HoldOrder, list_holds, place_hold, release_hold};
 pub use points::{Removal, delete, pin, undelete, unpin};
-pub use prune::{Pruned, plan, prune};
+pub use prune::{Pruned, plan, plan_on, prune, prune_on};
 pub use schedule::run as run_schedule;
 
 /// Who the rules are, as the author of a mark. No operator can be called so.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod control;
+pub mod copies;
 mod follow;
 pub mod ingest;
 mod peer;

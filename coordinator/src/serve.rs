@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::fault::Fault;
 use crate::rpc::admin::AdminService;
 use crate::rpc::control::Control;
+use crate::rpc::copies::CopiesService;
 use crate::rpc::ingest::IngestService;
 use crate::rpc::restore::RestoreService;
 use crate::rpc::retention::RetentionService;
@@ -18,6 +19,7 @@ use holdfast_proto::limits::{
 };
 use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
+use holdfast_proto::v1::copies_server::CopiesServer;
 use holdfast_proto::v1::ingest_server::IngestServer;
 use holdfast_proto::v1::restore_server::RestoreServer;
 use holdfast_proto::v1::retention_server::RetentionServer;
@@ -33,6 +35,18 @@ const CONCURRENT_STREAMS: u32 = 64;
 
 /// How long open calls may take to end when the process stops.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// A service with limits on its messages.
+macro_rules! bounded {
+    ($server:expr) => {
+        bounded!($server, MAX_MESSAGE_BYTES)
+    };
+    ($server:expr, $answer:expr) => {
+        $server
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size($answer)
+    };
+}
 
 /// Serves until the core's shutdown is requested.
 ///
@@ -55,16 +69,6 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
     let reflection = reflect().build_v1().map_err(no_reflection)?;
     let reflection_alpha = reflect().build_v1alpha().map_err(no_reflection)?;
 
-    macro_rules! bounded {
-        ($server:expr) => {
-            bounded!($server, MAX_MESSAGE_BYTES)
-        };
-        ($server:expr, $answer:expr) => {
-            $server
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size($answer)
-        };
-    }
     let stop = core.shutdown.token();
     let server = Server::builder()
         .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
@@ -92,6 +96,10 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
         .add_service(bounded!(SchedulesServer::new(SchedulesService::new(
             core.clone()
         ))))
+        .add_service(bounded!(
+            CopiesServer::new(CopiesService::new(core.clone())),
+            MAX_ADMIN_MESSAGE_BYTES
+        ))
         .add_service(bounded!(
             AdminServer::new(AdminService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES

@@ -6,6 +6,7 @@
 use crate::catalog::rebuild::survey;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::CoordinatorConfig;
+use crate::copies::{self, Copies, CopyMemory};
 use crate::core::{Core, CoreParts};
 use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
@@ -22,7 +23,8 @@ use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;
 use holdfast_service::health::{HealthServer, HealthState};
 use holdfast_service::shutdown::{Shutdown, StopReason};
-use holdfast_types::{Epoch, Timestamp};
+use holdfast_types::{CopyName, Epoch, Timestamp};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,9 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     drop(shutdown.spawn(keeping::run(Arc::clone(&core))));
     drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
     drop(shutdown.spawn(schedule::run(Arc::clone(&core))));
+    for copy in core.copies.iter() {
+        drop(shutdown.spawn(copies::run(Arc::clone(&core), Arc::clone(copy))));
+    }
     health.ready(HEALTH_PART);
     let served = serve::serve(Arc::clone(&core), listener, tls).await;
     health.not_ready(HEALTH_PART, "stopping");
@@ -112,9 +117,10 @@ pub async fn open_core(
         points.len() + damaged_points.len(),
     )?;
     let unusable = |error: CatalogError| catalog_fault(&error);
+    let copies = catalog.copies().await.map_err(unusable)?;
     let keeping = Keeping::new(&config.repository.place, &repository).await?;
     let last_written = repository.last_written().await.map_err(|e| fault_of(&e))?;
-    let epoch = repository.claim_epoch().await.map_err(|e| fault_of(&e))?;
+    let epoch = claim(&repository, &copies, config).await?;
     let claimed = repository
         .claimed_at(epoch)
         .await
@@ -139,9 +145,10 @@ pub async fn open_core(
         namespace: config.namespace.clone(),
         limits: config.limits,
         epoch,
-        clock,
+        clock: Arc::clone(&clock),
         store_skew,
         damaged_points,
+        copies: Copies::new(&config.copies, copies, clock.now(), seed()?),
         retention: Guard::new(config.retention.clone(), marks(&repository).await?),
         keeping,
         repository,
@@ -180,6 +187,20 @@ async fn postpone_removals(
         Err(RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. }) => Ok(()),
         Err(error) => Err(fault_of(&error)),
     }
+}
+
+/// Takes the next term. Where a promotion of a copy was begun and given up, one above what that has claimed: else the copy
+/// would refuse this coordinator for ever.
+async fn claim(
+    repository: &Repository,
+    copies: &BTreeMap<CopyName, CopyMemory>,
+    config: &CoordinatorConfig,
+) -> Result<Epoch, Fault> {
+    let configured = config.copies.iter();
+    let newer = configured.filter_map(|section| copies.get(&section.name)?.newer_term);
+    let floor = newer.max().unwrap_or(Epoch(0));
+    let claimed = repository.claim_epoch_above(floor).await;
+    claimed.map_err(|error| fault_of(&error))
 }
 
 /// What is said of recovery points. A hold that can't be read forbids every removal, but not to restore.

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_certs::Identity;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, RecoveryPointId, Timestamp};
+use holdfast_types::{CaptureId, CopyName, RecoveryPointId, Timestamp};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,10 +47,12 @@ impl Tickets {
         holder: Identity,
         manifest: Arc<Manifest>,
         collection: &CollectionEntry,
+        from_copy: Option<CopyName>,
         now: Timestamp,
     ) -> Result<CaptureId, Fault> {
         let collections = std::slice::from_ref(collection);
-        self.open(holder, manifest, collections, now, EXPORT_IDLE, true)
+        let grants = grants(&manifest, collections, from_copy.as_ref());
+        self.open(holder, grants, now, EXPORT_IDLE, true)
     }
 
     /// Opens collections to a node's agent, for as long as `valid`.
@@ -62,34 +64,28 @@ impl Tickets {
         holder: Identity,
         manifest: Arc<Manifest>,
         collections: &[CollectionEntry],
+        from_copy: Option<CopyName>,
         now: Timestamp,
         valid: Duration,
     ) -> Result<CaptureId, Fault> {
-        self.open(holder, manifest, collections, now, valid, false)
+        let grants = grants(&manifest, collections, from_copy.as_ref());
+        self.open(holder, grants, now, valid, false)
     }
 
     fn open(
         &self,
         holder: Identity,
-        manifest: Arc<Manifest>,
-        collections: &[CollectionEntry],
+        reads: Vec<Arc<RestoreGrant>>,
         now: Timestamp,
         valid: Duration,
         renewed: bool,
     ) -> Result<CaptureId, Fault> {
         let id = new_id()?;
-        let reads = collections.iter().map(|collection| {
-            Arc::new(RestoreGrant {
-                manifest: Arc::clone(&manifest),
-                collection: collection.clone(),
-                chunks: OnceCell::new(),
-            })
-        });
         let ticket = Open {
             holder,
             ends: now.after(valid),
             idle: renewed.then_some(valid),
-            reads: reads.collect(),
+            reads,
         };
         let mut open = self.lock();
         open.retain(|_, ticket| ticket.ends > now);
@@ -162,6 +158,23 @@ impl Tickets {
     }
 }
 
+/// One for each collection.
+fn grants(
+    manifest: &Arc<Manifest>,
+    collections: &[CollectionEntry],
+    from_copy: Option<&CopyName>,
+) -> Vec<Arc<RestoreGrant>> {
+    let grant = |collection: &CollectionEntry| {
+        Arc::new(RestoreGrant {
+            from_copy: from_copy.cloned(),
+            manifest: Arc::clone(manifest),
+            collection: collection.clone(),
+            chunks: OnceCell::new(),
+        })
+    };
+    collections.iter().map(grant).collect()
+}
+
 impl Open {
     fn is_for(&self, holder: &Identity, now: Timestamp) -> bool {
         self.holder == *holder && self.ends > now
@@ -222,7 +235,7 @@ mod tests {
         let now = Timestamp::from_micros(1_000_000);
         let collections = &manifest.collections.clone();
         let id = tickets
-            .restore(n1.clone(), manifest, collections, now, hour)
+            .restore(n1.clone(), manifest, collections, None, now, hour)
             .unwrap();
         let redeemed = tickets.redeem(&id, &n1, now).unwrap();
         assert_eq!(redeemed.len(), collections.len());
@@ -248,7 +261,7 @@ mod tests {
         let mut now = Timestamp::from_micros(1_000_000);
         let export = |now| {
             let entry = &manifest.collections[0];
-            tickets.export(alice.clone(), Arc::clone(&manifest), entry, now)
+            tickets.export(alice.clone(), Arc::clone(&manifest), entry, None, now)
         };
         let id = export(now).unwrap();
         let read = super::read_id(&id, 0).unwrap();

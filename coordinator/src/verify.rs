@@ -21,6 +21,7 @@ use holdfast_repository::{
     VerifyReport,
 };
 use holdfast_store::StoreLimits;
+use holdfast_types::Timestamp;
 use schedule::Next;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,19 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks after which it is recorded how far a check is: a minute.
 const TICKS_BETWEEN_RECORDS: u32 = 60;
+
+/// The check that is due now, if one is.
+pub(crate) fn next_check(
+    section: &VerifySection,
+    memory: &VerifyMemory,
+    started: Timestamp,
+    now: Timestamp,
+) -> Option<VerifyLevel> {
+    match schedule::next(section, memory, started, now) {
+        Next::Check(level) => Some(level),
+        Next::Wait | Next::Never => None,
+    }
+}
 
 /// How a check ended.
 enum Outcome {

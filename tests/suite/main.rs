@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cold;
+mod copies;
 mod crashes;
 mod end_to_end;
 mod export;

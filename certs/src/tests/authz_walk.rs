@@ -27,6 +27,12 @@ const MATRIX: &str = "\
 /holdfast.v1.Admin/ShowBackup: operator viewer
 /holdfast.v1.Admin/Status: operator viewer
 /holdfast.v1.AgentControl/Connect: agent
+/holdfast.v1.Copies/AddCopy: operator
+/holdfast.v1.Copies/ListCopies: operator viewer
+/holdfast.v1.Copies/PruneCopy: operator
+/holdfast.v1.Copies/RemoveCopy: operator
+/holdfast.v1.Copies/SyncCopy: operator
+/holdfast.v1.Copies/VerifyCopy: operator
 /holdfast.v1.Ingest/CommitCapture: agent operator
 /holdfast.v1.Ingest/HaveChunks: agent operator
 /holdfast.v1.Ingest/OpenSession: agent operator

@@ -127,6 +127,10 @@ pub(crate) struct BackupListArgs {
     /// At most this many.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+
+    /// List what this copy of the repository holds, by its name in the coordinator's configuration.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from_copy: Option<String>,
 }
 
 /// Options of `backup show`.
@@ -135,6 +139,9 @@ pub(crate) struct BackupShowArgs {
     /// The recovery point's id, or `latest` (never the safety capture of an overwriting restore).
     #[arg(value_name = "ID")]
     pub(crate) id: String,
+    /// Read it from this copy of the repository, by its name in the coordinator's configuration.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from_copy: Option<String>,
 }
 
 /// Options of `backup export`.
@@ -165,6 +172,10 @@ pub(crate) struct BackupExportArgs {
     /// coordinator need run; one that does is not disturbed: nothing is written or locked.
     #[arg(long, value_name = "FILE", help_heading = "Repository")]
     pub(crate) coordinator_config: Option<PathBuf>,
+
+    /// Read it from this copy of the repository, by its name in the coordinator's configuration.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from_copy: Option<String>,
 }
 
 /// Options of `backup import`.

@@ -1,5 +1,6 @@
 //! `holdfast repo …`: work on the repository itself, with no coordinator between.
 
+use super::{ConnectionArgs, CopyCommand};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -38,8 +39,15 @@ pub(crate) enum RepoCommand {
     /// come back with --lost-points only.
     #[command(after_help = "Examples:
   holdfast repo heal --coordinator-config coordinator.toml --from-config copy.toml
-  holdfast repo heal --from-config copy.toml --full --confirm")]
+  holdfast repo heal --from-copy offsite --full --confirm")]
     Heal(HealArgs),
+    /// Copies of the repository in further stores.
+    Copy {
+        #[command(flatten)]
+        connection: ConnectionArgs,
+        #[command(subcommand)]
+        command: CopyCommand,
+    },
 }
 
 /// What to heal, and with what.
@@ -49,8 +57,12 @@ pub(crate) struct HealArgs {
     pub(crate) direct: DirectArgs,
 
     /// A coordinator's configuration that names the second copy and what unlocks it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) from_config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "from_copy")]
+    pub(crate) from_config: Option<PathBuf>,
+
+    /// The name of a [[copy]] of the coordinator's configuration.
+    #[arg(long, value_name = "NAME", conflicts_with = "from_config")]
+    pub(crate) from_copy: Option<String>,
 
     /// Read every pack first; otherwise only damage is healed that is known or that a listing shows.
     #[arg(long)]

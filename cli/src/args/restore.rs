@@ -64,6 +64,10 @@ pub(crate) struct RestoreSelection {
     /// Re-create aliases even though every collection gets a new name.
     #[arg(long)]
     pub(crate) with_aliases: bool,
+
+    /// Read it from this copy of the repository, by its name in the coordinator's configuration.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from_copy: Option<String>,
 }
 
 /// Options of `restore plan`.
@@ -107,4 +111,8 @@ pub(crate) struct RestoreTicketArgs {
     /// How long it may be used.
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
     pub(crate) valid_hours: u32,
+
+    /// Read it from this copy of the repository, by its name in the coordinator's configuration.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from_copy: Option<String>,
 }

@@ -6,6 +6,7 @@ use crate::settings::Settings;
 use holdfast_certs::{ClientTls, ConnectError, ConnectOptions, Role, TlsPaths, connect as dial};
 use holdfast_proto::limits;
 use holdfast_proto::v1::admin_client::AdminClient;
+use holdfast_proto::v1::copies_client::CopiesClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
@@ -37,6 +38,9 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
     let schedules = SchedulesClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+    let copies = CopiesClient::new(channel.clone())
+        .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     let admin = AdminClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
@@ -44,6 +48,8 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
         admin,
         retention,
         schedules,
+        copies,
+        copy: String::new(),
         channel,
         endpoint: settings.coordinator.clone(),
     })
@@ -54,7 +60,7 @@ pub(crate) fn explain(error: &ConnectError, action: Action) -> Failure {
     let code = error.code().parse().unwrap_or(Code::CoordinatorUnreachable);
     let risk = match action {
         Action::Read => NOTHING,
-        Action::Backup | Action::Restore | Action::Cancel | Action::Remove => {
+        Action::Backup | Action::Restore | Action::Cancel | Action::Copy | Action::Remove => {
             "nothing was asked of the coordinator by this call"
         }
     };

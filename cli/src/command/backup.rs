@@ -126,6 +126,7 @@ async fn list(
     args: BackupListArgs,
 ) -> Outcome<()> {
     let collection = args.collection.unwrap_or_default();
+    let mut coordinator = coordinator.clone().reading(args.from_copy.as_deref());
     let answer = coordinator
         .backups(args.limit.unwrap_or(0), &collection, args.deleted)
         .await?;
@@ -137,6 +138,7 @@ async fn show(
     coordinator: &mut Coordinator,
     args: BackupShowArgs,
 ) -> Outcome<()> {
+    let mut coordinator = coordinator.clone().reading(args.from_copy.as_deref());
     let id = coordinator.resolve(&args.id, &[]).await?;
     let answer = coordinator.backup(id).await?;
     let summary = answer.summary.unwrap_or_default();

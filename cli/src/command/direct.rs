@@ -2,7 +2,7 @@
 
 use crate::args::DirectArgs;
 use crate::failure::{Failure, Outcome};
-use holdfast_coordinator::config::CoordinatorConfig;
+use holdfast_coordinator::config::{CoordinatorConfig, CopySection};
 use holdfast_coordinator::fault::Fault;
 use holdfast_coordinator::repository::{self, Creation};
 use holdfast_repository::{Repository, RepositoryError};
@@ -33,6 +33,27 @@ pub(crate) fn load_file(file: &Path) -> Outcome<CoordinatorConfig> {
 pub(crate) async fn open(config: &CoordinatorConfig) -> Outcome<Repository> {
     let opened = repository::open(config, Creation::Never, SystemClock.now()).await;
     opened.map_err(|fault| told(&fault))
+}
+
+/// Opens a copy that the configuration names. Writes nothing.
+pub(crate) async fn open_copy(config: &CoordinatorConfig, name: &str) -> Outcome<Repository> {
+    let section = copy_section(config, name)?;
+    let opened = repository::open_copy_alone(config, section).await;
+    opened.map_err(|fault| told(&fault))
+}
+
+/// The copy of this name in the configuration.
+pub(crate) fn copy_section<'a>(
+    config: &'a CoordinatorConfig,
+    name: &str,
+) -> Outcome<&'a CopySection> {
+    let mut copies = config.copies.iter();
+    let found = copies.find(|section| section.name.as_str() == name);
+    found.ok_or_else(|| {
+        Failure::new(Code::CopyNotFound, format!("no [[copy]] is called {name}"))
+            .risking("nothing: nothing was changed")
+            .todo("name one of the configuration; it also says where the copy is")
+    })
 }
 
 /// What an error of the repository says.

@@ -20,8 +20,11 @@ pub(super) async fn run(
 ) -> Outcome<()> {
     let interrupt = Interrupt::listen()?;
     let mut origin = match &args.coordinator_config {
-        Some(file) => Origin::repository(file).await?,
-        None => Origin::Coordinator(Box::new(coordinator(connection).await?)),
+        Some(file) => Origin::repository(file, args.from_copy.as_deref()).await?,
+        None => {
+            let coordinator = coordinator(connection).await?;
+            Origin::Coordinator(Box::new(coordinator.reading(args.from_copy.as_deref())))
+        }
     };
     let manifest = origin.manifest(&args.id, &args.collections).await?;
     let shard = args.shard.map(ShardId);

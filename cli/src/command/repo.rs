@@ -1,5 +1,7 @@
 //! `repo …`: the repository itself, reached as the coordinator's configuration says.
 
+mod copy;
+mod promote;
 mod state;
 mod upkeep;
 mod verify;
@@ -27,6 +29,10 @@ pub(super) async fn run(context: Context, command: RepoCommand) -> Outcome<()> {
         RepoCommand::Check(args) => upkeep::check(context, &args).await,
         RepoCommand::RebuildIndex(args) => upkeep::rebuild_index(context, &args).await,
         RepoCommand::Heal(args) => upkeep::heal(context, &args).await,
+        RepoCommand::Copy {
+            connection,
+            command,
+        } => copy::run(context, &connection, command).await,
     }
 }
 

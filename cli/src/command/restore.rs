@@ -23,18 +23,22 @@ pub(super) async fn run(
     match command {
         RestoreCommand::Plan(args) => {
             let mappings = mappings(&args.selection)?;
-            let mut coordinator = coordinator(connection).await?;
+            let copy = args.selection.from_copy.clone();
+            let mut coordinator = coordinator(connection).await?.reading(copy.as_deref());
             let request = request(&mut coordinator, args.selection, mappings).await?;
             let plan = coordinator.plan_restore(request).await?;
             show_plan(context.output, &plan)
         }
         RestoreCommand::Run(args) => {
             let mappings = mappings(&args.selection)?;
-            let mut coordinator = coordinator(connection).await?;
+            let copy = args.selection.from_copy.clone();
+            let mut coordinator = coordinator(connection).await?.reading(copy.as_deref());
             run_command(context, &mut coordinator, args, mappings).await
         }
         RestoreCommand::Ticket(args) => {
-            ticket::run(context, &mut coordinator(connection).await?, args).await
+            let coordinator = coordinator(connection).await?;
+            let mut coordinator = coordinator.reading(args.from_copy.as_deref());
+            ticket::run(context, &mut coordinator, args).await
         }
     }
 }
@@ -100,6 +104,7 @@ async fn request(
         collections,
         node: selection.node.unwrap_or_default(),
         overwrite: selection.overwrite,
+        from_copy: coordinator.copy(),
     })
 }
 
@@ -207,6 +212,7 @@ mod tests {
             overwrite: false,
             without_aliases: false,
             with_aliases: false,
+            from_copy: None,
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) async fn run(
         collections: args.collections,
         node: args.node.clone(),
         valid_seconds: args.valid_hours * 3600,
+        from_copy: coordinator.copy(),
     };
     let made = coordinator.create_ticket(request).await?;
     context.output.show(&TicketView {

@@ -211,6 +211,7 @@ impl Stage<'_> {
             overwrite: false,
             // The original has its aliases back; the copy must not take them.
             without_aliases: copy.is_some(),
+            from_copy: String::new(),
         };
         let forever = std::future::pending();
         let result = restore::restore(

@@ -47,8 +47,13 @@ pub(crate) enum Reader {
 
 impl Origin {
     /// The repository that a coordinator's configuration names. Nothing is written, locked or claimed.
-    pub(crate) async fn repository(config: &Path) -> Outcome<Self> {
-        let repository = direct::open(&direct::load_file(config)?).await?;
+    /// With `copy`, the copy of that name in it.
+    pub(crate) async fn repository(config: &Path, copy: Option<&str>) -> Outcome<Self> {
+        let config = direct::load_file(config)?;
+        let repository = match copy {
+            None => direct::open(&config).await?,
+            Some(name) => direct::open_copy(&config, name).await?,
+        };
         Ok(Self::Repository(repository))
     }
 

@@ -13,6 +13,8 @@ pub(crate) enum Action {
     Restore,
     /// Stopping a job.
     Cancel,
+    /// Doing something to a copy of the repository.
+    Copy,
     /// Removing recovery points, or saying which must stay.
     Remove,
 }
@@ -30,6 +32,9 @@ impl Action {
                  using it"
             }
             Self::Cancel => "the job goes on until it is cancelled or ends by itself",
+            Self::Copy => {
+                "the copy at most: the repository itself is not concerned, and nothing of the copy is deleted"
+            }
             Self::Remove => {
                 "no recovery point is deleted before its grace is over; see what is marked with \
                  `holdfast backup list --deleted`"
@@ -40,11 +45,12 @@ impl Action {
 
 /// Whether the coordinator only ever answers so before it begins.
 pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
-    const REFUSALS: [Code; 11] = [
+    const REFUSALS: [Code; 12] = [
         Code::Usage,
         Code::PermissionDenied,
         Code::CollectionNotFound,
         Code::PointNotFound,
+        Code::CopyNotFound,
         Code::NodeNotFound,
         Code::TargetExists,
         Code::VersionMismatch,
@@ -95,6 +101,9 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
              restore"
         }
         Code::RepositoryLocked => "stop the other coordinator that uses this repository",
+        Code::RepositoryRole => {
+            "see what each store is: `holdfast repo copy list`; docs/runbooks, \"The primary repository is lost\""
+        }
         Code::WrongKey => {
             "use a key that opens the repository; whoever has one sees them with `holdfast key list`"
         }
@@ -104,6 +113,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         Code::KeyNotFound | Code::KeyExists | Code::KeyInUse => {
             "see which there are: `holdfast key list`"
         }
+        Code::CopyNotFound => "see which there are: `holdfast repo copy list`",
         Code::PointNotFound => "see which there are: `holdfast backup list`",
         Code::JobNotFound => "see which there are: `holdfast jobs list`",
         Code::NodeNotFound => "see which there are: `holdfast nodes`",

@@ -20,6 +20,8 @@ pub(crate) struct RemovalView {
 /// `backup prune`.
 #[derive(Debug, Serialize)]
 pub(crate) struct PruneView {
+    /// The copy that it is about; null for the repository itself.
+    copy: Option<String>,
     /// False in a dry run.
     confirmed: bool,
     /// Whether there are rules.
@@ -128,6 +130,7 @@ impl PruneView {
             reasons: verdict.reasons.clone(),
         });
         Self {
+            copy: None,
             confirmed,
             configured: wire.configured,
             verdicts: verdicts.collect(),
@@ -145,6 +148,16 @@ impl From<&v1::RefusedRemoval> for RefusedView {
         Self {
             recovery_point: wire.recovery_point.clone(),
             reason: wire.reason.clone(),
+        }
+    }
+}
+
+impl PruneView {
+    /// What became of the points of a copy.
+    pub(crate) fn of_copy(name: String, wire: &v1::PruneReport, confirmed: bool) -> Self {
+        Self {
+            copy: Some(name),
+            ..Self::new(wire, confirmed)
         }
     }
 }
@@ -218,9 +231,13 @@ impl View for PruneView {
         }
         parts.push(pairs(self.summary()));
         if !self.confirmed {
-            parts.push(
-                "Nothing was changed. To carry it out: holdfast backup prune --confirm".to_owned(),
-            );
+            let command = match &self.copy {
+                None => "backup prune".to_owned(),
+                Some(name) => format!("repo copy prune {name}"),
+            };
+            parts.push(format!(
+                "Nothing was changed. To carry it out: holdfast {command} --confirm"
+            ));
         }
         parts.join("\n\n")
     }

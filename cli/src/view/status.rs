@@ -1,8 +1,8 @@
 //! The coordinator at a glance.
 
 use super::jobs::{JobView, jobs_table};
-use super::some;
 use super::text::{grouped, pairs, short_time};
+use super::{CopyView, some};
 use crate::output::View;
 use holdfast_proto::v1;
 use holdfast_types::{ByteCount, Timestamp};
@@ -19,6 +19,8 @@ pub(crate) struct StatusView {
     pub(crate) newest_recovery_point: Option<String>,
     /// The last check of the repository that ended.
     pub(crate) last_check: Option<CheckView>,
+    /// Further stores that hold the same.
+    pub(crate) copies: Vec<CopyView>,
     /// Most urgent first.
     pub(crate) warnings: Vec<String>,
     pub(crate) jobs: Vec<JobView>,
@@ -81,6 +83,7 @@ impl StatusView {
                 covered: check.covered.clone(),
                 needs_attention: check.needs_attention,
             }),
+            copies: wire.copies.iter().map(CopyView::from).collect(),
             warnings: wire.warnings.clone(),
             jobs: wire.jobs.iter().map(JobView::from).collect(),
         }
@@ -136,6 +139,9 @@ impl View for StatusView {
                 }),
             ),
         ]);
+        for copy in &self.copies {
+            text.push_str(&format!("\nCopy {}: {}", copy.name, copy.summary()));
+        }
         for warning in &self.warnings {
             text.push_str(&format!("\nWARNING: {warning}"));
         }

@@ -1,5 +1,6 @@
 //! The configuration as it stands in the file; checked by the module above.
 
+use super::copy::RawCopy;
 use super::retention::RawRetention;
 use holdfast_service::logging::LogConfig;
 use serde::Deserialize;
@@ -17,6 +18,8 @@ pub(super) struct RawConfig {
     pub(super) policy: Option<PathBuf>,
     pub(super) tls: RawTls,
     pub(super) repository: RawRepository,
+    #[serde(default, rename = "copy")]
+    pub(super) copies: Vec<RawCopy>,
     pub(super) retention: Option<RawRetention>,
     #[serde(default)]
     pub(super) limits: RawLimits,

@@ -1,6 +1,7 @@
 //! The least configuration that opens the repository on another machine, as it stands on a recovery sheet.
 
-use super::{CoordinatorConfig, Location};
+use super::{CoordinatorConfig, CopySection, Location};
+use holdfast_store_s3::Credentials;
 
 /// TOML that names the place and `sheet.txt`. The rest are the examples of the sheet's other steps.
 #[must_use]
@@ -17,7 +18,29 @@ pub fn recovery_config(config: &CoordinatorConfig) -> String {
         text += &format!("{file} = \"tls/coordinator/{file}.pem\"\n");
     }
     text += "\n[repository]\nrecovery_sheet = \"sheet.txt\"\n";
-    match &config.repository.place {
+    text += &place(&config.repository.place);
+    text
+}
+
+/// What stands under `[repository]` once this copy is the primary, but for the key, which stays as it is.
+#[must_use]
+pub fn promoted_config(section: &CopySection) -> String {
+    let mut text = format!("[repository]\n{}", place(&section.place));
+    if let Location::S3(s3) = &section.place
+        && let Credentials::Profile { name, file } = &s3.options.credentials
+    {
+        text += &format!("profile = {}\n", quoted(name));
+        if let Some(file) = file {
+            text += &format!("profile_file = {}\n", quoted(&file.display().to_string()));
+        }
+    }
+    text
+}
+
+/// The keys that name a place.
+fn place(place: &Location) -> String {
+    let mut text = String::new();
+    match place {
         Location::Disk(path) => {
             // A relative path means nothing on another machine.
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());

@@ -57,12 +57,20 @@ enum Preset {
 pub(super) fn validate(
     raw: Option<RawRetention>,
 ) -> Result<RetentionSection, CoordinatorConfigError> {
+    validate_every(raw, DEFAULT_EVERY_HOURS)
+}
+
+/// As [`validate`], with another default of `every_hours`.
+pub(super) fn validate_every(
+    raw: Option<RawRetention>,
+    default_every_hours: u32,
+) -> Result<RetentionSection, CoordinatorConfigError> {
     let raw = raw.unwrap_or_default();
     let hours = |hours: u32| Duration::from_secs(u64::from(hours) * 3600);
-    let every = raw.every_hours.unwrap_or(DEFAULT_EVERY_HOURS);
+    let every = raw.every_hours.unwrap_or(default_every_hours);
     Ok(RetentionSection {
         policy: policy(&raw)?,
-        time_zone: time_zone(raw.time_zone.as_deref())?,
+        time_zone: time_zone("retention.time_zone", raw.time_zone.as_deref())?,
         grace: hours(raw.grace_hours.unwrap_or(DEFAULT_GRACE_HOURS)),
         garbage_grace: hours(
             raw.garbage_grace_hours
@@ -106,12 +114,16 @@ fn policy(raw: &RawRetention) -> Result<Option<RetentionPolicy>, CoordinatorConf
     Ok(Some(policy))
 }
 
-fn time_zone(name: Option<&str>) -> Result<TimeZone, CoordinatorConfigError> {
+/// The zone of that name; UTC without one.
+pub(super) fn time_zone(
+    key: &'static str,
+    name: Option<&str>,
+) -> Result<TimeZone, CoordinatorConfigError> {
     let Some(name) = name else {
         return Ok(TimeZone::UTC);
     };
     TimeZone::get(name).map_err(|_| CoordinatorConfigError::Value {
-        key: "retention.time_zone",
+        key,
         rule: "must be a name of the time-zone database, like Europe/Berlin",
     })
 }

@@ -29,11 +29,9 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::RestoreSummary, Fault> {
     let work = restore_of(core, id).await?;
-    let manifest = core
-        .repository
-        .read_point(&work.plan.point)
-        .await
-        .map_err(|error| core.repository_failed(&error))?;
+    let copy = work.from_copy.as_ref();
+    let manifest = core.source(copy).await?.read_point(&work.plan.point).await;
+    let manifest = manifest.map_err(|error| core.read_failed(copy, &error))?;
     if manifest.namespace != core.namespace {
         return Err(Fault::new(
             Code::PlanBlocked,
@@ -93,14 +91,14 @@ async fn refuse_damaged(
     work: &RestoreWork,
     manifest: &Manifest,
 ) -> Result<(), Fault> {
-    let left = &work.plan.steps[work.done.len()..];
-    let mut damaged = plan::damage(core, manifest, left).await?;
+    let (left, copy) = (&work.plan.steps[work.done.len()..], work.from_copy.as_ref());
+    let mut damaged = plan::damage(core, copy, manifest, left).await?;
     if damaged.is_empty() && left.iter().any(|step| step.replaces) {
         feed.note(
             core.clock.now(),
             "reading every chunk that will replace existing data",
         );
-        damaged = plan::hidden_damage(core, manifest, left).await?;
+        damaged = plan::hidden_damage(core, copy, manifest, left).await?;
     }
     if damaged.is_empty() {
         return Ok(());
@@ -134,6 +132,7 @@ async fn restore(
     })?;
     let body = command_body(work, step, &collection)?;
     let grant = Grant::Restore(Arc::new(RestoreGrant {
+        from_copy: work.from_copy.clone(),
         manifest: Arc::clone(manifest),
         collection,
         chunks: OnceCell::new(),
@@ -255,6 +254,9 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
         if step.replaces {
             line.push_str(" --overwrite");
         }
+        if let Some(copy) = &work.from_copy {
+            line.push_str(&format!(" --from-copy {copy}"));
+        }
         // Said only where it is not what the command line does by itself.
         let renamed = step.source != step.target;
         match work.plan.with_aliases {
@@ -356,6 +358,7 @@ mod tests {
                 warnings: vec![],
             },
             node: "n1".parse().unwrap(),
+            from_copy: None,
             safety: Some(backup_work()),
             begun: 0,
             resumed: false,

@@ -1,12 +1,12 @@
 //! From a configured place to a store, and the proof that the place is fit to be one.
 
 use super::fault_of;
-use crate::config::{CoordinatorConfig, Location, S3Location};
+use crate::config::{CoordinatorConfig, CopySection, Location, S3Location};
 use crate::fault::Fault;
 use holdfast_service::failure::Code;
 use holdfast_store::{
     DiskStore, LimitStore, ObjectStore, ProbeOptions, ProbeReport, RetryPolicy, RetryStore,
-    StoreError, probe,
+    StoreError, StoreLimits, probe,
 };
 use holdfast_store_s3::S3Store;
 use holdfast_types::Timestamp;
@@ -46,6 +46,20 @@ pub(super) async fn open_store(
         }
     };
     Ok(Ok(store))
+}
+
+/// Opens the store of a copy, with the copy's own bounds. The outer error is of the configuration, the inner one of the place.
+pub(crate) async fn open_copy_store(
+    section: &CopySection,
+    create: bool,
+) -> Result<Result<Arc<dyn ObjectStore>, StoreError>, Fault> {
+    let opened = open_store(&section.place, create).await?;
+    Ok(opened.map(|store| -> Arc<dyn ObjectStore> {
+        if section.limits == StoreLimits::default() {
+            return store;
+        }
+        Arc::new(LimitStore::new(store, section.limits))
+    }))
 }
 
 /// Tries whether the configured place keeps every promise that a repository needs. What it writes for that, it removes.

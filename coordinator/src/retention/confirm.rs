@@ -43,7 +43,7 @@ impl Requests {
 
 /// Lets a removal through if one operator is enough, or if another has asked for the same. `what` names the action with
 /// everything that it is about.
-pub(super) fn require(core: &Core, what: &str, by: &str) -> Result<(), Fault> {
+pub(crate) fn require(core: &Core, what: &str, by: &str) -> Result<(), Fault> {
     let guard = &core.retention;
     let now = core.clock.now();
     if !guard.settings.two_person || guard.requests.is_confirmed(what, by, now) {

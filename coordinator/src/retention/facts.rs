@@ -1,9 +1,8 @@
 //! What the decision needs to know of every recovery point.
 
+use super::Ground;
 use crate::catalog::PointSummary;
-use crate::core::Core;
 use crate::fault::Fault;
-use crate::job::Work;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_decide::{Hold, PointFacts, Proof};
 use holdfast_repository::{Marks, PlacedHold, PointListing, RepositoryError};
@@ -38,12 +37,11 @@ impl Facts {
 }
 
 /// Gathers them.
-pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
+pub(super) async fn gather(ground: &Ground<'_>, marks: &Marks) -> Result<Facts, Fault> {
     // The repository itself: a manifest may have rotted since the catalogue was made.
-    let listed = core.repository.list_points().await;
-    let listed = listed.map_err(|error| core.repository_failed(&error))?;
-    let in_use = in_use(core).await;
-    let locks = locks(core, &listed).await?;
+    let listed = ground.repository.list_points().await;
+    let listed = listed.map_err(|error| (ground.failed)(&error))?;
+    let locks = locks(ground, &listed).await?;
     let mut facts = Facts {
         live: Vec::new(),
         marked: Vec::new(),
@@ -57,10 +55,9 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
                 unknown(&listing.id)
             }
         };
-        point.in_use = in_use.contains(&point.id);
+        point.in_use = ground.in_use.contains(&point.id);
         point.locked_until = locks.get(&point.id).copied();
-        point.pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
-        point.holds = holds_on(marks, &point);
+        say(marks, &mut point);
         if marks.tombstones.contains_key(&point.id) {
             facts.marked.push(point);
         } else {
@@ -72,26 +69,39 @@ pub(super) async fn gather(core: &Core, marks: &Marks) -> Result<Facts, Fault> {
 
 /// The points that the store itself keeps everybody from removing, whoever has locked them, and until when.
 async fn locks(
-    core: &Core,
+    ground: &Ground<'_>,
     listed: &[PointListing],
 ) -> Result<BTreeMap<RecoveryPointId, Timestamp>, Fault> {
-    if !core.keeping.obeys_locks() {
+    if !ground.obeys_locks {
         return Ok(BTreeMap::new());
     }
     let ids: Vec<RecoveryPointId> = listed.iter().map(|listing| listing.id.clone()).collect();
     let asked = stream::iter(ids)
         .map(|id| async move {
-            let until = core.repository.locked_until(&id).await?;
+            let until = ground.repository.locked_until(&id).await?;
             Ok((id, until))
         })
         .buffer_unordered(ASKED_AT_ONCE)
         .try_collect::<Vec<_>>()
         .await;
-    let asked = asked.map_err(|error: RepositoryError| core.repository_failed(&error))?;
+    let asked = asked.map_err(|error: RepositoryError| (ground.failed)(&error))?;
     let locked = asked
         .into_iter()
         .filter_map(|(id, until)| Some((id, until?)));
     Ok(locked.collect())
+}
+
+/// Adds what people say of the point.
+fn say(marks: &Marks, point: &mut PointFacts) {
+    point.pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
+    point.holds = holds_on(marks, point);
+}
+
+/// The facts of a point that is not read anew.
+pub(crate) fn of_listed(summary: &PointSummary, marks: &Marks) -> PointFacts {
+    let mut point = of_summary(summary);
+    say(marks, &mut point);
+    point
 }
 
 /// The holds on a point. One that names collections may be on a point of which nobody knows what it holds.
@@ -136,19 +146,4 @@ fn unknown(id: &RecoveryPointId) -> PointFacts {
         safety: false,
         in_use: false,
     }
-}
-
-/// Points that a running job or the holder of a ticket reads, or may have to fall back to.
-async fn in_use(core: &Core) -> BTreeSet<RecoveryPointId> {
-    let mut points = core.tickets.points(core.clock.now());
-    for job in core.book.list().await {
-        if job.ended.is_some() {
-            continue;
-        }
-        if let Work::Restore(work) = &job.work {
-            points.insert(work.plan.point.clone());
-            points.extend(work.safety.as_ref().map(|safety| safety.point.clone()));
-        }
-    }
-    points
 }

@@ -1,8 +1,8 @@
 //! Legal holds: placed, released, listed.
 
-use super::confirm;
 use super::facts::{Facts, gather};
 use super::guard::refresh;
+use super::{confirm, ground};
 use crate::core::Core;
 use crate::fault::Fault;
 use holdfast_decide::{Hold, NamePattern};
@@ -39,9 +39,10 @@ pub async fn place_hold(
     by: &str,
 ) -> Result<(PlacedHold, Vec<RecoveryPointId>), Fault> {
     let _alone = core.retention.removing.lock().await;
-    let now = core.clock.now();
     let marks = refresh(core).await?;
-    let facts = gather(core, &marks).await?;
+    let failed = |error: &RepositoryError| core.repository_failed(error);
+    let ground = ground::primary(core, &failed).await;
+    let (facts, now) = (gather(&ground, &marks).await?, ground.now);
     check(&order, &facts, now)?;
     let placed = PlacedHold {
         hold: Hold {
@@ -132,7 +133,9 @@ pub async fn release_hold(core: &Core, id: &HoldId, by: &str) -> Result<PlacedHo
 /// A repository or catalogue that can't be read.
 pub async fn list_holds(core: &Core) -> Result<Vec<(PlacedHold, Vec<RecoveryPointId>)>, Fault> {
     let marks = core.retention.marks();
-    let facts = gather(core, &marks).await?;
+    let failed = |error: &RepositoryError| core.repository_failed(error);
+    let ground = ground::primary(core, &failed).await;
+    let facts = gather(&ground, &marks).await?;
     let covered = |placed: &PlacedHold| {
         let points = facts.live.iter().chain(&facts.marked);
         points

@@ -1,9 +1,9 @@
 //! What operators say of single recovery points: delete, undelete, pin, unpin.
 
-use super::confirm;
 use super::facts::gather;
 use super::guard::refresh;
 use super::prune::{policy_of, tombstone};
+use super::{confirm, ground};
 use crate::core::Core;
 use crate::fault::Fault;
 use holdfast_decide::{Deletion, judge_deletion};
@@ -35,7 +35,10 @@ pub async fn delete(
 ) -> Result<Option<PointTombstone>, Fault> {
     let _alone = core.retention.removing.lock().await;
     let marks = refresh(core).await?;
-    let (facts, now) = (gather(core, &marks).await?, core.clock.now());
+    let failed = |error: &RepositoryError| core.repository_failed(error);
+    let ground = ground::primary(core, &failed).await;
+    let (facts, now) = (gather(&ground, &marks).await?, ground.now);
+    let settings = ground.settings;
     let id = &wish.point;
     let Some(point) = facts.find(id) else {
         return Err(not_found(core, id));
@@ -46,7 +49,7 @@ pub async fn delete(
         Deletion::Asked
     };
     let all = facts.with(point);
-    let (policy, tz) = (policy_of(core), &core.retention.settings.time_zone);
+    let (policy, tz) = (policy_of(settings), &settings.time_zone);
     judge_deletion(id, how, &all, &policy, tz, now).map_err(|reasons| {
         let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         Fault::new(
@@ -61,7 +64,7 @@ pub async fn delete(
     let reasons = vec![wish.reason.clone()];
     let stone = PointTombstone {
         despite_floor: wish.despite_floor,
-        ..tombstone(core, id, reasons, by, now)
+        ..tombstone(settings, id, reasons, by, now)
     };
     let marked = core.repository.tombstone_point(core.epoch, &stone).await;
     refresh(core).await?;

@@ -2,7 +2,8 @@
 
 use super::facts::{Facts, gather};
 use super::guard::refresh;
-use super::{BY_POLICY, confirm};
+use super::{BY_POLICY, Ground, confirm, ground};
+use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use holdfast_decide::{
@@ -48,20 +49,12 @@ enum Fate {
 pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
     let alone = core.retention.removing.lock().await;
     let marks = refresh(core).await?;
-    let (facts, now) = (gather(core, &marks).await?, core.clock.now());
-    let mut pruned = judged(core, &facts, now)?;
-    for (stone, fate) in fates(core, &facts, &marks, now) {
-        match fate {
-            Fate::Spare => pruned.spared.push(stone.point.clone()),
-            Fate::Wait => pruned.waiting.push(stone.clone()),
-            Fate::Sweep => pruned.swept.push(stone.point.clone()),
-        }
-    }
+    let failed = |error: &RepositoryError| core.repository_failed(error);
+    let ground = ground::primary(core, &failed).await;
+    let pruned = look(&ground, &marks).await?;
     // Restores need not wait for what follows.
     drop(alone);
-    let garbage = core.repository.preview_garbage(options(core, now)).await;
-    pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
-    Ok(pruned)
+    preview(&ground, pruned).await
 }
 
 /// One run, asked for by `by`, who is an operator, or the rules themselves where `None`.
@@ -74,21 +67,19 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
     }
     let alone = core.retention.removing.lock().await;
     let marks = refresh(core).await?;
-    let (facts, now) = (gather(core, &marks).await?, core.clock.now());
-    let mut pruned = judged(core, &facts, now)?;
+    let failed = |error: &RepositoryError| core.repository_failed(error);
+    let ground = ground::primary(core, &failed).await;
+    let facts = gather(&ground, &marks).await?;
+    let mut pruned = judged(&ground, &facts)?;
     if let Some(by) = by {
         confirm::require(core, &what(&pruned.verdicts), by)?;
     }
-    let done = carry_out(core, &facts, &marks, &mut pruned, now).await;
+    let done = carry_out(&ground, &facts, &marks, &mut pruned).await;
     refresh(core).await?;
     done?;
     // Restores need not wait for what follows: what they read is protected otherwise.
     drop(alone);
-    let garbage = core
-        .repository
-        .collect_garbage(core.epoch, options(core, now));
-    let garbage = garbage.await;
-    pruned.garbage = garbage.map_err(|error| core.repository_failed(&error))?;
+    let pruned = collect(&ground, pruned).await?;
     let moved = [pruned.garbage.rewritten, pruned.garbage.swept];
     if moved.iter().any(|count| count.packs > 0) {
         core.keeping.rewritten();
@@ -96,40 +87,97 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
     Ok(pruned)
 }
 
+/// What a run on a copy would do now. Changes nothing. Whoever calls keeps other removals out.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_on(ground: &Ground<'_>) -> Result<Pruned, Fault> {
+    let marks = marks_of(ground).await?;
+    let pruned = look(ground, &marks).await?;
+    preview(ground, pruned).await
+}
+
+/// One run on a copy, by its own rules and marks; `confirmed` looks at the request in words before anything is done. Whoever
+/// calls keeps other removals out.
+///
+/// # Errors
+/// As [`prune`].
+pub async fn prune_on(
+    ground: &Ground<'_>,
+    confirmed: impl FnOnce(&str) -> Result<(), Fault> + Send,
+) -> Result<Pruned, Fault> {
+    let marks = marks_of(ground).await?;
+    let facts = gather(ground, &marks).await?;
+    let mut pruned = judged(ground, &facts)?;
+    confirmed(&what(&pruned.verdicts))?;
+    carry_out(ground, &facts, &marks, &mut pruned).await?;
+    collect(ground, pruned).await
+}
+
+async fn marks_of(ground: &Ground<'_>) -> Result<Marks, Fault> {
+    let marks = ground.repository.read_marks().await;
+    marks.map_err(|error| (ground.failed)(&error))
+}
+
+async fn look(ground: &Ground<'_>, marks: &Marks) -> Result<Pruned, Fault> {
+    let facts = gather(ground, marks).await?;
+    let mut pruned = judged(ground, &facts)?;
+    for (stone, fate) in fates(ground, &facts, marks) {
+        match fate {
+            Fate::Spare => pruned.spared.push(stone.point.clone()),
+            Fate::Wait => pruned.waiting.push(stone.clone()),
+            Fate::Sweep => pruned.swept.push(stone.point.clone()),
+        }
+    }
+    Ok(pruned)
+}
+
+async fn preview(ground: &Ground<'_>, mut pruned: Pruned) -> Result<Pruned, Fault> {
+    let garbage = ground.repository.preview_garbage(options(ground)).await;
+    pruned.garbage = garbage.map_err(|error| (ground.failed)(&error))?;
+    Ok(pruned)
+}
+
+async fn collect(ground: &Ground<'_>, mut pruned: Pruned) -> Result<Pruned, Fault> {
+    let run = ground
+        .repository
+        .collect_garbage(ground.epoch, options(ground));
+    let garbage = run.await;
+    pruned.garbage = garbage.map_err(|error| (ground.failed)(&error))?;
+    Ok(pruned)
+}
+
 async fn carry_out(
-    core: &Core,
+    ground: &Ground<'_>,
     facts: &Facts,
     marks: &Marks,
     pruned: &mut Pruned,
-    now: Timestamp,
 ) -> Result<(), Fault> {
-    let failed = |error: RepositoryError| core.repository_failed(&error);
+    let failed = |error: RepositoryError| (ground.failed)(&error);
+    let (repository, epoch) = (ground.repository, ground.epoch);
     let remove = |verdict: &&Verdict| verdict.decision == Decision::Remove;
     for verdict in pruned.verdicts.iter().filter(remove) {
         let reasons = verdict.reasons.iter().map(ToString::to_string).collect();
-        let stone = tombstone(core, &verdict.id, reasons, BY_POLICY, now);
-        let marked = core.repository.tombstone_point(core.epoch, &stone).await;
-        tracing::info!(point = %verdict.id, "a recovery point is marked for removal");
+        let stone = tombstone(ground.settings, &verdict.id, reasons, BY_POLICY, ground.now);
+        let marked = repository.tombstone_point(epoch, &stone).await;
+        tracing::info!(point = %verdict.id, place = repository.place(), "a recovery point is marked for removal");
         pruned.waiting.push(marked.map_err(failed)?);
     }
-    for (stone, fate) in fates(core, facts, marks, now) {
+    for (stone, fate) in fates(ground, facts, marks) {
         let id = &stone.point;
         match fate {
             Fate::Spare => {
-                core.repository
-                    .spare_point(core.epoch, id)
-                    .await
-                    .map_err(failed)?;
-                tracing::info!(point = %id, "a recovery point is kept after all");
+                repository.spare_point(epoch, id).await.map_err(failed)?;
+                tracing::info!(point = %id, place = repository.place(), "a recovery point is kept after all");
                 pruned.spared.push(id.clone());
             }
-            Fate::Wait => match core.repository.tombstone_point(core.epoch, stone).await {
+            Fate::Wait => match repository.tombstone_point(epoch, stone).await {
                 Ok(confirmed) => pruned.waiting.push(confirmed),
                 // Its manifest is gone: nothing is left to wait for.
-                Err(RepositoryError::PointNotFound { .. }) => forget(core, stone).await?,
+                Err(RepositoryError::PointNotFound { .. }) => forget(ground, stone).await?,
                 Err(error) => return Err(failed(error)),
             },
-            Fate::Sweep => match sweep(core, stone, now).await? {
+            Fate::Sweep => match sweep(ground, stone).await? {
                 Swept::Gone => pruned.swept.push(id.clone()),
                 Swept::Refused(why) => pruned.refused.push((id.clone(), why)),
             },
@@ -146,21 +194,21 @@ enum Swept {
 }
 
 /// Deletes one point for good.
-async fn sweep(core: &Core, stone: &PointTombstone, now: Timestamp) -> Result<Swept, Fault> {
-    let (id, epoch) = (&stone.point, core.epoch);
-    let failed = |error: RepositoryError| core.repository_failed(&error);
+async fn sweep(ground: &Ground<'_>, stone: &PointTombstone) -> Result<Swept, Fault> {
+    let (id, epoch) = (&stone.point, ground.epoch);
+    let failed = |error: RepositoryError| (ground.failed)(&error);
     if !stone.swept && stone.marked != epoch {
         // It was decided again just now: in this term.
-        match core.repository.tombstone_point(epoch, stone).await {
+        match ground.repository.tombstone_point(epoch, stone).await {
             Ok(_) => {}
             Err(RepositoryError::PointNotFound { .. }) => {
-                forget(core, stone).await?;
+                forget(ground, stone).await?;
                 return Ok(Swept::Gone);
             }
             Err(error) => return Err(failed(error)),
         }
     }
-    match core.repository.sweep_point(epoch, id, now).await {
+    match ground.repository.sweep_point(epoch, id, ground.now).await {
         Ok(()) => {}
         Err(
             error @ (RepositoryError::PointLocked { .. }
@@ -172,30 +220,28 @@ async fn sweep(core: &Core, stone: &PointTombstone, now: Timestamp) -> Result<Sw
         }
         Err(error) => return Err(failed(error)),
     }
-    tracing::info!(point = %id, by = stone.by, "a recovery point is deleted");
-    let listed = core.catalog.remove_point(id.clone()).await;
-    listed.map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    let place = ground.repository.place();
+    tracing::info!(point = %id, by = stone.by, place, "a recovery point is deleted");
+    ground.unlist(id).await?;
     Ok(Swept::Gone)
 }
 
 /// Takes the mark of a point away that does not exist.
-async fn forget(core: &Core, stone: &PointTombstone) -> Result<(), Fault> {
+async fn forget(ground: &Ground<'_>, stone: &PointTombstone) -> Result<(), Fault> {
     let id = &stone.point;
-    let forgotten = core.repository.undelete_point(core.epoch, id).await;
-    forgotten.map_err(|error| core.repository_failed(&error))?;
-    let listed = core.catalog.remove_point(id.clone()).await;
-    listed.map_err(|error| Fault::from_error(Code::Internal, &error))
+    let forgotten = ground.repository.undelete_point(ground.epoch, id).await;
+    forgotten.map_err(|error| (ground.failed)(&error))?;
+    ground.unlist(id).await
 }
 
 /// What becomes of every marked point, decided again. One whose deletion was left half way is no exception while its manifest
 /// is there: what keeps it may have been said since, to a coordinator that did not know.
 fn fates<'a>(
-    core: &Core,
+    ground: &Ground<'_>,
     facts: &Facts,
     marks: &'a Marks,
-    now: Timestamp,
 ) -> Vec<(&'a PointTombstone, Fate)> {
-    let settings = &core.retention.settings;
+    let settings = ground.settings;
     let known = marks.tombstones.values().filter_map(|stone| {
         let point = facts.find(&stone.point)?;
         let how = if stone.by == BY_POLICY {
@@ -208,8 +254,14 @@ fn fates<'a>(
         Some((point, how))
     });
     let known: Vec<_> = known.collect();
-    let policy = policy_of(core);
-    let judged = judge_deletions(&known, &facts.live, &policy, &settings.time_zone, now);
+    let policy = policy_of(settings);
+    let judged = judge_deletions(
+        &known,
+        &facts.live,
+        &policy,
+        &settings.time_zone,
+        ground.now,
+    );
     let kept: BTreeMap<&RecoveryPointId, Vec<Reason>> = known
         .iter()
         .zip(judged)
@@ -217,17 +269,16 @@ fn fates<'a>(
         .collect();
     let stones = marks.tombstones.values();
     stones
-        .map(|stone| (stone, fate(core, facts, kept.get(&stone.point), stone, now)))
+        .map(|stone| (stone, fate(ground, facts, kept.get(&stone.point), stone)))
         .collect()
 }
 
 /// What becomes of one marked point that these reasons keep, if any do.
 fn fate(
-    core: &Core,
+    ground: &Ground<'_>,
     facts: &Facts,
     kept: Option<&Vec<Reason>>,
     stone: &PointTombstone,
-    now: Timestamp,
 ) -> Fate {
     if let Some(reasons) = kept {
         // A restore or a lock ends by itself, and the wish to remove stands.
@@ -246,7 +297,7 @@ fn fate(
         return Fate::Wait;
     }
     // As if it were confirmed in this term, which it will be.
-    match may_sweep(stone.tombstone, now, core.epoch, core.epoch) {
+    match may_sweep(stone.tombstone, ground.now, ground.epoch, ground.epoch) {
         Ok(()) => Fate::Sweep,
         Err(
             NotYet::Grace { .. }
@@ -258,8 +309,8 @@ fn fate(
 }
 
 /// Verdicts that their checker has approved; none without rules.
-fn judged(core: &Core, facts: &Facts, now: Timestamp) -> Result<Pruned, Fault> {
-    let settings = &core.retention.settings;
+fn judged(ground: &Ground<'_>, facts: &Facts) -> Result<Pruned, Fault> {
+    let (settings, now) = (ground.settings, ground.now);
     let Some(policy) = &settings.policy else {
         return Ok(Pruned::default());
     };
@@ -287,14 +338,14 @@ fn judged(core: &Core, facts: &Facts, now: Timestamp) -> Result<Pruned, Fault> {
 }
 
 /// The configured rules; without any, a policy that keeps whatever nobody names.
-pub(super) fn policy_of(core: &Core) -> RetentionPolicy {
-    let configured = core.retention.settings.policy.clone();
+pub(super) fn policy_of(settings: &RetentionSection) -> RetentionPolicy {
+    let configured = settings.policy.clone();
     configured.unwrap_or_else(RetentionPolicy::staging)
 }
 
 /// A mark as of now.
 pub(super) fn tombstone(
-    core: &Core,
+    settings: &RetentionSection,
     id: &RecoveryPointId,
     reasons: Vec<String>,
     by: &str,
@@ -304,7 +355,7 @@ pub(super) fn tombstone(
         point: id.clone(),
         tombstone: Tombstone {
             since: now,
-            grace: core.retention.settings.grace,
+            grace: settings.grace,
         },
         reasons,
         by: by.to_owned(),
@@ -314,10 +365,10 @@ pub(super) fn tombstone(
     }
 }
 
-fn options(core: &Core, now: Timestamp) -> GarbageOptions {
+fn options(ground: &Ground<'_>) -> GarbageOptions {
     GarbageOptions {
-        now,
-        grace: core.retention.settings.garbage_grace,
+        now: ground.now,
+        grace: ground.settings.garbage_grace,
         ..GarbageOptions::default()
     }
 }

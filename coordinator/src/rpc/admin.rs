@@ -7,12 +7,14 @@ use crate::core::Core;
 use crate::execute;
 use crate::fault::{Fault, chain};
 use crate::plan;
-use holdfast_proto::convert::{BackupOrder, ConvertError, ImportOrder, RestoreOrder, TicketOrder};
+use holdfast_proto::convert::{
+    BackupOrder, ConvertError, ImportOrder, RestoreOrder, TicketOrder, copy_name,
+};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_server::Admin;
-use holdfast_repository::RepositoryError;
+use holdfast_repository::Marks;
 use holdfast_service::failure::Code;
-use holdfast_types::{CollectionName, JobId, ParsePointIdError, RecoveryPointId};
+use holdfast_types::{CollectionName, CopyName, JobId, ParsePointIdError, RecoveryPointId};
 use std::error::Error;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -36,6 +38,26 @@ impl AdminService {
         let marks = self.0.retention.marks();
         let mut points = self.points().await?;
         points.retain(|point| !marks.tombstones.contains_key(&point.id));
+        Ok(points)
+    }
+
+    /// What is said of recovery points: of the repository as last read, of a copy as it stands there.
+    async fn marks_of(&self, copy: Option<&CopyName>) -> Result<Arc<Marks>, Fault> {
+        if copy.is_none() {
+            return Ok(self.0.retention.marks());
+        }
+        let marks = self.0.source(copy).await?.read_marks().await;
+        let marks = marks.map_err(|error| self.0.read_failed(copy, &error))?;
+        Ok(Arc::new(marks))
+    }
+
+    /// The points that a copy holds and that can be read, newest first.
+    async fn points_of_copy(&self, name: &CopyName) -> Result<Vec<PointSummary>, Fault> {
+        let listed = self.0.source(Some(name)).await?.list_points().await;
+        let listed = listed.map_err(|error| self.0.read_failed(Some(name), &error))?;
+        let readable = listed.into_iter().filter_map(|point| point.manifest.ok());
+        let mut points: Vec<_> = readable.map(|found| PointSummary::of(&found)).collect();
+        points.sort_by(|a, b| b.id.cmp(&a.id));
         Ok(points)
     }
 
@@ -114,13 +136,17 @@ impl Admin for AdminService {
             0 => usize::MAX,
             limit => limit as usize,
         };
-        let (marks, now) = (self.0.retention.marks(), self.0.clock.now());
+        let copy = copy_name(&request.from_copy).map_err(usage)?;
+        let (marks, now) = (self.marks_of(copy.as_ref()).await?, self.0.clock.now());
         let wanted = |point: &&PointSummary| {
             let contains = |name| point.collections.contains(name);
             let shown = request.with_removed || !marks.tombstones.contains_key(&point.id);
             shown && collection.as_ref().is_none_or(contains)
         };
-        let points = self.points().await?;
+        let points = match &copy {
+            None => self.points().await?,
+            Some(name) => self.points_of_copy(name).await?,
+        };
         let backups = points.iter().filter(wanted).take(limit);
         Ok(Response::new(v1::ListBackupsResponse {
             backups: backups
@@ -133,21 +159,23 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::ShowBackupRequest>,
     ) -> Result<Response<v1::ShowBackupResponse>, Status> {
+        let request = request.into_inner();
         let id: RecoveryPointId = request
-            .into_inner()
             .recovery_point
             .parse()
             .map_err(|error: ParsePointIdError| bad_argument(&error))?;
-        let manifest = self.0.repository.read_point(&id).await;
-        let manifest =
-            manifest.map_err(|error: RepositoryError| self.0.repository_failed(&error))?;
+        let copy = copy_name(&request.from_copy).map_err(usage)?;
+        let source = self.0.source(copy.as_ref()).await?;
+        let manifest = source.read_point(&id).await;
+        let manifest = manifest.map_err(|error| self.0.read_failed(copy.as_ref(), &error))?;
+        let marks = self.marks_of(copy.as_ref()).await?;
         let json = manifest
             .to_json()
             .map_err(|error| Fault::from_error(Code::RepositoryDamaged, &error))?;
         Ok(Response::new(v1::ShowBackupResponse {
             summary: Some(wire::marked_summary(
                 &PointSummary::of(&manifest),
-                &self.0.retention.marks(),
+                &marks,
                 self.0.clock.now(),
             )),
             manifest_json: String::from_utf8_lossy(&json).into_owned(),

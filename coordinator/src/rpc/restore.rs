@@ -69,10 +69,12 @@ impl RestoreService {
     /// The chunks that a grant allows, from all recipes of its collection.
     async fn allowed<'a>(&self, grant: &'a RestoreGrant) -> Result<&'a [ChunkId], Status> {
         let collect = async || -> Result<Vec<ChunkId>, Fault> {
+            let source = self.0.source(grant.from_copy.as_ref()).await?;
             let mut ids = Vec::new();
             for shard in &grant.collection.shards {
-                let recipe = self.0.repository.read_shard_recipe(shard).await;
-                let recipe = recipe.map_err(|error| self.0.repository_failed(&error))?;
+                let recipe = source.read_shard_recipe(shard).await;
+                let recipe =
+                    recipe.map_err(|error| self.0.read_failed(grant.from_copy.as_ref(), &error))?;
                 ids.extend(recipe.chunks().map(|(id, _)| id));
             }
             ids.sort_unstable();
@@ -104,8 +106,9 @@ impl Restore for RestoreService {
         let shard = shards
             .find(|shard| shard.shard_id == wanted)
             .ok_or_else(|| Status::not_found(format!("there is no shard {wanted}")))?;
-        let encoded = core.repository.read_recipe(&shard.recipe).await;
-        let encoded = encoded.map_err(|error| core.repository_failed(&error))?;
+        let copy = grant.from_copy.as_ref();
+        let encoded = core.source(copy).await?.read_recipe(&shard.recipe).await;
+        let encoded = encoded.map_err(|error| core.read_failed(copy, &error))?;
         if Some(ShardRecipe::hash(&encoded)) != shard.recipe_digest() {
             return Err(Fault::new(
                 Code::RepositoryDamaged,
@@ -235,13 +238,14 @@ async fn send_chunks(
         }
         Ok::<_, Status>(())
     };
-    let mut chunks = core
-        .repository
+    let copy = grant.from_copy.as_ref();
+    let source = core.source(copy).await?;
+    let mut chunks = source
         .read_chunk_stream(ReceiverStream::new(wanted), READ_AHEAD)
         .boxed();
     let answering = async {
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| core.repository_failed(&error))?;
+            let chunk = chunk.map_err(|error| core.read_failed(copy, &error))?;
             let message = v1::FetchedChunk {
                 chunk_id: Bytes::copy_from_slice(chunk.id.as_bytes()),
                 codec: chunk.codec.number().into(),

@@ -28,32 +28,33 @@ impl RetentionService {
     pub fn new(core: Arc<Core>) -> Self {
         Self(core)
     }
+}
 
-    async fn report(&self, pruned: Pruned) -> Result<v1::PruneReport, Fault> {
-        let points = self.0.catalog.points().await;
-        let points = points.map_err(|error| Fault::from_error(Code::Internal, &error))?;
-        let verdict = |verdict: &Verdict| {
-            let point = points.iter().find(|point| point.id == verdict.id);
-            v1::PointVerdict {
-                recovery_point: verdict.id.to_string(),
-                committed_us: point.map_or(0, |point| point.committed.as_micros()),
-                collections: point
-                    .map(|point| texts(&point.collections))
-                    .unwrap_or_default(),
-                keep: verdict.decision == Decision::Keep,
-                reasons: texts(&verdict.reasons),
-            }
-        };
-        Ok(v1::PruneReport {
-            configured: pruned.configured,
-            verdicts: pruned.verdicts.iter().map(verdict).collect(),
-            swept: texts(&pruned.swept),
-            spared: texts(&pruned.spared),
-            waiting: pruned.waiting.iter().map(wire::removal_mark).collect(),
-            garbage: Some(garbage(&pruned.garbage)),
-            refused: pruned.refused.iter().map(refusal).collect(),
-        })
-    }
+/// A run in wire form.
+pub(super) async fn report(core: &Core, pruned: Pruned) -> Result<v1::PruneReport, Fault> {
+    let points = core.catalog.points().await;
+    let points = points.map_err(|error| Fault::from_error(Code::Internal, &error))?;
+    let verdict = |verdict: &Verdict| {
+        let point = points.iter().find(|point| point.id == verdict.id);
+        v1::PointVerdict {
+            recovery_point: verdict.id.to_string(),
+            committed_us: point.map_or(0, |point| point.committed.as_micros()),
+            collections: point
+                .map(|point| texts(&point.collections))
+                .unwrap_or_default(),
+            keep: verdict.decision == Decision::Keep,
+            reasons: texts(&verdict.reasons),
+        }
+    };
+    Ok(v1::PruneReport {
+        configured: pruned.configured,
+        verdicts: pruned.verdicts.iter().map(verdict).collect(),
+        swept: texts(&pruned.swept),
+        spared: texts(&pruned.spared),
+        waiting: pruned.waiting.iter().map(wire::removal_mark).collect(),
+        garbage: Some(garbage(&pruned.garbage)),
+        refused: pruned.refused.iter().map(refusal).collect(),
+    })
 }
 
 fn refusal((id, reason): &(RecoveryPointId, String)) -> v1::RefusedRemoval {
@@ -70,7 +71,7 @@ impl Retention for RetentionService {
         _request: Request<v1::PlanPruneRequest>,
     ) -> Result<Response<v1::PruneReport>, Status> {
         let pruned = Box::pin(retention::plan(&self.0)).await?;
-        Ok(Response::new(self.report(pruned).await?))
+        Ok(Response::new(report(&self.0, pruned).await?))
     }
 
     async fn run_prune(
@@ -84,7 +85,7 @@ impl Retention for RetentionService {
         let pruned = running
             .await
             .map_err(|join| Status::internal(join.to_string()))??;
-        Ok(Response::new(self.report(pruned).await?))
+        Ok(Response::new(report(&self.0, pruned).await?))
     }
 
     async fn delete_backup(

@@ -68,7 +68,7 @@ impl VerifyMemory {
         }
     }
 
-    pub(super) fn ended(&mut self, now: Timestamp, report: &VerifyReport) {
+    pub(crate) fn ended(&mut self, now: Timestamp, report: &VerifyReport) {
         match report.level {
             VerifyLevel::Quick => {}
             VerifyLevel::Sample(sample) => self.next_slot = sample.next(),
@@ -84,7 +84,7 @@ impl VerifyMemory {
         });
     }
 
-    pub(super) fn failed(&mut self, now: Timestamp, level: VerifyLevel, message: String) {
+    pub(crate) fn failed(&mut self, now: Timestamp, level: VerifyLevel, message: String) {
         tracing::debug!(?level, "will be tried again");
         self.failure = Some(Trouble { at: now, message });
     }

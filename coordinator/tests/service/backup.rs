@@ -48,6 +48,7 @@ async fn a_backup_is_listed_and_the_next_one_sends_only_what_is_new() {
 
     let shown = v1::ShowBackupRequest {
         recovery_point: summary.recovery_point,
+        from_copy: String::new(),
     };
     let shown = operator.0.show_backup(shown).await.unwrap().into_inner();
     let manifest: serde_json::Value = serde_json::from_str(&shown.manifest_json).unwrap();

@@ -158,6 +158,7 @@ async fn a_node_reads_only_what_it_was_told_to_restore() {
     // A chunk that the repository has and the collection has not: the recipe's own.
     let shown = v1::ShowBackupRequest {
         recovery_point: scene.point.clone(),
+        from_copy: String::new(),
     };
     let shown = scene.operator.0.show_backup(shown).await.unwrap();
     let manifest: serde_json::Value =

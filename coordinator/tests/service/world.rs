@@ -42,7 +42,7 @@ impl World {
         Self::with("")
     }
 
-    /// A world whose configuration ends with `more`.
+    /// A world whose configuration ends with `more`, in which `ROOT` is its folder.
     pub(crate) fn with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
@@ -119,13 +119,14 @@ fn config_text(root: &Path, more: &str) -> String {
     format!(
         "name = \"c1\"\ncluster = \"demo\"\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\
          [tls]\ncert = \"{}\"\nkey = \"{}\"\nca = \"{}\"\n\
-         [repository]\npath = \"{}\"\nkey_file = \"{}\"\ninit = true\n{more}",
+         [repository]\npath = \"{}\"\nkey_file = \"{}\"\ninit = true\n{}",
         path("state"),
         path("c1/cert.pem"),
         path("c1/key.pem"),
         path("c1/ca.pem"),
         path("repo"),
         path("key"),
+        more.replace("ROOT", &root.display().to_string()),
     )
 }
 

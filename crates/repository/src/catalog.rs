@@ -194,6 +194,11 @@ impl Catalog {
         places
     }
 
+    /// Numbers of the packs that have a place that is known to be bad, or whose name nothing explains.
+    pub(crate) fn distrusted_numbers(&self) -> HashSet<u32> {
+        self.bad.keys().map(|(number, _)| *number).collect()
+    }
+
     fn is_doomed(&self, place: &Location) -> bool {
         self.doomed.contains_key(&place.pack)
     }

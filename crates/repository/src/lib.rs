@@ -67,7 +67,7 @@ pub use reader::StoredChunk;
 pub use rebuild_index::RebuiltIndex;
 pub use report::{OpenReport, PointListing, RepositoryStats};
 pub use repository::{Protection, Repository, RepositoryOptions};
-pub use sync::{KeysSynced, MarksSynced, RoleRefusal, StoreRole, SyncedPoint, TheRole};
+pub use sync::{CopyPlace, KeysSynced, MarksSynced, RoleRefusal, StoreRole, SyncedPoint, TheRole};
 pub use verify::{
     AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,
     VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,

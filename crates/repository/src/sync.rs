@@ -20,7 +20,7 @@
 //!
 //! A pack that a tombstone of the copy names is never put back under its name, because its deletion may still be under way:
 //! its chunks are stored anew, in a pack of the copy's own. So are the needed chunks of packs that are mostly unneeded, and
-//! those of a pack that is damaged on the primary.
+//! those of a pack that is damaged on the primary, or that quarantine says anything of.
 //!
 //! **Memory**: both catalogues (48 bytes a chunk each), two packs on their way, one manifest, one recipe, and 40 bytes for every distinct
 //! chunk of one shard that the copy lacks. This module does not decide which points a copy wants.
@@ -31,12 +31,21 @@ mod marks;
 mod point;
 mod role;
 
-pub(crate) use identity::{Found, identify, initialise};
+pub(crate) use identity::{Found, check_other, identify, initialise};
 pub(crate) use keys::sync_keys;
 pub(crate) use marks::sync_marks;
 pub(crate) use point::{Bringer, Side};
 pub(crate) use role::{Expected, read_role, write_role};
 pub use role::{RoleRefusal, StoreRole, TheRole};
+
+/// What a store holds that may become a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyPlace {
+    /// Nothing, or what an interrupted making of a copy left.
+    Nothing,
+    /// This repository, and what the store says that it is; nothing if it never was a copy.
+    Ours(Option<TheRole>),
+}
 
 /// What came to a copy with a recovery point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,10 +54,10 @@ pub struct SyncedPoint {
     pub new: bool,
     /// Packs that were copied as they are.
     pub packs: u64,
-    /// Their bytes.
-    pub bytes: u64,
     /// Chunks that were stored anew, because their packs could not or need not be copied.
     pub chunks: u64,
+    /// Bytes of both.
+    pub bytes: u64,
 }
 
 /// What was done to the keys of a copy.

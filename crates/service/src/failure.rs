@@ -86,6 +86,8 @@ codes! {
     RepositoryDamaged = "repository-damaged", Repository, never;
     /// Another writer holds the repository.
     RepositoryLocked = "repository-locked", Repository, again;
+    /// The store is a copy of the repository, or was replaced by one, or is none.
+    RepositoryRole = "repository-role", Repository, never;
     /// The repository key does not open this repository.
     WrongKey = "wrong-key", Repository, never;
     /// No key of that holder.
@@ -96,6 +98,8 @@ codes! {
     KeyInUse = "key-in-use", Refused, never;
     /// No such collection.
     CollectionNotFound = "collection-not-found", NotFound, never;
+    /// No such copy of the repository.
+    CopyNotFound = "copy-not-found", NotFound, never;
     /// No such recovery point.
     PointNotFound = "point-not-found", NotFound, never;
     /// No such job.

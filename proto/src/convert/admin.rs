@@ -2,7 +2,9 @@
 
 use super::{ConvertError, Method, parse, parse_all};
 use crate::v1;
-use holdfast_types::{CollectionName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag};
+use holdfast_types::{
+    CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag,
+};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ pub struct RestoreOrder {
     pub overwrite: bool,
     /// Whether aliases are re-created.
     pub with_aliases: bool,
+    /// Which copy it is read from; `None` means the repository itself.
+    pub from_copy: Option<CopyName>,
 }
 
 /// An `ImportBackupRequest`.
@@ -70,6 +74,8 @@ pub struct TicketOrder {
     pub node: NodeId,
     /// For how long.
     pub valid: Duration,
+    /// Which copy it is read from; `None` means the repository itself.
+    pub from_copy: Option<CopyName>,
 }
 
 /// Bounds of a ticket's validity, in seconds.
@@ -126,6 +132,7 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             node,
             overwrite: wire.overwrite,
             with_aliases: !wire.without_aliases,
+            from_copy: copy_name(&wire.from_copy)?,
         })
     }
 }
@@ -170,7 +177,19 @@ impl TryFrom<v1::CreateTicketRequest> for TicketOrder {
             collections: parse_all("collections", &wire.collections)?,
             node: parse("node", &wire.node)?,
             valid: Duration::from_secs(wire.valid_seconds.into()),
+            from_copy: copy_name(&wire.from_copy)?,
         })
+    }
+}
+
+/// The field `from_copy`; empty means the repository itself.
+///
+/// # Errors
+/// If it is no name of a copy.
+pub fn copy_name(text: &str) -> Result<Option<CopyName>, ConvertError> {
+    match text {
+        "" => Ok(None),
+        text => parse("from_copy", text).map(Some),
     }
 }
 

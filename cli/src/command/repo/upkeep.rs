@@ -41,10 +41,10 @@ pub(super) async fn rebuild_index(context: Context, args: &DirectArgs) -> Outcom
 pub(super) async fn heal(context: Context, args: &HealArgs) -> Outcome<()> {
     let config = direct::load(&args.direct)?;
     let ours = direct::open(&config).await?;
-    let from = DirectArgs {
-        coordinator_config: args.from_config.clone(),
+    let copy = match (&args.from_config, &args.from_copy) {
+        (Some(file), _) => direct::open(&direct::load_file(file)?).await?,
+        (None, copy) => direct::open_copy(&config, copy.as_deref().unwrap_or_default()).await?,
     };
-    let copy = direct::open(&direct::load(&from)?).await?;
     let mut options = VerifyOptions::read_only(VerifyLevel::Quick, SystemClock.now());
     options.namespaces = vec![config.namespace.clone()];
     if args.full {

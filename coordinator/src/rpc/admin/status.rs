@@ -61,6 +61,7 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
                 .chain(core.keeping.warnings())
                 .collect(),
             known_damage: core.repository.known_damage().await,
+            copies: crate::copies::warnings(core).await,
             schedules: {
                 let busy = core.book.running().await.map(|job| job.id);
                 crate::schedule::warnings(core, points, busy)
@@ -71,6 +72,7 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
             covered: last.covered,
             needs_attention: last.needs_attention,
         }),
+        copies: super::super::copies::statuses(core).await,
         jobs: jobs
             .iter()
             .take(JOBS_SHOWN)
@@ -92,6 +94,7 @@ struct Situation<'a> {
     checks: Vec<String>,
     known_damage: Vec<String>,
     keeping: Vec<String>,
+    copies: Vec<String>,
     schedules: Vec<String>,
 }
 
@@ -122,6 +125,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
     }
     warnings.extend(situation.checks.iter().cloned());
     warnings.extend(situation.keeping.iter().cloned());
+    warnings.extend(situation.copies.iter().cloned());
     warnings.extend(situation.schedules.iter().cloned());
     for (node, record) in situation.nodes {
         if !record.connected {
@@ -306,6 +310,7 @@ mod tests {
             known_damage: vec![],
             checks: vec!["recovery point p can't be restored in full".to_owned()],
             keeping: vec!["locks can't be set".to_owned()],
+            copies: vec!["copy b is behind".to_owned()],
             schedules: vec!["schedule nightly is late".to_owned()],
         });
         assert_eq!(
@@ -314,6 +319,7 @@ mod tests {
                 "1 packs of the repository are missing or cut short: back up now, what is still there is stored anew",
                 "recovery point p can't be restored in full",
                 "locks can't be set",
+                "copy b is behind",
                 "schedule nightly is late",
                 "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
                 "there is no recovery point yet: `holdfast backup create` makes one",

@@ -6,10 +6,12 @@ use crate::fault::Fault;
 use crate::tickets::read_id;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_certs::{Identity, Role};
-use holdfast_proto::convert::TicketOrder;
+use holdfast_proto::convert::{TicketOrder, copy_name};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
-use holdfast_types::{CollectionName, ParseNameError, ParsePointIdError, RecoveryPointId};
+use holdfast_types::{
+    CollectionName, CopyName, ParseNameError, ParsePointIdError, RecoveryPointId,
+};
 use std::sync::Arc;
 
 /// Opens a collection to the caller.
@@ -22,12 +24,13 @@ pub(super) async fn export(
     let id: RecoveryPointId = id.map_err(|error: ParsePointIdError| bad_argument(&error))?;
     let name = request.collection.parse();
     let name: CollectionName = name.map_err(|error: ParseNameError| bad_argument(&error))?;
+    let copy = copy_name(&request.from_copy).map_err(|error| bad_argument(&error))?;
     let _not_removing = core.retention.removing.lock().await;
-    let manifest = read(core, &id).await?;
+    let manifest = read(core, &id, copy.as_ref()).await?;
     let entry = find(&manifest, &name)?.clone();
     let now = core.clock.now();
     let tickets = &core.tickets;
-    let ticket = tickets.export(caller.clone(), manifest, &entry, now)?;
+    let ticket = tickets.export(caller.clone(), manifest, &entry, copy, now)?;
     let command = read_id(&ticket, 0)
         .ok_or_else(|| Fault::new(Code::Internal, "a ticket's id is too long to be extended"))?;
     tracing::info!(%caller, recovery_point = %id, collection = %name, "an export begins");
@@ -45,7 +48,8 @@ pub(super) async fn restore(
     order: &TicketOrder,
 ) -> Result<v1::CreateTicketResponse, Fault> {
     let _not_removing = core.retention.removing.lock().await;
-    let manifest = read(core, &order.recovery_point).await?;
+    let copy = order.from_copy.clone();
+    let manifest = read(core, &order.recovery_point, copy.as_ref()).await?;
     let entries: Vec<CollectionEntry> = if order.collections.is_empty() {
         manifest.collections.clone()
     } else {
@@ -64,7 +68,7 @@ pub(super) async fn restore(
         .map_err(|error| Fault::from_error(Code::Usage, &error))?;
     let now = core.clock.now();
     let tickets = &core.tickets;
-    let ticket = tickets.restore(holder, manifest, &entries, now, order.valid)?;
+    let ticket = tickets.restore(holder, manifest, &entries, copy, now, order.valid)?;
     tracing::info!(
         %caller,
         node = %order.node,
@@ -83,8 +87,12 @@ pub(super) async fn restore(
 
 /// The recovery point, unless it is being removed. Called while nothing can be marked for removal: an open ticket then
 /// keeps it.
-async fn read(core: &Core, id: &RecoveryPointId) -> Result<Arc<Manifest>, Fault> {
-    if core.retention.marks().tombstones.contains_key(id) {
+async fn read(
+    core: &Core,
+    id: &RecoveryPointId,
+    copy: Option<&CopyName>,
+) -> Result<Arc<Manifest>, Fault> {
+    if copy.is_none() && core.retention.marks().tombstones.contains_key(id) {
         return Err(Fault::new(
             Code::PlanBlocked,
             format!(
@@ -92,8 +100,8 @@ async fn read(core: &Core, id: &RecoveryPointId) -> Result<Arc<Manifest>, Fault>
             ),
         ));
     }
-    let manifest = core.repository.read_point(id).await;
-    let manifest = manifest.map_err(|error| core.repository_failed(&error))?;
+    let manifest = core.source(copy).await?.read_point(id).await;
+    let manifest = manifest.map_err(|error| core.read_failed(copy, &error))?;
     Ok(Arc::new(manifest))
 }
 

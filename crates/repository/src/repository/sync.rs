@@ -3,12 +3,13 @@
 use super::Repository;
 use crate::packer::Tuning;
 use crate::sync::{
-    Bringer, Expected, Found, Side, identify, initialise, read_role, sync_keys, sync_marks,
-    write_role,
+    Bringer, Expected, Found, Side, check_other, identify, initialise, read_role, sync_keys,
+    sync_marks, write_role,
 };
 use crate::unlock::Unlocked;
 use crate::{
-    KeysSynced, MarksSynced, RepositoryError, RoleRefusal, StoreRole, SyncedPoint, TheRole, epochs,
+    CopyPlace, KeysSynced, MarksSynced, RepositoryError, RoleRefusal, StoreRole, SyncedPoint,
+    TheRole, epochs,
 };
 use holdfast_store::ObjectStore;
 use holdfast_types::{CopyName, Epoch, RecoveryPointId, Timestamp};
@@ -27,6 +28,65 @@ impl Repository {
     pub async fn role(&self) -> Result<Option<TheRole>, RepositoryError> {
         let core = &self.inner.core;
         read_role(core.store.as_ref(), &core.master).await
+    }
+
+    /// What a store holds that may become a copy. Writes nothing.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Foreign`] if something else is there.
+    pub async fn look_at_copy(
+        &self,
+        store: &dyn ObjectStore,
+    ) -> Result<CopyPlace, RepositoryError> {
+        let (core, description) = (&self.inner.core, &self.inner.description);
+        if identify(store, core, description).await? == Found::Nothing {
+            return Ok(CopyPlace::Nothing);
+        }
+        let role = read_role(store, &core.master).await?;
+        Ok(CopyPlace::Ours(role))
+    }
+
+    /// Tells the old primary, which this repository has replaced, that it was: whoever still writes to it stops, and it can be
+    /// made the copy `name`. `term` is this repository's own.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Role`] if it is this repository itself, or a duplicate made of it in this term; as
+    /// [`retire`](Self::retire).
+    pub async fn take_over(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        name: &CopyName,
+        term: Epoch,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        let (core, description) = (&self.inner.core, &self.inner.description);
+        if identify(store.as_ref(), core, description).await? == Found::Nothing {
+            return Ok(());
+        }
+        let left = |role: StoreRole| matches!(role, StoreRole::Copy | StoreRole::Detached);
+        let role = read_role(store.as_ref(), &core.master).await?;
+        if role.is_some_and(|found| left(found.role)) {
+            return Ok(());
+        }
+        check_other(store.as_ref(), core, term).await?;
+        let old = self.assemble_other(store, Tuning::default()).await?;
+        old.retire(name, now).await.map(drop)
+    }
+
+    /// Another store of this repository, opened with its keys.
+    async fn assemble_other(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        tuning: Tuning,
+    ) -> Result<Self, RepositoryError> {
+        let unlocked = Unlocked {
+            description: self.inner.description.clone(),
+            ring: self.inner.core.master.clone(),
+            own: self.inner.own.clone(),
+            damaged: Vec::new(),
+            repairs: Vec::new(),
+        };
+        Box::pin(Self::assemble(store, unlocked, tuning)).await
     }
 
     /// Makes a copy of this repository in an empty store, without any recovery point yet. A copy that was detached, and a primary that
@@ -78,14 +138,7 @@ impl Repository {
         }
         let found = read_role(store.as_ref(), &core.master).await?;
         Expected::Copy(name).judge(found, place)?;
-        let unlocked = Unlocked {
-            description: description.clone(),
-            ring: core.master.clone(),
-            own: self.inner.own.clone(),
-            damaged: Vec::new(),
-            repairs: Vec::new(),
-        };
-        Box::pin(Self::assemble(store, unlocked, tuning)).await
+        self.assemble_other(store, tuning).await
     }
 
     /// Makes the keys and descriptions of a copy those of this repository. Do that before anything else. With `drop_others`, keys

@@ -74,6 +74,25 @@ pub(crate) async fn identify(
     }
 }
 
+/// Refuses the store of this repository itself, or a duplicate that was made while this term lasted: it has the same claim.
+pub(crate) async fn check_other(
+    store: &dyn ObjectStore,
+    ours: &CoreState,
+    term: Epoch,
+) -> Result<(), RepositoryError> {
+    let claim = layout::epoch(term);
+    let own = read(ours.store.as_ref(), &claim).await?;
+    let other = read(store, &claim).await?;
+    match (own, other) {
+        (Ok(own), Ok(other)) if own != other => Ok(()),
+        (Ok(_), Err(Damage::Missing)) => Ok(()),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => {
+            let place = store.describe();
+            Err(RoleRefusal::NoCopy { place }.into())
+        }
+    }
+}
+
 /// Whether all that is there is what the making of a copy leaves that died before its last step.
 async fn is_unfinished(store: &dyn ObjectStore, id: &str) -> Result<bool, RepositoryError> {
     if store.head(&layout::description()).await?.is_some() {

@@ -129,8 +129,7 @@ impl Bringer<'_> {
             }
         }
         drop(copies);
-        synced.chunks += self.bring_singly(singly).await?;
-        Ok(())
+        self.bring_singly(singly, synced).await
     }
 
     /// Copies a pack as it is. `None` if it is damaged, or gone, on the primary: then nothing was copied.
@@ -193,12 +192,15 @@ impl Bringer<'_> {
         Ok(())
     }
 
-    /// Stores chunks anew, in packs of the copy's own. Returns how many.
-    async fn bring_singly(&self, ids: Vec<ChunkId>) -> Result<u64, RepositoryError> {
+    /// Stores chunks anew, in packs of the copy's own.
+    async fn bring_singly(
+        &self,
+        ids: Vec<ChunkId>,
+        synced: &mut SyncedPoint,
+    ) -> Result<(), RepositoryError> {
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        let mut stored = 0;
         let began = self.packer.failures();
         let reader = self.from.reader.clone();
         let mut chunks = std::pin::pin!(reader.read_many(stream::iter(ids), READS_AHEAD));
@@ -208,12 +210,13 @@ impl Bringer<'_> {
                 // It came from a place that is known to be bad.
                 return Err(RepositoryError::ChunkMissing { id: chunk.id });
             }
+            let bytes = chunk.data.len() as u64;
             if self.packer.put(chunk.into(), self.epoch, began).await? {
-                stored += 1;
+                synced.chunks += 1;
+                synced.bytes += bytes;
             }
         }
-        self.packer.flush(self.epoch, began).await?;
-        Ok(stored)
+        self.packer.flush(self.epoch, began).await
     }
 }
 
@@ -243,6 +246,8 @@ fn choose(
     }
     ids.sort_unstable();
     ids.dedup();
+    // A pack may be sound as a whole, and yet hold what is not what its name says: that must not come to be trusted there.
+    let distrusted = from.catalog().distrusted_numbers();
     let mut packs: BTreeMap<u32, Needed> = BTreeMap::new();
     let mut choice = Choice::default();
     for id in ids {
@@ -251,7 +256,11 @@ fn choose(
             continue;
         }
         let mut places = from.catalog().places(&id);
-        places.retain(|(_, pack)| pack.state == PackState::Sound && !dying.contains(&pack.id));
+        places.retain(|(place, pack)| {
+            pack.state == PackState::Sound
+                && !dying.contains(&pack.id)
+                && !distrusted.contains(&place.pack)
+        });
         let is_chosen = |(place, _): &&(Location, Pack)| packs.contains_key(&place.pack);
         let Some((place, pack)) = places.iter().find(is_chosen).or(places.first()).copied() else {
             // Nowhere as a whole pack; reading it tells what is wrong.

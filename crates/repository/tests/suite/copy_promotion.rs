@@ -196,3 +196,37 @@ async fn two_primaries_do_not_write_to_one_copy() {
     assert!(is_other, "{refused:?}");
     ours.sync_point(&copy, term, &point_id(1)).await.unwrap();
 }
+
+/// Neither itself, under whatever address, nor a duplicate that was made of it in this term.
+#[tokio::test]
+async fn a_repository_does_not_retire_itself() {
+    let twins = Twins::new(1).await;
+    twins.bring(1).await.unwrap();
+    let name = name();
+    for itself in [twins.ours.clone(), copy_of(twins.ours.as_ref()).await] {
+        let taken = twins
+            .primary
+            .take_over(itself.clone(), &name, twins.epoch, at(1));
+        let refused = taken.await.unwrap_err();
+        let is_itself = matches!(refused, RepositoryError::Role(RoleRefusal::NoCopy { .. }));
+        assert!(is_itself, "{refused:?}");
+        assert!(open(itself).await.role().await.unwrap().is_none());
+    }
+    // A copy stays what it is.
+    let theirs = twins.theirs.clone();
+    let taken = twins.primary.take_over(theirs, &name, twins.epoch, at(1));
+    taken.await.unwrap();
+    twins.copy.check_copy(&name).await.unwrap();
+
+    // The old primary of a promoted copy is told.
+    let alone = open(copy_of(twins.theirs.as_ref()).await).await;
+    alone.promote(&name, Epoch(0), at(2)).await.unwrap();
+    let term = alone.claim_epoch().await.unwrap();
+    let old = twins.ours.clone();
+    alone
+        .take_over(old.clone(), &name, term, at(3))
+        .await
+        .unwrap();
+    let role = open(old).await.role().await.unwrap().unwrap();
+    assert_eq!(role.role, StoreRole::Retired);
+}

@@ -5,10 +5,11 @@ use crate::place::TestStore;
 use crate::support::{
     Files, SMALL, capture, create, files, kek, noise, open, pack_of, point_id, restore, rot,
 };
+use holdfast_archive::{Codec, Extent, FileClass, FileRecipe};
 use holdfast_decide::Hold;
 use holdfast_repository::{Pin, PlacedHold, Repository, RepositoryError, SyncedPoint, VerifyLevel};
-use holdfast_store::{CountingStore, KeyPrefix, ObjectStore};
-use holdfast_types::{CopyName, Epoch, Timestamp};
+use holdfast_store::{CountingStore, KeyPrefix, ObjectStore, PutMode};
+use holdfast_types::{ChunkId, CopyName, Epoch, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -191,6 +192,64 @@ async fn what_is_damaged_is_never_copied() {
     check_alone(&twins.theirs, &[1, 2]).await;
 }
 
+/// Nothing of the pack's form is wrong, and its listing can be read: only its name tells.
+#[tokio::test]
+async fn one_flipped_bit_is_enough() {
+    let twins = Twins::new(1).await;
+    let pack = pack_of(&twins.ours, 1).await;
+    let mut bytes = twins.ours.get(&pack).await.unwrap().to_vec();
+    bytes[2000] ^= 1;
+    let put = twins.ours.put(&pack, bytes.into(), PutMode::Overwrite);
+    put.await.unwrap();
+    let primary = open(twins.ours.clone()).await;
+    let id = point_id(1);
+    let synced = primary.sync_point(&twins.copy, twins.epoch, &id).await;
+    assert!(synced.is_err(), "{synced:?}");
+    assert!(twins.theirs.get(&pack).await.is_err(), "the pack came");
+    check_alone(&twins.theirs, &[]).await;
+}
+
+/// A check has found a chunk whose seal is good and that is not what its name says. Its pack is sound as a whole.
+#[tokio::test]
+async fn what_quarantine_names_comes_neither_with_its_pack_nor_alone() {
+    let twins = Twins::new(0).await;
+    let (primary, epoch) = (&twins.primary, twins.epoch);
+    let session = primary.begin(epoch).await.unwrap();
+    let (_, len, data) = crate::support::chunk(primary, 4, 5000);
+    let wrong = ChunkId::from_bytes([3; 32]);
+    let put = session.put(wrong, Codec::Stored, len, data);
+    put.await.unwrap();
+    let files = files(1);
+    let manifest = crate::support::store_files(primary, &session, 1, &files);
+    primary
+        .commit_point(&manifest.await.unwrap())
+        .await
+        .unwrap();
+    let extents = vec![Extent::Chunk { id: wrong, len }];
+    let size = u64::from(len);
+    let recipe = FileRecipe {
+        path: "f".into(),
+        size,
+        class: FileClass::InPlace,
+        extents,
+    };
+    let namespace = primary.namespace();
+    let named = crate::support::store_recipe(&namespace, primary, &session, 2, vec![recipe]);
+    primary.commit_point(&named.await.unwrap()).await.unwrap();
+    let full = primary.verify(VerifyLevel::Full).await.unwrap();
+    assert_eq!(full.affected.len(), 1, "{full:?}");
+
+    twins.bring(1).await.unwrap();
+    let refused = twins.bring(2).await.unwrap_err();
+    assert!(
+        matches!(refused, RepositoryError::ChunkMissing { .. }),
+        "{refused:?}"
+    );
+    let alone = open(twins.theirs.clone()).await;
+    assert!(!alone.has_chunk(&wrong), "it is trusted there");
+    check_alone(&twins.theirs, &[1]).await;
+}
+
 /// One bad chunk costs the points that need it, not those that need its neighbours.
 #[tokio::test]
 async fn sound_chunks_of_a_damaged_pack_come_singly() {
@@ -238,6 +297,20 @@ async fn sound_chunks_of_a_damaged_pack_come_singly() {
 
 async fn open_wide(store: &Arc<TestStore>) -> Repository {
     Repository::open(store.clone(), kek()).await.unwrap()
+}
+
+/// The sound one on the copy stays, and goes on keeping its point.
+#[tokio::test]
+async fn a_damaged_hold_is_named_and_not_copied() {
+    let twins = Twins::new(1).await;
+    let (primary, epoch) = (&twins.primary, twins.epoch);
+    primary.place_hold(epoch, &hold(1)).await.unwrap();
+    primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    rot(&twins.ours, &"holds/case-7".parse().unwrap()).await;
+    let marks = primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    assert_eq!(marks.damaged, ["holds/case-7"]);
+    assert_eq!((marks.written, marks.only_in_copy.len()), (0, 0));
+    assert_eq!(twins.copy.read_marks().await.unwrap().holds.len(), 1);
 }
 
 #[tokio::test]

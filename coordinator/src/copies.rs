@@ -1,0 +1,66 @@
+//! Copies of the repository in further stores: brought up to date, checked and pruned in the background, each on its own.
+//!
+//! What a copy is, and why copying can't spread damage, is [`holdfast_repository`]'s. Here it is decided which points a copy
+//! wants (those of the primary that its own rules keep), when it is looked at, and what people are told. A run is recorded before
+//! it begins: after a restart it goes on, and what has been copied is not copied again. Runs give way to jobs, until the copy is
+//! further behind than it may be. Trouble with a copy never touches the primary: it is a warning, and is tried again.
+//!
+//! | while … | a job begins | the process ends | the copy is away | an operator asks for the copy |
+//! |---|---|---|---|---|
+//! | a point is copied | stops within seconds, goes on afterwards | goes on after the start | tried again, less and less often | stops within seconds, goes on afterwards |
+//! | the copy is checked | likewise | likewise | likewise | likewise |
+//! | the copy is pruned | goes on | its marks are kept | likewise | waits |
+//!
+//! Nothing here makes a copy of a place by itself: a volume that is not mounted must not become one. Nor does anything here promote one.
+
+mod due;
+mod handle;
+mod lag;
+mod memory;
+mod operator;
+mod sync;
+mod verify;
+mod warnings;
+
+pub use handle::{Copies, Handle};
+pub use lag::Lag;
+pub use memory::{CopyMemory, CopyTrouble, EndedRun, OpenRun};
+pub use operator::{Added, add, ask, prune, release, remove};
+pub use warnings::{of as warnings_of, warnings};
+
+use crate::core::Core;
+use due::Next;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether a job runs, and what is due.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Looks after one copy until the process ends.
+pub async fn run(core: Arc<Core>, handle: Arc<Handle>) {
+    let stop = core.shutdown.token();
+    while !stop.is_cancelled() {
+        match handle.next(&core).await {
+            Next::Sync => sync::run(&core, &handle).await,
+            Next::Verify(level) => verify::run(&core, &handle, level).await,
+            Next::Wait => {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(TICK) => {}
+                    () = handle.woken() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Waits while a job runs that this must give way to. Returns whether the process goes on.
+async fn give_way(core: &Core, handle: &Handle) -> bool {
+    let stop = core.shutdown.token();
+    while handle.must_wait(core).await && !handle.is_asked_for() {
+        if tokio::time::timeout(TICK, stop.cancelled()).await.is_ok() {
+            return false;
+        }
+    }
+    !stop.is_cancelled()
+}

@@ -1,0 +1,229 @@
+//! One run: keys, holds and pins, the points that the copy lacks, its own rules.
+
+use super::{CopyMemory, Handle, TICK, give_way};
+use crate::core::Core;
+use crate::fault::{Fault, chain};
+use crate::retention::{Ground, Pruned, in_use, prune_on};
+use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
+use holdfast_types::RecoveryPointId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How a run went.
+enum Run {
+    Done,
+    /// The process ends, or an operator wants something of the copy: it goes on afterwards.
+    Stopped,
+}
+
+/// How it went with one point.
+enum Brought {
+    Here(SyncedPoint),
+    /// It is gone from the primary.
+    Gone,
+    /// It can't be read on the primary.
+    Unreadable(String),
+    GaveWay,
+    Stopped,
+}
+
+/// Brings the copy up to date, and remembers how it went.
+pub(super) async fn run(core: &Arc<Core>, handle: &Arc<Handle>) {
+    let _alone = handle.working.lock().await;
+    let (catalog, name) = (&core.catalog, handle.name());
+    let now = core.clock.now();
+    if let Err(error) = handle.change(catalog, |memory| memory.begin(now)).await {
+        tracing::error!(copy = %name, %error, "a run that can't be recorded is not begun");
+        tokio::time::sleep(TICK).await;
+        return;
+    }
+    match Box::pin(bring_up(core, handle)).await {
+        Ok(Run::Stopped) => {}
+        Ok(Run::Done) => {
+            let now = core.clock.now();
+            let open = handle.memory().open;
+            let brought = open.map_or(0, |open| open.done);
+            handle.note(catalog, |memory| memory.end(now)).await;
+            if brought > 0 {
+                tracing::info!(copy = %name, points = brought, "a copy is up to date");
+            }
+        }
+        Err(fault) => {
+            let now = core.clock.now();
+            tracing::warn!(copy = %name, code = fault.code, reason = %fault, "a copy can't be brought up to date; trying again later");
+            handle.note(catalog, |memory| memory.fail(now, fault)).await;
+        }
+    }
+}
+
+async fn bring_up(core: &Arc<Core>, handle: &Handle) -> Result<Run, Fault> {
+    let copy = handle.writer(core).await?;
+    handle
+        .note(&core.catalog, |memory| memory.made = true)
+        .await;
+    let failed = |error: RepositoryError| handle.failed(&error);
+    let keys = core.repository.sync_keys(&copy, None).await;
+    let keys = keys.map_err(failed)?;
+    let marks = core.repository.sync_marks(&copy, core.epoch, false).await;
+    let marks = marks.map_err(failed)?;
+    let holders = keys.only_in_copy.iter().map(|name| format!("key {name}"));
+    let only_here = holders.chain(marks.only_in_copy).collect();
+    let is_complete = marks.damaged.is_empty();
+    let remember = |memory: &mut CopyMemory| {
+        memory.only_here = only_here;
+        memory.unread_marks = marks.damaged;
+    };
+    handle.note(&core.catalog, remember).await;
+    handle.take_stock(core, &copy).await?;
+    if let Run::Stopped = bring_points(core, handle, &copy).await? {
+        return Ok(Run::Stopped);
+    }
+    // A hold that could not be copied may be on any point.
+    if is_complete && is_prune_due(core, handle) {
+        apply_rules(core, handle, &copy, |_| Ok(())).await?;
+    }
+    Ok(Run::Done)
+}
+
+/// The newest points come first: they are what a loss would cost.
+async fn bring_points(core: &Arc<Core>, handle: &Handle, copy: &Repository) -> Result<Run, Fault> {
+    let there = handle.memory().listed.unwrap_or_default();
+    let wanted = handle.wanted(core).await?;
+    let ids = wanted.0.into_iter().map(|point| point.id);
+    let missing: Vec<RecoveryPointId> = ids.filter(|id| !there.contains(id)).collect();
+    let total = missing.len() as u64;
+    let begin = |memory: &mut CopyMemory| {
+        if let Some(open) = &mut memory.open {
+            open.total = open.done + total;
+        }
+    };
+    handle.note(&core.catalog, begin).await;
+    let mut uncopied = BTreeMap::new();
+    for id in missing {
+        loop {
+            if handle.is_asked_for() || !give_way(core, handle).await {
+                return Ok(Run::Stopped);
+            }
+            match bring(core, handle, copy, &id).await? {
+                // Once more, when the job has ended.
+                Brought::GaveWay => continue,
+                Brought::Stopped => return Ok(Run::Stopped),
+                Brought::Here(synced) => note_point(core, handle, &id, synced).await,
+                // Removed a moment ago, and then wanted no more; or lost.
+                Brought::Gone => {
+                    uncopied.insert(id, "it is gone".to_owned());
+                }
+                Brought::Unreadable(why) => {
+                    tracing::warn!(copy = %handle.name(), point = %id, reason = why, "a recovery point can't be copied");
+                    uncopied.insert(id, why);
+                }
+            }
+            break;
+        }
+    }
+    handle
+        .note(&core.catalog, |memory| memory.uncopied = uncopied)
+        .await;
+    Ok(Run::Done)
+}
+
+async fn note_point(core: &Core, handle: &Handle, id: &RecoveryPointId, synced: SyncedPoint) {
+    let id = id.clone();
+    let change = |memory: &mut CopyMemory| {
+        memory.listed.get_or_insert_default().insert(id);
+        if let Some(open) = &mut memory.open {
+            open.done += 1;
+            open.bytes += synced.bytes;
+        }
+    };
+    handle.note(&core.catalog, change).await;
+}
+
+async fn bring(
+    core: &Core,
+    handle: &Handle,
+    copy: &Repository,
+    id: &RecoveryPointId,
+) -> Result<Brought, Fault> {
+    let stop = core.shutdown.token();
+    // Whatever became of the place since the last one: nothing is written where the copy is not.
+    let there = copy.check_copy(handle.name()).await;
+    there.map_err(|error| handle.failed(&error))?;
+    let mut bringing = std::pin::pin!(core.repository.sync_point(copy, core.epoch, id));
+    let brought = loop {
+        tokio::select! {
+            brought = &mut bringing => break brought,
+            () = stop.cancelled() => return Ok(Brought::Stopped),
+            () = tokio::time::sleep(TICK) => {}
+        }
+        if handle.is_asked_for() {
+            return Ok(Brought::Stopped);
+        }
+        if handle.must_wait(core).await {
+            return Ok(Brought::GaveWay);
+        }
+    };
+    match brought {
+        Ok(synced) => Ok(Brought::Here(synced)),
+        Err(RepositoryError::PointNotFound { .. }) => Ok(Brought::Gone),
+        Err(
+            error @ (RepositoryError::Damaged { .. }
+            | RepositoryError::ChunkMissing { .. }
+            | RepositoryError::Incomplete { .. }
+            | RepositoryError::NewerFormat { .. }),
+        ) => Ok(Brought::Unreadable(chain(&error))),
+        Err(error) => Err(handle.failed(&error)),
+    }
+}
+
+/// Two operators can't be asked by a clock, and a clock that may be wrong removes nothing.
+fn is_prune_due(core: &Core, handle: &Handle) -> bool {
+    let settings = &handle.section.retention;
+    let (Some(every), false) = (settings.every, core.retention.settings.two_person) else {
+        return false;
+    };
+    if core.clock_fault().is_some() {
+        return false;
+    }
+    let last = handle.memory().pruned;
+    last.is_none_or(|last| core.clock.now() >= last.after(every))
+}
+
+/// Applies the copy's own rules to what it holds.
+pub(super) async fn apply_rules(
+    core: &Core,
+    handle: &Handle,
+    copy: &Repository,
+    confirmed: impl FnOnce(&str) -> Result<(), Fault> + Send,
+) -> Result<Pruned, Fault> {
+    let failed = |error: &RepositoryError| handle.failed(error);
+    let ground = ground(core, handle, copy, &failed).await;
+    let pruned = Box::pin(prune_on(&ground, confirmed)).await;
+    handle.take_stock(core, copy).await?;
+    let pruned = pruned?;
+    let now = core.clock.now();
+    handle
+        .note(&core.catalog, |memory| memory.pruned = Some(now))
+        .await;
+    Ok(pruned)
+}
+
+/// The copy, to be judged by its own rules.
+pub(super) async fn ground<'a>(
+    core: &Core,
+    handle: &'a Handle,
+    copy: &'a Repository,
+    failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
+) -> Ground<'a> {
+    Ground {
+        repository: copy,
+        epoch: core.epoch,
+        settings: &handle.section.retention,
+        in_use: in_use(core).await,
+        // A lock that somebody set refuses the deletion when it comes to it.
+        obeys_locks: false,
+        catalog: None,
+        failed,
+        now: core.clock.now(),
+    }
+}

@@ -1,0 +1,74 @@
+//! Where rules are applied: the repository itself, or one of its copies, each with settings of its own.
+
+use crate::catalog::Catalog;
+use crate::config::RetentionSection;
+use crate::core::Core;
+use crate::fault::Fault;
+use crate::job::Work;
+use holdfast_repository::{Repository, RepositoryError};
+use holdfast_service::failure::Code;
+use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use std::collections::BTreeSet;
+
+/// A repository and what a run needs to know of it.
+pub struct Ground<'a> {
+    /// Where points are marked and deleted.
+    pub repository: &'a Repository,
+    /// The term in which.
+    pub epoch: Epoch,
+    /// Its rules.
+    pub settings: &'a RetentionSection,
+    /// Points that are read now.
+    pub in_use: BTreeSet<RecoveryPointId>,
+    /// Whether it may have locks of its own that a decision must know of.
+    pub obeys_locks: bool,
+    /// The listing to keep up to date, if there is one.
+    pub catalog: Option<&'a Catalog>,
+    /// What an error of it means.
+    pub failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
+    /// The instant of the decision.
+    pub now: Timestamp,
+}
+
+impl Ground<'_> {
+    /// A point that is deleted is listed no more.
+    pub(super) async fn unlist(&self, id: &RecoveryPointId) -> Result<(), Fault> {
+        let Some(catalog) = self.catalog else {
+            return Ok(());
+        };
+        let listed = catalog.remove_point(id.clone()).await;
+        listed.map_err(|error| Fault::from_error(Code::Internal, &error))
+    }
+}
+
+/// The primary.
+pub(super) async fn primary<'a>(
+    core: &'a Core,
+    failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
+) -> Ground<'a> {
+    Ground {
+        repository: &core.repository,
+        epoch: core.epoch,
+        settings: &core.retention.settings,
+        in_use: in_use(core).await,
+        obeys_locks: core.keeping.obeys_locks(),
+        catalog: Some(&core.catalog),
+        failed,
+        now: core.clock.now(),
+    }
+}
+
+/// Points that a running job or the holder of a ticket reads, or may have to fall back to.
+pub async fn in_use(core: &Core) -> BTreeSet<RecoveryPointId> {
+    let mut points = core.tickets.points(core.clock.now());
+    for job in core.book.list().await {
+        if job.ended.is_some() {
+            continue;
+        }
+        if let Work::Restore(work) = &job.work {
+            points.insert(work.plan.point.clone());
+            points.extend(work.safety.as_ref().map(|safety| safety.point.clone()));
+        }
+    }
+    points
+}
