@@ -37,7 +37,7 @@ const HEALTH_PART: &str = "coordinator";
 const TLS_WATCH: Duration = Duration::from_secs(5);
 
 /// If no coordinator has written for this long, none ran.
-const COUNTS_AS_AWAY: Duration = Duration::from_hours(6);
+pub const COUNTS_AS_AWAY: Duration = Duration::from_hours(6);
 
 /// How long tasks may take to end.
 const DRAIN: Duration = Duration::from_secs(10);

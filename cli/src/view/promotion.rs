@@ -55,6 +55,9 @@ pub(crate) struct PromotionView {
     missing_unknown: Option<String>,
     /// What has to stand under `[repository]` from now on.
     config: String,
+    /// What becomes of the rules of the copy.
+    #[serde(skip)]
+    rules: &'static str,
 }
 
 impl PromotionView {
@@ -99,6 +102,11 @@ impl PromotionView {
             missing_known_by: by,
             missing_unknown: unknown,
             config: promoted_config(section),
+            rules: if section.retention.policy.is_some() {
+                "[copy.retention] of this copy"
+            } else {
+                "that this copy has no rules and keeps everything"
+            },
         }
     }
 
@@ -137,6 +145,10 @@ impl PromotionView {
                 "the old primary was told that it is replaced".to_owned(),
             ),
         }
+        remarks.push(format!(
+            "WARNING: from now on [retention] of the coordinator's configuration judges everything that is here, in place of {}: before it is started, see that [retention] keeps at least as much, or take it out (`holdfast backup prune` shows what it would remove)",
+            self.rules
+        ));
         if !self.read_in_full {
             remarks.push("no chunk was read: --full reads every one".to_owned());
         }

@@ -231,7 +231,7 @@ mod tests {
             ),
             ("[[copy]]\nname = \"b\"\npath = \"/b\"\nevery = 1\n", "copy"),
             (
-                "[[copy]]\nname = \"b\"\n[copy.s3]\nbucket = \"b\"\nlock_days = 3\n",
+                "[[copy]]\nname = \"b\"\n[copy.s3]\nbucket = \"backups\"\nlock_days = 3\n",
                 "can't have lock_days",
             ),
             (&format!("{twice}{twice}"), "that of another copy"),

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A copy that lacks no point is still looked at so often: holds, pins and keys may have changed.
 const AT_LEAST: Duration = Duration::from_mins(10);
 
+/// Longest wait after a failed run, and a little more.
+const LONGEST_WAIT: Duration = Duration::from_mins(45);
+
 /// Between two runs of a continuous copy.
 const BETWEEN_RUNS: Duration = Duration::from_secs(5);
 
@@ -43,7 +46,9 @@ pub(super) fn next(
     if memory.asked {
         return Next::Sync;
     }
-    if memory.trouble.as_ref().is_some_and(|t| now < t.again) {
+    // An instant further ahead is of a clock that was set right since.
+    let is_ahead = |at: Timestamp| now < at && at.since(now) <= LONGEST_WAIT;
+    if memory.trouble.as_ref().is_some_and(|t| is_ahead(t.again)) {
         return Next::Wait;
     }
     if memory.open.is_some()
@@ -70,13 +75,16 @@ fn is_due(
     now: Timestamp,
 ) -> bool {
     // While this coordinator did not run, anything may have become of it.
-    let is_old = |begun: Timestamp| begun < started || now >= begun.after(AT_LEAST);
+    let is_old = |begun: Timestamp| begun < started || begun > now || now >= begun.after(AT_LEAST);
     match &section.timing {
         None => memory
             .begun
             .is_none_or(|begun| is_old(begun) || lacks && now >= begun.after(BETWEEN_RUNS)),
         Some(timing) => {
             let since = memory.begun.or(memory.since).unwrap_or(now);
+            if since > now {
+                return true;
+            }
             timing.within(since, now, &section.time_zone).is_some()
         }
     }

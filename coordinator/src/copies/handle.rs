@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::fault::Fault;
 use crate::repository::{fault_of, open_copy_store};
 use crate::retention::of_listed;
+use crate::start::COUNTS_AS_AWAY;
 use crate::verify::VerifyMemory;
 use holdfast_decide::{Decision, PointFacts, plan_retention};
 use holdfast_repository::{Repository, RepositoryError, RoleRefusal, Tuning};
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 /// Every configured copy.
@@ -329,8 +331,7 @@ impl Handle {
         let become_one = if opened.claimed {
             copy.check_copy(self.name()).await
         } else {
-            copy.claim_copy(&core.repository, self.name(), core.epoch)
-                .await
+            self.claim(core, &copy).await
         };
         if let Err(error) = become_one {
             *opened = Opened::default();
@@ -342,6 +343,19 @@ impl Handle {
         }
         opened.claimed = true;
         Ok(copy)
+    }
+
+    /// Nobody could take a mark back while nobody wrote to it: that time does not count.
+    async fn claim(&self, core: &Core, copy: &Repository) -> Result<(), RepositoryError> {
+        let last = copy.last_written().await?;
+        copy.claim_copy(&core.repository, self.name(), core.epoch)
+            .await?;
+        let now = core.clock.now();
+        let away = last.map_or(Duration::ZERO, |last| now.since(last));
+        if away >= COUNTS_AS_AWAY {
+            copy.postpone_removals(core.epoch, away, now).await?;
+        }
+        Ok(())
     }
 
     /// Lets go of it: the next use opens it anew.

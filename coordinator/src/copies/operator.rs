@@ -1,7 +1,7 @@
 //! What operators ask for: to make a copy of a place, to let go of it, to release there what was released on the primary, to apply
 //! its rules now.
 
-use super::sync::{apply_rules, ground};
+use super::sync::{apply_rules, check_primary, ground};
 use super::{CopyMemory, Handle};
 use crate::core::Core;
 use crate::fault::Fault;
@@ -11,6 +11,7 @@ use holdfast_repository::{CopyPlace, RepositoryError, RoleRefusal, StoreRole, Th
 use holdfast_service::failure::Code;
 use holdfast_store::{ObjectStore, StoreError};
 use holdfast_types::CopyName;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What is, or was, at the place of a copy.
@@ -179,17 +180,22 @@ pub async fn release(core: &Core, name: &CopyName, by: &str) -> Result<u64, Faul
     let handle = core.copies.get(name)?;
     let _alone = handle.ask_for().await;
     let copy = handle.writer(core).await?;
-    let only: Vec<_> = handle.memory().only_here.into_iter().collect();
-    confirm::require(
-        core,
-        &format!("release on copy {name}: {}", only.join(" ")),
-        by,
-    )?;
+    let only: BTreeSet<String> = handle.memory().only_here.into_iter().collect();
+    let named = only
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ");
+    confirm::require(core, &format!("release on copy {name}: {named}"), by)?;
     let failed = |error: RepositoryError| handle.failed(&error);
-    let marks = core.repository.sync_marks(&copy, core.epoch, true).await;
-    let marks = marks.map_err(failed)?;
-    let now = core.clock.now();
-    let keys = core.repository.sync_keys(&copy, Some(now)).await;
+    // What the primary no longer has, not what it does not show because it is gone itself.
+    check_primary(core).await?;
+    let marks = core.repository.sync_marks(&copy, core.epoch, Some(&only));
+    let marks = marks.await.map_err(failed)?;
+    let holders = only.iter().filter_map(|named| named.strip_prefix("key "));
+    let holders = holders.map(str::to_owned).collect();
+    let drop_others = Some((core.clock.now(), &holders));
+    let keys = core.repository.sync_keys(&copy, drop_others).await;
     let keys = keys.map_err(failed)?;
     handle
         .note(&core.catalog, |memory| memory.only_here.clear())
@@ -214,8 +220,9 @@ pub async fn prune(core: &Core, name: &CopyName, by: Option<&str>) -> Result<Pru
     if let Some(fault) = core.clock_fault() {
         return Err(fault);
     }
-    let marks = core.repository.sync_marks(&copy, core.epoch, false).await;
+    let marks = core.repository.sync_marks(&copy, core.epoch, None).await;
     let marks = marks.map_err(|error| failed(&error))?;
+    check_primary(core).await?;
     if let Some(first) = marks.damaged.first() {
         return Err(Fault::new(
             Code::RepositoryDamaged,

@@ -49,6 +49,8 @@ pub(super) async fn run(core: &Arc<Core>, handle: &Arc<Handle>) {
             }
         }
         Err(fault) => {
+            // The next attempt looks anew who it is.
+            handle.close().await;
             let now = core.clock.now();
             tracing::warn!(copy = %name, code = fault.code, reason = %fault, "a copy can't be brought up to date; trying again later");
             handle.note(catalog, |memory| memory.fail(now, fault)).await;
@@ -62,13 +64,17 @@ async fn bring_up(core: &Arc<Core>, handle: &Handle) -> Result<Run, Fault> {
         .note(&core.catalog, |memory| memory.made = true)
         .await;
     let failed = |error: RepositoryError| handle.failed(&error);
+    // What checks of either side have recorded, perhaps in another process.
+    let heeded = core.repository.heed_damage().await;
+    heeded.map_err(|error| core.repository_failed(&error))?;
+    copy.heed_damage().await.map_err(failed)?;
     let keys = core.repository.sync_keys(&copy, None).await;
     let keys = keys.map_err(failed)?;
-    let marks = core.repository.sync_marks(&copy, core.epoch, false).await;
+    let marks = core.repository.sync_marks(&copy, core.epoch, None).await;
     let marks = marks.map_err(failed)?;
+    check_primary(core).await?;
     let holders = keys.only_in_copy.iter().map(|name| format!("key {name}"));
     let only_here = holders.chain(marks.only_in_copy).collect();
-    let is_complete = marks.damaged.is_empty();
     let remember = |memory: &mut CopyMemory| {
         memory.only_here = only_here;
         memory.unread_marks = marks.damaged;
@@ -78,11 +84,24 @@ async fn bring_up(core: &Arc<Core>, handle: &Handle) -> Result<Run, Fault> {
     if let Run::Stopped = bring_points(core, handle, &copy).await? {
         return Ok(Run::Stopped);
     }
-    // A hold that could not be copied may be on any point.
-    if is_complete && is_prune_due(core, handle) {
+    if is_prune_due(core, handle) && handle.memory().uncopied.is_empty() {
+        // They were read before the points came, which may have taken days.
+        let marks = core.repository.sync_marks(&copy, core.epoch, None).await;
+        let marks = marks.map_err(failed)?;
+        check_primary(core).await?;
+        // A hold that could not be copied may be on any point.
+        if !marks.damaged.is_empty() {
+            return Ok(Run::Done);
+        }
         apply_rules(core, handle, &copy, |_| Ok(())).await?;
     }
     Ok(Run::Done)
+}
+
+/// Whether the primary is still where it was, and ours: what a place that vanished lists, holds among it, is nothing.
+pub(super) async fn check_primary(core: &Core) -> Result<(), Fault> {
+    let there = core.repository.check_epoch(core.epoch).await;
+    there.map_err(|error| core.repository_failed(&error))
 }
 
 /// The newest points come first: they are what a loss would cost.
@@ -186,7 +205,9 @@ fn is_prune_due(core: &Core, handle: &Handle) -> bool {
         return false;
     }
     let last = handle.memory().pruned;
-    last.is_none_or(|last| core.clock.now() >= last.after(every))
+    let now = core.clock.now();
+    // One from the future is of a clock that was set right since.
+    last.is_none_or(|last| last > now || now >= last.after(every))
 }
 
 /// Applies the copy's own rules to what it holds.

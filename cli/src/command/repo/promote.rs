@@ -1,8 +1,8 @@
 //! `repo copy promote`: a copy takes the place of the primary, with no coordinator between.
 //!
 //! What the copy lacks is looked for in every way there is: the primary itself if it can be reached, else the catalogue of its
-//! coordinator. The primary, if it can be reached, is told first: from then on nobody writes to it. Then the copy claims a term far
-//! ahead of any that the primary can have given out.
+//! coordinator. First the copy claims a term far ahead of any that the primary can have given out, which proves that it can be written to.
+//! Then the primary, if it can be reached, is told: from then on nobody writes to it. Then the copy says that it is the primary.
 
 use crate::args::CopyPromoteArgs;
 use crate::command::{Context, direct};
@@ -11,6 +11,7 @@ use crate::view::{Known, Promoted, PromotionView};
 use holdfast_coordinator::catalog::Catalog;
 use holdfast_coordinator::config::{CoordinatorConfig, CopySection};
 use holdfast_coordinator::repository::{self, Creation};
+use holdfast_coordinator::start::COUNTS_AS_AWAY;
 use holdfast_repository::{Repository, StoreRole, VerifyLevel, VerifyOptions};
 use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_service::failure::Code;
@@ -39,7 +40,6 @@ pub(super) async fn run(context: Context, args: &CopyPromoteArgs) -> Outcome<()>
             .todo("check the place of this copy in the configuration"));
     }
     let primary = primary(&config).await;
-    let known = known(&config, &copy, primary.as_ref()).await?;
     let mut options = VerifyOptions::read_only(VerifyLevel::Quick, SystemClock.now());
     options.namespaces = vec![config.namespace.clone()];
     if args.full {
@@ -54,6 +54,8 @@ pub(super) async fn run(context: Context, args: &CopyPromoteArgs) -> Outcome<()>
     } else {
         None
     };
+    // Now that nobody writes to the primary any more: what came to it while the copy was checked is missing, too.
+    let known = known(&config, &copy, primary.as_ref()).await?;
     let view = PromotionView::new(section, &copy.place(), &points, &checked, known, promoted);
     context.output.show(&view)
 }
@@ -80,17 +82,24 @@ async fn known(
     let missing = |ids: Vec<RecoveryPointId>| -> Vec<RecoveryPointId> {
         ids.into_iter().filter(|id| !there.contains(id)).collect()
     };
-    let why = match primary {
-        Ok(primary) => match primary.list_point_ids().await {
-            Ok(ids) => return Ok(Known::Primary(missing(ids))),
-            Err(error) => error.to_string(),
-        },
-        Err(why) => why.clone(),
-    };
     let catalog = Catalog::open(&config.catalog_path(), &copy.description().id);
     let listed = match catalog {
         Ok(catalog) => catalog.points().await,
         Err(error) => Err(error),
+    };
+    let why = match primary {
+        Ok(primary) => match primary.list_point_ids().await {
+            // A primary that has lost points lists what it has left: the catalogue may remember the others.
+            Ok(mut ids) => {
+                let others = listed.into_iter().flatten().map(|point| point.id);
+                ids.extend(others);
+                ids.sort();
+                ids.dedup();
+                return Ok(Known::Primary(missing(ids)));
+            }
+            Err(error) => error.to_string(),
+        },
+        Err(why) => why.clone(),
     };
     Ok(match listed {
         Ok(points) => Known::Catalog {
@@ -104,7 +113,8 @@ async fn known(
     })
 }
 
-/// First the old primary, if it can be reached: a moment without any writer does no harm, one with two would.
+/// The copy's own claim first, which fails where it can't be written to; then the old primary, if it can be reached: a moment without
+/// any writer does no harm, one with two would.
 async fn promote(
     copy: &Repository,
     section: &CopySection,
@@ -114,12 +124,31 @@ async fn promote(
     let failed = |error: holdfast_repository::RepositoryError| {
         direct::failed(&error).risking("nothing: the copy is a copy still")
     };
+    let last_written = copy.last_written().await.map_err(failed)?;
+    let prepared = copy.prepare_promotion(name).await.map_err(failed)?;
     let retired = match primary {
         Ok(primary) => Some(primary.retire(name, now).await.map_err(failed)?),
         Err(_) => None,
     };
-    let above = retired.unwrap_or(Epoch(0));
-    let epoch = copy.promote(name, above, now).await.map_err(failed)?;
+    let above = retired.unwrap_or(Epoch(0)).max(prepared);
+    let half = |error: holdfast_repository::RepositoryError| {
+        let risk = match retired {
+            Some(_) => {
+                "no backup is taken until this has succeeded: the primary was told that it is replaced, and takes no more writes"
+            }
+            None => "nothing: the copy is a copy still",
+        };
+        direct::failed(&error)
+            .risking(risk)
+            .todo("mend what is said above, then repeat this command: it goes on where it was")
+    };
+    let epoch = copy.promote(name, above, now).await.map_err(half)?;
+    // Nobody could take a mark back while nobody wrote to it: that time does not count.
+    let away = last_written.map_or(Duration::ZERO, |last| now.since(last));
+    if away >= COUNTS_AS_AWAY {
+        let postponed = copy.postpone_removals(epoch, away, now).await;
+        postponed.map_err(half)?;
+    }
     Ok(Promoted {
         epoch,
         retired: retired.is_some(),

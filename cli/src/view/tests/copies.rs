@@ -156,6 +156,7 @@ Newest           none
 Damaged objects  0
 WARNING: the copy lacks 1 recovery points that the catalogue knows: 20261121t101530z-0a1b2c3d
 WARNING: the primary can't be reached, so it is not told that it is replaced (there is no repository): when it comes back, keep its coordinator from starting, and make it a copy (`holdfast repo copy add NAME --take-over --confirm`)
+WARNING: from now on [retention] of the coordinator's configuration judges everything that is here, in place of that this copy has no rules and keeps everything: before it is started, see that [retention] keeps at least as much, or take it out (`holdfast backup prune` shows what it would remove)
 no chunk was read: --full reads every one
 /mnt/near is the primary now, in term 1048579. In the coordinator's configuration, take [[copy]] near out, and let [repository] name this place (its key stays as it is); then start the coordinator:
 

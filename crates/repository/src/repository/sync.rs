@@ -13,6 +13,7 @@ use crate::{
 };
 use holdfast_store::ObjectStore;
 use holdfast_types::{CopyName, Epoch, RecoveryPointId, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How far a promotion jumps ahead of the newest term that the copy has seen. The primary may have given out terms of
@@ -50,8 +51,8 @@ impl Repository {
     /// made the copy `name`. `term` is this repository's own.
     ///
     /// # Errors
-    /// [`RepositoryError::Role`] if it is this repository itself, or a duplicate made of it in this term; as
-    /// [`retire`](Self::retire).
+    /// [`RepositoryError::Role`] if it is this repository itself, or a duplicate made of it in this term;
+    /// [`RepositoryError::StaleEpoch`] if its term is newer, so that it has replaced this one; as [`retire`](Self::retire).
     pub async fn take_over(
         &self,
         store: Arc<dyn ObjectStore>,
@@ -70,6 +71,11 @@ impl Repository {
         }
         check_other(store.as_ref(), core, term).await?;
         let old = self.assemble_other(store, Tuning::default()).await?;
+        // A promotion goes far ahead of the primary that it replaces: what has a newer term than ours has replaced us.
+        let newest = old.newest_epoch().await?;
+        if newest > term {
+            return Err(RepositoryError::StaleEpoch { ours: term, newest });
+        }
         old.retire(name, now).await.map(drop)
     }
 
@@ -141,24 +147,24 @@ impl Repository {
         self.assemble_other(store, tuning).await
     }
 
-    /// Makes the keys and descriptions of a copy those of this repository. Do that before anything else. With `drop_others`, keys
-    /// that only the copy has are removed.
+    /// Makes the keys and descriptions of a copy those of this repository. Do that before anything else. With `drop_others`, those of
+    /// the named holders are removed that only the copy has, but never the one that this repository was opened with.
     ///
     /// # Errors
     /// A failure of either store; doing it again is safe.
     pub async fn sync_keys(
         &self,
         copy: &Self,
-        drop_others: Option<Timestamp>,
+        drop_others: Option<(Timestamp, &BTreeSet<String>)>,
     ) -> Result<KeysSynced, RepositoryError> {
         let inner = &self.inner;
         let store = copy.inner.core.store.as_ref();
-        let drop_others = drop_others.map(|now| (inner.own.clone(), now));
-        sync_keys(&inner.core, store, &inner.description, drop_others).await
+        let (core, own) = (&inner.core, &inner.own);
+        sync_keys(core, store, &inner.description, own, drop_others).await
     }
 
-    /// Makes the holds and pins of a copy those of this repository. With `drop_others`, those that only the copy has are
-    /// removed.
+    /// Makes the holds and pins of a copy those of this repository. With `drop_others`, those of these names that only the copy has
+    /// are removed.
     ///
     /// # Errors
     /// [`RepositoryError::StaleEpoch`], or a failure of either store; doing it again is safe.
@@ -166,7 +172,7 @@ impl Repository {
         &self,
         copy: &Self,
         term: Epoch,
-        drop_others: bool,
+        drop_others: Option<&BTreeSet<String>>,
     ) -> Result<MarksSynced, RepositoryError> {
         let _alone = copy.inner.removing.lock().await;
         sync_marks(&self.inner.core, &copy.inner.core, term, drop_others).await
@@ -267,6 +273,21 @@ impl Repository {
             at: now,
         };
         write_role(core.store.as_ref(), &core.master, epoch, &role).await
+    }
+
+    /// Becomes the writer of this copy before its promotion, in a term that no coordinator of the primary can have: proves that it
+    /// can be written to, before anybody is told that it is the primary. Returns that term.
+    ///
+    /// # Errors
+    /// As [`promote`](Self::promote).
+    pub async fn prepare_promotion(&self, name: &CopyName) -> Result<Epoch, RepositoryError> {
+        let core = &self.inner.core;
+        let found = self.role().await?;
+        if found.is_some_and(|found| found.role == StoreRole::Promoted && found.name == *name) {
+            return epochs::newest(core).await;
+        }
+        self.become_writer(Expected::Copy(name)).await?;
+        epochs::claim_above(core, Epoch(0), PROMOTION_JUMP).await
     }
 
     /// Makes this copy the primary, in a term that is newer than `above`, and than any that the old primary can have given

@@ -120,7 +120,7 @@ pub(crate) async fn initialise(
     description: &RepositoryFile,
     role: &TheRole,
 ) -> Result<(), RepositoryError> {
-    write_missing(ours.store.as_ref(), store, &description.id).await?;
+    write_missing(ours.store.as_ref(), store, &description.id, None).await?;
     let copy = layout::description_copy(&description.id);
     let sealed = match sound_description(ours, description).await? {
         Some(sealed) => sealed,

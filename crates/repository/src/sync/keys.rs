@@ -3,6 +3,9 @@
 //! They go before everything else: what is sealed under a new master key would else stand on a copy that nobody can open. A
 //! key that is being removed on the primary is marked so here. One that is gone there is not removed here: it may have been lost, and
 //! a copy that nobody can open is no copy. That is asked for.
+//!
+//! A key file is not sealed, so it proves nothing. The one that the primary was opened with is known to be right: on the copy
+//! it is never replaced by anything else, whatever stands in its place on the primary.
 
 use super::KeysSynced;
 use super::identity::{read, sound_description};
@@ -17,16 +20,18 @@ use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::Timestamp;
 use std::collections::BTreeSet;
 
-/// Makes the keys of a copy those of the primary. With `drop_others`, those that only the copy has are removed.
+/// Makes the keys of a copy those of the primary. With `drop_others`, those of these holders that only the copy has are removed, but
+/// for `own`, with which the primary was opened.
 pub(crate) async fn sync_keys(
     ours: &CoreState,
     copy: &dyn ObjectStore,
     description: &RepositoryFile,
-    drop_others: Option<(OwnKey, Timestamp)>,
+    own: &OwnKey,
+    drop_others: Option<(Timestamp, &BTreeSet<String>)>,
 ) -> Result<KeysSynced, RepositoryError> {
     let id = &description.id;
     let mut synced = KeysSynced {
-        written: write_missing(ours.store.as_ref(), copy, id).await?,
+        written: write_missing(ours.store.as_ref(), copy, id, Some(own)).await?,
         only_in_copy: Vec::new(),
     };
     synced.written += sync_descriptions(ours, copy, description).await?;
@@ -41,14 +46,17 @@ pub(crate) async fn sync_keys(
         .filter(has_file)
         .collect();
     match drop_others {
-        Some((own, now)) => {
+        Some((now, named)) => {
             let keys = Keys {
                 store: copy,
                 id,
                 ring: &ours.master,
-                own,
+                own: own.clone(),
             };
-            for slot in others {
+            let is_named = |slot: &&&KeySlot| {
+                slot.name != own.name && named.contains(&slot.holder().to_string())
+            };
+            for slot in others.iter().filter(is_named) {
                 keys.drop_slot(slot, now).await?;
                 synced.written += 1;
             }
@@ -61,11 +69,13 @@ pub(crate) async fn sync_keys(
     Ok(synced)
 }
 
-/// Writes every key file that makes sense on the primary and stands otherwise on the copy. Returns how many.
+/// Writes every key file that makes sense on the primary and stands otherwise on the copy; of `own` only the one that has opened
+/// the primary. Returns how many.
 pub(super) async fn write_missing(
     ours: &dyn ObjectStore,
     copy: &dyn ObjectStore,
     id: &str,
+    own: Option<&OwnKey>,
 ) -> Result<u64, RepositoryError> {
     let mut slots = key_slot::survey(ours, id).await?;
     // What opens goes first, so that at no moment nothing does.
@@ -74,7 +84,9 @@ pub(super) async fn write_missing(
     for slot in &slots {
         // Of a removal the second copy is marked first, as the remover does.
         for side in slot.sides.iter().rev() {
-            if let Some(bytes) = side.bytes() {
+            if let Some(bytes) = side.bytes()
+                && own.is_none_or(|own| own.name != slot.name || own.bytes == *bytes)
+            {
                 written += put_if_other(copy, &side.key, bytes).await?;
             }
         }

@@ -13,12 +13,13 @@ use holdfast_store::ObjectKey;
 use holdfast_types::Epoch;
 use std::collections::BTreeSet;
 
-/// Makes the holds and pins of a copy those of the primary. With `drop_others`, those that only the copy has are removed.
+/// Makes the holds and pins of a copy those of the primary. With `drop_others`, those of these names that only the copy has are
+/// removed.
 pub(crate) async fn sync_marks(
     ours: &CoreState,
     copy: &CoreState,
     epoch: Epoch,
-    drop_others: bool,
+    drop_others: Option<&BTreeSet<String>>,
 ) -> Result<MarksSynced, RepositoryError> {
     epochs::check(copy, epoch).await?;
     let mut synced = MarksSynced::default();
@@ -37,7 +38,7 @@ pub(crate) async fn sync_marks(
             if names.contains(&found.key) {
                 continue;
             }
-            if drop_others {
+            if drop_others.is_some_and(|named| named.contains(found.key.as_str())) {
                 epochs::check(copy, epoch).await?;
                 copy.store.delete(&found.key).await?;
                 synced.written += 1;

@@ -20,7 +20,7 @@ async fn run(
     let copy = primary.open_copy(store.clone(), &name(), SMALL).await?;
     copy.claim_copy(primary, &name(), term).await?;
     primary.sync_keys(&copy, None).await?;
-    primary.sync_marks(&copy, term, false).await?;
+    primary.sync_marks(&copy, term, None).await?;
     let removed = copy.stats().stored_bytes > 0 && !has(&copy, 1).await? && has(&copy, 3).await?;
     if !removed {
         for n in 1..=3 {

@@ -6,7 +6,7 @@ use crate::garbage::at;
 use crate::place::TestStore;
 use crate::support::{SMALL, capture, copy_of, files, open, pack_of, point_id, rot};
 use holdfast_repository::{Repository, RepositoryError, RoleRefusal, StoreRole, VerifyLevel};
-use holdfast_store::{FaultPlan, FaultStore, StopAt, StopEffect};
+use holdfast_store::{FaultPlan, FaultStore, ObjectStore as _, PutMode, StopAt, StopEffect};
 use holdfast_types::Epoch;
 use std::sync::Arc;
 
@@ -229,4 +229,59 @@ async fn a_repository_does_not_retire_itself() {
         .unwrap();
     let role = open(old).await.role().await.unwrap().unwrap();
     assert_eq!(role.role, StoreRole::Retired);
+}
+
+/// The old primary comes back, and its coordinator is told to take the promoted store over.
+#[tokio::test]
+async fn a_stale_primary_does_not_retire_the_one_that_replaced_it() {
+    let twins = Twins::new(1).await;
+    twins.bring(1).await.unwrap();
+    let promoted = open(twins.theirs.clone()).await;
+    let prepared = promoted.prepare_promotion(&name()).await.unwrap();
+    let epoch = promoted.promote(&name(), prepared, at(5)).await.unwrap();
+    capture(&promoted, epoch, 2, &files(2)).await.unwrap();
+    // It goes on, with terms of its own.
+    let stale = open(twins.ours.clone()).await;
+    let mut term = Epoch(0);
+    for _ in 0..5 {
+        term = stale.claim_epoch().await.unwrap();
+    }
+    let other = "other".parse().unwrap();
+    let taken = stale.take_over(twins.theirs.clone(), &other, term, at(6));
+    let refused = taken.await.unwrap_err();
+    assert!(
+        matches!(refused, RepositoryError::StaleEpoch { .. }),
+        "{refused}"
+    );
+    let role = promoted.role().await.unwrap().unwrap();
+    assert_eq!(role.role, StoreRole::Promoted);
+    capture(&promoted, epoch, 3, &files(3)).await.unwrap();
+}
+
+/// Whatever stands in the place of the primary's own key file, the copy stays open to it.
+#[tokio::test]
+async fn the_key_that_opened_the_primary_is_not_replaced_on_the_copy() {
+    let twins = Twins::new(1).await;
+    twins.bring(1).await.unwrap();
+    twins.primary.sync_keys(&twins.copy, None).await.unwrap();
+    let other = Arc::new(TestStore::without_locks());
+    let theirs = crate::support::create(other.clone()).await;
+    let (id, foreign) = (
+        twins.primary.description().id.clone(),
+        theirs.description().id.clone(),
+    );
+    for (ours, theirs) in [
+        (format!("keys/{id}.json"), format!("keys/{foreign}.json")),
+        (
+            format!("copy/{id}/key.json"),
+            format!("copy/{foreign}/key.json"),
+        ),
+    ] {
+        let bytes = other.get(&theirs.parse().unwrap()).await.unwrap();
+        let ours = ours.parse().unwrap();
+        let put = twins.ours.put(&ours, bytes, PutMode::Overwrite);
+        put.await.unwrap();
+    }
+    twins.primary.sync_keys(&twins.copy, None).await.unwrap();
+    check_alone(&twins.theirs, &[1]).await;
 }

@@ -119,7 +119,7 @@ async fn a_copy_survives_the_loss_of_everything_else() {
     let (primary, epoch) = (&twins.primary, twins.epoch);
     primary.place_hold(epoch, &hold(1)).await.unwrap();
     primary.pin_point(epoch, &pin(2)).await.unwrap();
-    let marks = primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    let marks = primary.sync_marks(&twins.copy, epoch, None).await.unwrap();
     assert_eq!(marks.written, 2);
     for n in 1..=3 {
         assert!(twins.bring(n).await.unwrap().new);
@@ -305,9 +305,9 @@ async fn a_damaged_hold_is_named_and_not_copied() {
     let twins = Twins::new(1).await;
     let (primary, epoch) = (&twins.primary, twins.epoch);
     primary.place_hold(epoch, &hold(1)).await.unwrap();
-    primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    primary.sync_marks(&twins.copy, epoch, None).await.unwrap();
     rot(&twins.ours, &"holds/case-7".parse().unwrap()).await;
-    let marks = primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    let marks = primary.sync_marks(&twins.copy, epoch, None).await.unwrap();
     assert_eq!(marks.damaged, ["holds/case-7"]);
     assert_eq!((marks.written, marks.only_in_copy.len()), (0, 0));
     assert_eq!(twins.copy.read_marks().await.unwrap().holds.len(), 1);
@@ -322,7 +322,7 @@ async fn what_the_primary_lost_stays_on_the_copy() {
     let holder = "second".parse().unwrap();
     primary.add_key(&extra, &holder, at(0)).await.unwrap();
     primary.sync_keys(&twins.copy, None).await.unwrap();
-    primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    primary.sync_marks(&twins.copy, epoch, None).await.unwrap();
     for n in 1..=2 {
         twins.bring(n).await.unwrap();
     }
@@ -334,7 +334,7 @@ async fn what_the_primary_lost_stays_on_the_copy() {
     primary.remove_key(&holder, at(1)).await.unwrap();
     let keys = primary.sync_keys(&twins.copy, None).await.unwrap();
     assert_eq!(keys.only_in_copy, ["second"]);
-    let marks = primary.sync_marks(&twins.copy, epoch, false).await.unwrap();
+    let marks = primary.sync_marks(&twins.copy, epoch, None).await.unwrap();
     assert_eq!(marks.only_in_copy, ["holds/case-7"]);
     assert!(twins.bring(1).await.is_ok(), "there already");
     check_alone(&twins.theirs, &[1, 2]).await;
@@ -342,8 +342,17 @@ async fn what_the_primary_lost_stays_on_the_copy() {
         .await
         .unwrap();
     // Only when it is asked for.
-    primary.sync_keys(&twins.copy, Some(at(2))).await.unwrap();
-    primary.sync_marks(&twins.copy, epoch, true).await.unwrap();
+    let other = ["key-of-nobody", "holds/case-8"].map(str::to_owned).into();
+    let (keys, marks) = (Some((at(2), &other)), Some(&other));
+    primary.sync_keys(&twins.copy, keys).await.unwrap();
+    primary.sync_marks(&twins.copy, epoch, marks).await.unwrap();
+    assert_eq!(twins.copy.read_marks().await.unwrap().holds.len(), 1);
+    let named = ["second", "first", "holds/case-7"]
+        .map(str::to_owned)
+        .into();
+    let (keys, marks) = (Some((at(2), &named)), Some(&named));
+    primary.sync_keys(&twins.copy, keys).await.unwrap();
+    primary.sync_marks(&twins.copy, epoch, marks).await.unwrap();
     let marks = twins.copy.read_marks().await.unwrap();
     assert!(marks.holds.is_empty());
     assert!(Repository::open(twins.theirs.clone(), extra).await.is_err());
