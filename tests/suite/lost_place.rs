@@ -1,9 +1,8 @@
 //! The repository's place goes away, or rots, under a running coordinator: nothing seems to be saved that is not.
 
-use crate::s3::move_to_bucket;
+use crate::s3::{move_to_bucket, open_bucket};
 use anyhow::{Result, ensure};
 use holdfast_store::{KeyPrefix, ObjectStore as _};
-use holdfast_store_s3::{Credentials, S3Options, S3Store};
 use holdfast_store_suite::{S3Server, Weed};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
@@ -70,17 +69,7 @@ async fn an_emptied_bucket_takes_no_backup() -> Result<()> {
     site.wait_connected().await?;
     DOCS.create(&site.qdrant).await?;
     site.ok(&["backup", "create"])?;
-    let store = S3Store::open(S3Options {
-        prefix: "site".to_owned(),
-        endpoint: Some(server.endpoint().parse()?),
-        path_style: true,
-        credentials: Credentials::Profile {
-            name: writer.to_owned(),
-            file: Some(server.credentials()),
-        },
-        ..S3Options::new(bucket)
-    })
-    .await?;
+    let store = open_bucket(&server, bucket).await?;
     for found in store.list(&KeyPrefix::root()).await? {
         store.delete(&found.key).await?;
     }

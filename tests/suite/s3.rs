@@ -105,17 +105,7 @@ async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
         (code == 10 && said.to_string().contains("locked")).then_some(())
     })
     .await?;
-    let store = S3Store::open(S3Options {
-        prefix: "site".to_owned(),
-        endpoint: Some(server.endpoint().parse()?),
-        path_style: true,
-        credentials: Credentials::Profile {
-            name: writer.to_owned(),
-            file: Some(server.credentials()),
-        },
-        ..S3Options::new(S3Server::LOCKING)
-    })
-    .await?;
+    let store = open_bucket(&server, S3Server::LOCKING).await?;
     let mut locked = 0;
     for prefix in ["packs", "points", "keys"] {
         for found in store.list(&prefix.parse()?).await? {
@@ -129,6 +119,21 @@ async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
     site.ok(&["restore", "run", oldest])?;
     ensure!(contents(&site.qdrant, DOCS.name).await? == captured);
     Ok(())
+}
+
+/// The site's folder in a bucket, past Holdfast.
+pub(crate) async fn open_bucket(server: &S3Server, bucket: &str) -> Result<S3Store> {
+    let options = S3Options {
+        prefix: "site".to_owned(),
+        endpoint: Some(server.endpoint().parse()?),
+        path_style: true,
+        credentials: Credentials::Profile {
+            name: S3Server::WRITER.to_owned(),
+            file: Some(server.credentials()),
+        },
+        ..S3Options::new(bucket)
+    };
+    Ok(S3Store::open(options).await?)
 }
 
 /// Has the configuration of the stopped coordinator name the bucket, with the keys of one profile.
