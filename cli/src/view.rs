@@ -17,6 +17,7 @@ mod promotion;
 mod removal;
 mod repo;
 mod restore;
+mod schedules;
 mod status;
 mod text;
 mod ticket;
@@ -33,13 +34,12 @@ pub(crate) use export::{ExportView, ExportedView};
 pub(crate) use jobs::{CancelView, JobsView};
 pub(crate) use key::{KeyChangeView, KeysView, MasterRotationView};
 pub(crate) use nodes::NodesView;
-pub(crate) use policy::{
-    PolicyCheckView, PolicyDiffView, PolicyExplainView, PolicyView, SchedulesView,
-};
+pub(crate) use policy::{PolicyCheckView, PolicyDiffView, PolicyExplainView, PolicyView};
 pub(crate) use promotion::{Known, Promoted, PromotionView};
 pub(crate) use removal::{HoldView, HoldsView, MarkedView, PruneView, RemovalView};
 pub(crate) use repo::ProbeView;
 pub(crate) use restore::{PlanView, RestoreView};
+pub(crate) use schedules::SchedulesView;
 pub(crate) use status::StatusView;
 pub(crate) use text::{millis, rate};
 pub(crate) use ticket::TicketView;

@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
 pub mod rebuild;
+mod rows;
 mod schedules;
 mod verify;
 

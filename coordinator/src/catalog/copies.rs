@@ -3,7 +3,7 @@
 use super::{Catalog, CatalogError};
 use crate::copies::CopyMemory;
 use holdfast_types::CopyName;
-use redb::{ReadableTable as _, TableDefinition};
+use redb::TableDefinition;
 use std::collections::BTreeMap;
 
 const COPIES: TableDefinition<&str, &[u8]> = TableDefinition::new("copies");
@@ -15,19 +15,7 @@ impl Catalog {
     /// [`CatalogError`].
     pub async fn copies(&self) -> Result<BTreeMap<CopyName, CopyMemory>, CatalogError> {
         self.blocking(|catalog| {
-            let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-                let table = match catalog.begin_read()?.open_table(COPIES) {
-                    Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                    table => table?,
-                };
-                let mut rows = Vec::new();
-                for row in table.iter()? {
-                    let (key, value) = row?;
-                    rows.push((key.value().to_owned(), value.value().to_vec()));
-                }
-                Ok(rows)
-            };
-            let rows = read().map_err(|error| catalog.failed(error))?;
+            let rows = catalog.rows(COPIES)?;
             let entry = |(key, value): (String, Vec<u8>)| {
                 Some((key.parse().ok()?, serde_json::from_slice(&value).ok()?))
             };
@@ -43,11 +31,7 @@ impl Catalog {
     pub async fn put_copy(&self, name: CopyName, memory: CopyMemory) -> Result<(), CatalogError> {
         self.blocking(move |catalog| {
             let value = catalog.encode(&memory)?;
-            catalog.write(|txn| {
-                txn.open_table(COPIES)?
-                    .insert(name.as_str(), value.as_slice())?;
-                Ok(())
-            })
+            catalog.put_row(COPIES, name.as_str(), &value)
         })
         .await
     }

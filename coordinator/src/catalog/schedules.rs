@@ -3,7 +3,7 @@
 use super::{Catalog, CatalogError};
 use holdfast_decide::schedule::ScheduleMemory;
 use holdfast_types::ScheduleName;
-use redb::{ReadableTable as _, TableDefinition};
+use redb::TableDefinition;
 use std::collections::BTreeMap;
 
 const SCHEDULES: TableDefinition<&str, &[u8]> = TableDefinition::new("schedules");
@@ -15,19 +15,7 @@ impl Catalog {
     /// [`CatalogError`].
     pub async fn schedules(&self) -> Result<BTreeMap<ScheduleName, ScheduleMemory>, CatalogError> {
         self.blocking(|catalog| {
-            let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-                let table = match catalog.begin_read()?.open_table(SCHEDULES) {
-                    Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                    table => table?,
-                };
-                let mut rows = Vec::new();
-                for row in table.iter()? {
-                    let (key, value) = row?;
-                    rows.push((key.value().to_owned(), value.value().to_vec()));
-                }
-                Ok(rows)
-            };
-            let rows = read().map_err(|error| catalog.failed(error))?;
+            let rows = catalog.rows(SCHEDULES)?;
             let entry = |(key, value): (String, Vec<u8>)| {
                 let damaged = |why: String| catalog.damaged(&format!("schedule {key}: {why}"));
                 let name = key
@@ -53,11 +41,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         self.blocking(move |catalog| {
             let value = catalog.encode(&memory)?;
-            catalog.write(|txn| {
-                txn.open_table(SCHEDULES)?
-                    .insert(name.as_str(), value.as_slice())?;
-                Ok(())
-            })
+            catalog.put_row(SCHEDULES, name.as_str(), &value)
         })
         .await
     }

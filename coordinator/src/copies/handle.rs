@@ -189,10 +189,12 @@ impl Handle {
     /// What is due.
     pub(super) async fn next(&self, core: &Core) -> Next {
         let memory = self.memory();
-        let lacks = match self.lag(core).await {
-            Ok(Some(lag)) => lag.points > memory.uncopied.len() as u64,
-            Ok(None) => true,
-            Err(_) => false,
+        let lacks = match (self.wanted(core).await, &memory.listed) {
+            (Ok(Wanted(wanted)), Some(there)) => wanted.iter().any(|point| {
+                !there.contains(&point.id) && !memory.uncopied.contains_key(&point.id)
+            }),
+            (Ok(_), None) => true,
+            (Err(_), _) => false,
         };
         next(
             &self.section,
@@ -238,9 +240,8 @@ impl Handle {
         let mut facts: Vec<PointFacts> = points.iter().map(|p| of_listed(p, &marks)).collect();
         {
             let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
-            let only = others
-                .values()
-                .filter(|o| facts.iter().all(|f| f.id != o.id));
+            let known: BTreeSet<RecoveryPointId> = facts.iter().map(|f| f.id.clone()).collect();
+            let only = others.values().filter(|other| !known.contains(&other.id));
             let only: Vec<PointFacts> = only.map(|point| of_listed(point, &marks)).collect();
             facts.extend(only);
         }

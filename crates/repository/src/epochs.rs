@@ -80,29 +80,29 @@ pub(crate) async fn claim_as(
     Err(RoleRefusal::OtherWriter { place, epoch: ours }.into())
 }
 
+/// Every epoch whose claim is there.
+async fn claims(core: &CoreState) -> Result<BTreeSet<Epoch>, RepositoryError> {
+    let listed = core.store.list(&layout::epochs()).await?;
+    let claims = listed.iter().map(|claim| layout::parse_epoch(&claim.key));
+    Ok(claims.flatten().collect())
+}
+
+/// The newest of these, or that stands in an object.
+fn newest_of(core: &CoreState, claims: &BTreeSet<Epoch>) -> Epoch {
+    let newest = claims.last().copied().unwrap_or_default();
+    newest.max(core.epoch_seen)
+}
+
 /// The newest epoch that was claimed, or that stands in an object.
 pub(crate) async fn newest(core: &CoreState) -> Result<Epoch, RepositoryError> {
-    let claims = core.store.list(&layout::epochs()).await?;
-    let newest = claims
-        .iter()
-        .filter_map(|claim| layout::parse_epoch(&claim.key))
-        .max();
-    Ok(newest.unwrap_or_default().max(core.epoch_seen))
+    Ok(newest_of(core, &claims(core).await?))
 }
 
 /// Refuses an epoch that is older than the newest, and any where our own claim is not there any more: then the place holds
 /// another repository or none (a volume that is not mounted, an emptied bucket), and what is written there is lost.
 pub(crate) async fn check(core: &CoreState, ours: Epoch) -> Result<(), RepositoryError> {
-    let claims = core.store.list(&layout::epochs()).await?;
-    let claims = claims
-        .iter()
-        .filter_map(|claim| layout::parse_epoch(&claim.key));
-    let claims: BTreeSet<Epoch> = claims.collect();
-    let newest = claims
-        .last()
-        .copied()
-        .unwrap_or_default()
-        .max(core.epoch_seen);
+    let claims = claims(core).await?;
+    let newest = newest_of(core, &claims);
     if newest > ours {
         return Err(RepositoryError::StaleEpoch { ours, newest });
     }

@@ -120,6 +120,12 @@ impl StoreError {
         }
     }
 
+    /// What says that a store can neither lock objects nor move them, although somebody thought so.
+    pub(crate) fn no_keeper(store: String) -> Self {
+        let reason = "it can neither lock objects nor move them".to_owned();
+        Self::Unavailable { store, reason }
+    }
+
     /// An error if this many bytes of an object are more than may be in memory.
     ///
     /// # Errors

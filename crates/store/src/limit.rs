@@ -85,10 +85,7 @@ impl<S: ObjectStore> LimitStore<S> {
         self.pay(2, 0);
         match self.inner.keeper() {
             Some(keeper) => operation(keeper).await,
-            None => Err(StoreError::Unavailable {
-                store: self.describe(),
-                reason: "it can neither lock objects nor move them".to_owned(),
-            }),
+            None => Err(StoreError::no_keeper(self.describe())),
         }
     }
 

@@ -84,14 +84,10 @@ impl<S: ObjectStore> RetryStore<S> {
         &'a self,
         mut operation: impl FnMut(&'a dyn ObjectKeeper) -> BoxFuture<'a, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::Unavailable {
-            store: self.describe(),
-            reason: "it can neither lock objects nor move them".to_owned(),
-        };
         self.retry(|inner| match inner.keeper() {
             Some(keeper) => operation(keeper),
             None => {
-                let gone = gone();
+                let gone = StoreError::no_keeper(self.describe());
                 Box::pin(async { Err(gone) })
             }
         })

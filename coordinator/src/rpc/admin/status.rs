@@ -10,7 +10,10 @@ use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{NodeId, RecoveryPointId};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+/// A store that takes longer to list a few claims is told of.
+const STORE_ANSWERS: Duration = Duration::from_secs(5);
 /// Jobs shown.
 const JOBS_SHOWN: usize = 20;
 
@@ -48,12 +51,7 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
                 .verified
                 .get()
                 .warnings(&core.verify, core.started, core.clock.now()),
-            gone: core
-                .repository
-                .check_epoch(core.epoch)
-                .await
-                .err()
-                .map(|error| fault_of(&error).message),
+            gone: gone(core).await,
             keeping: core
                 .clock_fault()
                 .map(|fault| fault.message)
@@ -78,6 +76,19 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
             .take(JOBS_SHOWN)
             .map(wire::job_summary)
             .collect(),
+    }
+}
+
+/// Why nothing can be written to the repository. A store that does not answer must not keep the rest from being told.
+async fn gone(core: &Core) -> Option<String> {
+    let checked = core.repository.check_epoch(core.epoch);
+    match tokio::time::timeout(STORE_ANSWERS, checked).await {
+        Ok(checked) => checked.err().map(|error| fault_of(&error).message),
+        Err(_) => Some(format!(
+            "the repository at {} did not answer within {} s: backups and restores wait or fail until it does; look at its storage or network",
+            core.repository.place(),
+            STORE_ANSWERS.as_secs()
+        )),
     }
 }
 
