@@ -10,6 +10,7 @@ use crate::journal::{Found, Journal, JournalError};
 use crate::link::{self, Dial};
 use crate::observer;
 use crate::running::Running;
+use crate::tail::{Board, Following};
 use holdfast_certs::{ClientTls, Role, TlsError};
 use holdfast_qdrant::{QdrantClient, QdrantConfig, QdrantError, SecretString, Timeouts};
 use holdfast_service::clock::{Clock, SystemClock};
@@ -166,9 +167,16 @@ impl Agent {
             dial: self.dial,
             journal: self.journal.clone(),
             running: running.clone(),
-            observation,
+            observation: observation.clone(),
             link: link_slot,
             health: self.health.clone(),
+            clock: Arc::clone(&clock),
+        };
+        let following = Following {
+            config: Arc::clone(&self.config),
+            link: link_watch.clone(),
+            observation,
+            board: Board::default(),
             clock: Arc::clone(&clock),
         };
         let site = Site {
@@ -176,8 +184,10 @@ impl Agent {
             journal: self.journal,
             link: link_watch,
             qdrant: self.qdrant.clone(),
+            board: following.board.clone(),
             clock,
         };
+        shutdown.spawn(following.run(shutdown.token()));
         shutdown.spawn(observer::run(
             self.qdrant,
             self.config,

@@ -138,7 +138,10 @@ async fn attempt(
         }
     };
     reasons.extend(taken.notes.iter().cloned());
-    let wal = log.and_then(|log| log.mark(shard.contents.next_operation));
+    let wal = match &log {
+        Some(log) => log.mark(shard.contents.next_operation).await,
+        None => None,
+    };
     let bytes = commit(job, order, &session, &taken, (shard, wal, &reasons)).await?;
     if let Some(base) = base {
         keep(job, base).await?;
@@ -152,7 +155,7 @@ fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => None,
         Phase::Accepted | Phase::Restoring(_) => {
             let storage = job.site.config.qdrant.storage_dir.as_deref()?;
-            LogBefore::look(storage, order)
+            LogBefore::look(storage, order, &job.site.board)
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct AgentConfig {
     pub qdrant: QdrantSection,
     /// How shards are captured.
     pub capture: CaptureSection,
+    /// How logs are followed.
+    pub wal: WalSection,
     /// Most bytes of a snapshot stream that wait on disk.
     pub spool_limit: ByteCount,
     /// Bounds of effort.
@@ -69,6 +71,17 @@ pub struct CaptureSection {
     pub full_every: u32,
     /// How long a capture waits for a running optimizer, all its tries together.
     pub optimizer_wait: Duration,
+}
+
+/// How write-ahead logs are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalSection {
+    /// Whether they are archived.
+    pub archive: bool,
+    /// Time between two looks at a log.
+    pub poll: Duration,
+    /// Most bytes of entries that are read and not durable yet.
+    pub max_unsent: usize,
 }
 
 /// Bounds of effort.
@@ -229,11 +242,13 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
         tls,
         qdrant,
         capture,
+        wal,
         spool,
         limits,
         log,
     } = raw;
     logging::check_filter(&log.filter).map_err(AgentConfigError::Log)?;
+    let wal = check_wal(&wal, qdrant.storage_dir.is_some())?;
     Ok(AgentConfig {
         node: node.parse().map_err(|source| AgentConfigError::Name {
             key: "node",
@@ -253,6 +268,7 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
             snapshots_dir: qdrant.snapshots_dir,
             storage_dir: qdrant.storage_dir,
         },
+        wal,
         capture: check_capture(&capture)?,
         spool_limit: ByteCount::mib(bounded("spool.max_mib", spool.max_mib, 16, 1 << 24)?),
         limits: check_limits(&limits)?,
@@ -285,6 +301,22 @@ fn check_capture(raw: &raw::RawCapture) -> Result<CaptureSection, AgentConfigErr
     })
 }
 
+fn check_wal(raw: &raw::RawWal, sees_storage: bool) -> Result<WalSection, AgentConfigError> {
+    if raw.archive && !sees_storage {
+        return Err(AgentConfigError::Value {
+            key: "wal.archive",
+            rule: "needs qdrant.storage_dir, where the logs are",
+        });
+    }
+    let poll = bounded("wal.poll_ms", raw.poll_ms, 10, 60_000)?;
+    let unsent = bounded("wal.max_unsent_mib", raw.max_unsent_mib, 1, 4096)?;
+    Ok(WalSection {
+        archive: raw.archive,
+        poll: Duration::from_millis(poll),
+        max_unsent: usize::try_from(unsent << 20).unwrap_or(usize::MAX),
+    })
+}
+
 fn check_limits(raw: &raw::RawLimits) -> Result<Limits, AgentConfigError> {
     let threads = bounded("limits.encode_threads", raw.encode_threads, 0, 16)?;
     let threads = match usize::try_from(threads).unwrap_or(0) {
@@ -314,6 +346,8 @@ fn bounded(key: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Age
         "limits.encode_threads" => "must be from 0 (as many as there are cores, at most 4) to 16",
         "capture.full_every" => "must be from 2 to 10000",
         "capture.optimizer_wait_secs" => "must be from 0 to 3600",
+        "wal.poll_ms" => "must be from 10 to 60000",
+        "wal.max_unsent_mib" => "must be from 1 to 4096",
         "limits.retry_secs" => "must be from 1 to 86400",
         _ => "must be from 10 to 86400",
     };

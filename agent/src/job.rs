@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::link::LinkWatch;
 use crate::order::CommandId;
 use crate::progress::Meter;
+use crate::tail::Board;
 use holdfast_qdrant::{QdrantClient, QdrantError};
 use holdfast_service::clock::Clock;
 use holdfast_service::failure::Code;
@@ -25,6 +26,8 @@ pub struct Site {
     pub link: LinkWatch,
     /// The local Qdrant.
     pub qdrant: QdrantClient,
+    /// In which timeline each log is.
+    pub board: Board,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

@@ -68,6 +68,13 @@ impl LinkSlot {
 }
 
 impl LinkWatch {
+    /// Number of the link that is open now.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        let current = self.receiver.borrow();
+        current.1.as_ref().map(|link| link.generation)
+    }
+
     /// Waits for a link, at most `limit`.
     pub async fn get(&self, limit: Duration) -> Option<Link> {
         let mut receiver = self.receiver.clone();

@@ -11,7 +11,7 @@ use holdfast_service::health::HealthState;
 use prost::Message as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,10 @@ pub struct Seen {
     pub inventory: Result<v1::Inventory, Failed>,
     /// Number of the newest request that had arrived before the look began; 0 if none had.
     pub asked: u64,
+    /// When the look began …
+    pub began: Instant,
+    /// … and ended.
+    pub ended: Instant,
 }
 
 type Observation = Option<Arc<Seen>>;
@@ -133,6 +137,7 @@ pub async fn run(
     let mut last_told = None;
     loop {
         let asked = *out.asked.borrow_and_update();
+        let began = Instant::now();
         let seen = tokio::select! {
             seen = look(&qdrant, &config) => seen,
             () = stop.cancelled() => return,
@@ -155,6 +160,8 @@ pub async fn run(
         out.publish(Seen {
             inventory: seen,
             asked,
+            began,
+            ended: Instant::now(),
         });
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -232,6 +239,17 @@ mod tests {
     use crate::failure::Failed;
     use holdfast_proto::v1;
     use holdfast_service::failure::Code;
+    use std::time::Instant;
+
+    fn seen_now(inventory: Result<v1::Inventory, Failed>, asked: u64) -> Seen {
+        let now = Instant::now();
+        Seen {
+            inventory,
+            asked,
+            began: now,
+            ended: now,
+        }
+    }
 
     fn seen(status: &str, free: u64) -> v1::Inventory {
         v1::Inventory {
@@ -252,7 +270,7 @@ mod tests {
         assert!(receiver.latest().is_none());
         let asked = 0;
         let mut woken = |inventory| {
-            sender.publish(Seen { inventory, asked });
+            sender.publish(seen_now(inventory, asked));
             let woken = receiver.seen.has_changed().unwrap();
             receiver.seen.mark_unchanged();
             woken
@@ -267,10 +285,7 @@ mod tests {
         let latest = receiver.latest().unwrap();
         assert_eq!(latest.inventory.as_ref().unwrap().storage_free_bytes, 2);
         // What was asked for is told even if nothing changed.
-        sender.publish(Seen {
-            inventory: Ok(seen("yellow", 2)),
-            asked: 7,
-        });
+        sender.publish(seen_now(Ok(seen("yellow", 2)), 7));
         assert!(receiver.seen.has_changed().unwrap());
     }
 }

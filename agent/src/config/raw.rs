@@ -18,6 +18,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) capture: RawCapture,
     #[serde(default)]
+    pub(super) wal: RawWal,
+    #[serde(default)]
     pub(super) spool: RawSpool,
     #[serde(default)]
     pub(super) limits: RawLimits,
@@ -52,6 +54,24 @@ impl Default for RawCapture {
             way: "whole".to_owned(),
             full_every: 24,
             optimizer_wait_secs: 10,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawWal {
+    pub(super) archive: bool,
+    pub(super) poll_ms: u64,
+    pub(super) max_unsent_mib: u64,
+}
+
+impl Default for RawWal {
+    fn default() -> Self {
+        Self {
+            archive: false,
+            poll_ms: 100,
+            max_unsent_mib: 32,
         }
     }
 }

@@ -53,6 +53,7 @@ async fn events_of_a_command_say_where_and_for_whom() {
         journal,
         link: crate::link::slot().1,
         qdrant: QdrantClient::new(QdrantConfig::new(world.config.qdrant.url.clone())).unwrap(),
+        board: crate::tail::Board::default(),
         clock: Arc::new(SystemClock),
         config: Arc::new(world.config.clone()),
     };

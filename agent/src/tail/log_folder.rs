@@ -3,6 +3,9 @@
 //! Nothing is written, locked or mapped, and Qdrant's own log library is not used: it would take the server's lock and repair. A
 //! held descriptor stays readable when its file is renamed or deleted, and as long as it is held, no other file can get the same
 //! identity.
+//!
+//! A folder that is deleted or replaced, because its collection was dropped or its shard recovered, is read to its end first: the
+//! old listing is given out once more, since everything in it is still held.
 
 use fs_err as fs;
 use holdfast_wal::{FileId, FileName, Listed, Listing, Tail, Want};
@@ -20,6 +23,8 @@ pub struct LogFolder {
     path: PathBuf,
     folder: File,
     held: BTreeMap<FileId, File>,
+    last: Option<Listing>,
+    draining: bool,
     buffer: Vec<u8>,
 }
 
@@ -34,6 +39,8 @@ impl LogFolder {
             path,
             folder,
             held: BTreeMap::new(),
+            last: None,
+            draining: false,
             buffer: Vec::new(),
         })
     }
@@ -62,15 +69,38 @@ impl LogFolder {
         Ok(true)
     }
 
+    /// The identity of the folder that was listed last.
+    ///
+    /// # Errors
+    /// When it can't be asked for.
+    pub fn id(&self) -> io::Result<FileId> {
+        Ok(identity(&self.folder.metadata()?))
+    }
+
     /// Files that are held open.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
+    /// Whether the newest listing is that of a folder that is no longer there.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     fn list(&mut self) -> io::Result<Listing> {
         // Opened before the old one is closed: so they have different identities if they are different folders.
-        self.folder = open_folder(&self.path)?;
+        let opened = open_folder(&self.path);
+        if let Some(last) = &self.last
+            && !self.draining
+            && self.is_replaced(&opened)?
+        {
+            self.draining = true;
+            return Ok(last.clone());
+        }
+        self.folder = opened?;
+        self.draining = false;
         let mut files = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
             let entry = entry?;
@@ -99,7 +129,17 @@ impl LogFolder {
             self.held.entry(id).or_insert(file);
         }
         let dir = identity(&self.folder.metadata()?);
-        Ok(Listing { dir, files })
+        let listing = Listing { dir, files };
+        self.last = Some(listing.clone());
+        Ok(listing)
+    }
+
+    /// Whether the path leads to another folder now, or nowhere.
+    fn is_replaced(&self, opened: &io::Result<File>) -> io::Result<bool> {
+        match opened {
+            Ok(folder) => Ok(identity(&folder.metadata()?) != self.id()?),
+            Err(error) => Ok(error.kind() == io::ErrorKind::NotFound),
+        }
     }
 }
 
@@ -131,19 +171,9 @@ fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::LogFolder;
+    use crate::tail::fixture::{rewrite, write};
     use fs_err as fs;
-    use holdfast_wal::{Cause, Event, Tail, splice::SpliceWriter};
-    use std::path::Path;
-
-    fn write(path: &Path, seed: u32, entries: &[&[u8]]) {
-        let (mut writer, header) = SpliceWriter::new(seed);
-        let mut bytes = header.to_vec();
-        for entry in entries {
-            writer.push(entry, &mut bytes);
-        }
-        bytes.resize(512, 0);
-        fs::write(path, bytes).unwrap();
-    }
+    use holdfast_wal::{Cause, Event, Tail};
 
     fn poll(folder: &mut LogFolder, tail: &mut Tail) -> Vec<Event> {
         tail.wake();
@@ -179,14 +209,7 @@ mod tests {
         assert_eq!(indexes(&poll(&mut folder, &mut tail)), [0]);
         assert_eq!(folder.held(), 2);
         // As the server does, within one poll: the last entry, a rotation, another one, and the first file is deleted.
-        let mut bytes = fs::read(wal.join("open-1")).unwrap();
-        let (mut writer, header) = SpliceWriter::new(1);
-        let mut whole = header.to_vec();
-        writer.push(b"a", &mut whole);
-        writer.push(b"bb", &mut whole);
-        bytes[..whole.len()].copy_from_slice(&whole);
-        let same_file = fs::OpenOptions::new().write(true).open(wal.join("open-1"));
-        std::io::Write::write_all(&mut same_file.unwrap(), &bytes).unwrap();
+        rewrite(&wal.join("open-1"), 1, &[b"a", b"bb"]);
         fs::remove_file(wal.join("open-1")).unwrap();
         fs::rename(wal.join("open-2"), wal.join("closed-2")).unwrap();
         write(&wal.join("open-3"), 3, &[b"c"]);
@@ -205,16 +228,21 @@ mod tests {
         write(&wal.join("open-1"), 1, &[b"a"]);
         let mut folder = LogFolder::open(wal.clone()).unwrap();
         let mut tail = Tail::new();
-        poll(&mut folder, &mut tail);
+        assert_eq!(indexes(&poll(&mut folder, &mut tail)), [0]);
+        // Its last entry is written, and it is deleted, between two looks.
+        rewrite(&wal.join("open-1"), 1, &[b"a", b"b"]);
         fs::remove_dir_all(&wal).unwrap();
+        assert_eq!(indexes(&poll(&mut folder, &mut tail)), [1]);
+        assert!(folder.is_draining());
         tail.wake();
         assert!(folder.serve(&mut tail).is_err(), "gone for now");
         fs::create_dir(&wal).unwrap();
         write(&wal.join("open-1"), 1, &[b"a"]);
         let events = poll(&mut folder, &mut tail);
+        assert!(!folder.is_draining());
         let replaced = Event::Ended {
             timeline: 0,
-            next: 1,
+            next: 2,
             cause: Cause::Replaced,
         };
         assert_eq!(events[0], replaced);

@@ -241,13 +241,7 @@ impl WalObject {
             }
             out.extend_from_slice(&length(look.frames.len())?);
             for frame in &look.frames {
-                out.push(if frame.seed.is_some() { BEGINS_FILE } else { 0 });
-                if let Some(seed) = frame.seed {
-                    out.extend_from_slice(&seed.to_le_bytes());
-                }
-                out.extend_from_slice(&frame.crc.to_le_bytes());
-                out.extend_from_slice(&length(frame.data.len())?);
-                out.extend_from_slice(&frame.data);
+                frame.encode(&mut out)?;
             }
         }
         Ok(out)
@@ -271,6 +265,53 @@ impl WalObject {
         } else {
             Err(WalObjectError::Damaged("its description contradicts it"))
         }
+    }
+}
+
+impl WalFrame {
+    /// Appends the entry as it stands in a payload (`docs/format/wal.md`).
+    ///
+    /// # Errors
+    /// [`WalObjectError::Damaged`] if its length does not fit its field.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WalObjectError> {
+        let len = u32::try_from(self.data.len());
+        let len = len.map_err(|_| WalObjectError::Damaged("an entry is too large"))?;
+        out.push(if self.seed.is_some() { BEGINS_FILE } else { 0 });
+        if let Some(seed) = self.seed {
+            out.extend_from_slice(&seed.to_le_bytes());
+        }
+        out.extend_from_slice(&self.crc.to_le_bytes());
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(&self.data);
+        Ok(())
+    }
+
+    /// So many entries, one behind the other, and nothing else. Nothing is proven by this: [`WalObject::new`] does.
+    ///
+    /// # Errors
+    /// [`WalObjectError::Damaged`] if they are cut or something follows.
+    pub fn decode_all(bytes: &[u8], count: u32) -> Result<Vec<Self>, WalObjectError> {
+        let mut cursor = Cursor::new(bytes);
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            frames.push(Self::read(&mut cursor).ok_or(WalObjectError::Damaged("it is cut"))?);
+        }
+        if cursor.remaining() > 0 {
+            return Err(WalObjectError::Damaged("something follows its end"));
+        }
+        Ok(frames)
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let seed = match cursor.u8()? {
+            0 => None,
+            BEGINS_FILE => Some(cursor.u32()?),
+            _ => return None,
+        };
+        let crc = cursor.u32()?;
+        let len = cursor.u32()?;
+        let data = cursor.take(len as usize)?.to_vec();
+        Some(Self { seed, crc, data })
     }
 }
 
@@ -327,15 +368,7 @@ fn read_looks(cursor: &mut Cursor<'_>) -> Option<Vec<WalLook>> {
         let (after, by) = (instant()?, instant()?);
         let mut frames = Vec::new();
         for _ in 0..cursor.u32()? {
-            let seed = match cursor.u8()? {
-                0 => None,
-                BEGINS_FILE => Some(cursor.u32()?),
-                _ => return None,
-            };
-            let crc = cursor.u32()?;
-            let len = cursor.u32()?;
-            let data = cursor.take(len as usize)?.to_vec();
-            frames.push(WalFrame { seed, crc, data });
+            frames.push(WalFrame::read(cursor)?);
         }
         looks.push(WalLook { after, by, frames });
     }

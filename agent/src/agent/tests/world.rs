@@ -3,7 +3,7 @@
 use super::coordinator::{Commit, FakeCoordinator};
 use super::qdrant::FakeQdrant;
 use super::shard;
-use crate::config::{CaptureSection, Limits, QdrantSection};
+use crate::config::{CaptureSection, Limits, QdrantSection, WalSection};
 use crate::order::Method;
 use crate::{Agent, AgentConfig};
 use holdfast_certs::TlsPaths;
@@ -60,6 +60,11 @@ impl World {
                 way: Some(Method::Auto),
                 full_every: 24,
                 optimizer_wait: Duration::from_secs(10),
+            },
+            wal: WalSection {
+                archive: false,
+                poll: Duration::from_millis(100),
+                max_unsent: 1 << 20,
             },
             spool_limit: ByteCount::mib(64),
             limits: Limits {

@@ -1,0 +1,286 @@
+//! All logs of the node: finds them, reads on in each, forgets those that are gone. It blocks, and sends nothing.
+
+use super::board::{Board, Reading};
+use super::follower::{Follower, Now, Standing};
+use super::incarnations::Incarnations;
+use super::look::{Durable, Item};
+use super::scan::{FoundCollection, LogKey, scan};
+use crate::failure::chain;
+use holdfast_types::{CollectionName, TimelineId};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The storage directory is listed so often.
+const SCAN_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of entries that are read of one log before the next one has its turn.
+const TURN_BYTES: usize = 8 << 20;
+/// A log that has had no entry for so many looks is looked at less often …
+const IDLE_AFTER: u32 = 50;
+/// … by this factor.
+const IDLE_EVERY: u64 = 4;
+
+/// What the coordinator knows of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing.
+    New,
+    /// It was told of it, and has not said yet where to go on.
+    Asked,
+    /// It takes its entries.
+    Open,
+}
+
+/// One log.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) key: LogKey,
+    pub(super) follower: Follower,
+    pub(super) phase: Phase,
+    /// The end of the log as it was reported last, and when.
+    pub(super) reported: Option<(Standing, Instant)>,
+    /// Its folder is gone: it is forgotten when nothing of it waits any more.
+    pub(super) leaving: bool,
+    /// Why it can't be read now.
+    pub(super) trouble: Option<String>,
+    /// The trouble that the coordinator was told of.
+    pub(super) told: Option<String>,
+    idle: u32,
+}
+
+/// All logs, by number.
+#[derive(Debug)]
+pub(super) struct Logs {
+    storage: PathBuf,
+    board: Board,
+    incarnations: Incarnations,
+    next: u32,
+    scanned: Option<Instant>,
+    turns: u64,
+    logs: BTreeMap<u32, Log>,
+    limit: usize,
+    /// Why the storage directory can't be listed.
+    blind: Option<String>,
+}
+
+impl Logs {
+    /// Nothing is known yet. At most `limit` bytes of entries, and one look of each log, wait to be durable.
+    pub(super) fn new(storage: &Path, state: &Path, limit: usize, board: Board) -> Self {
+        Self {
+            storage: storage.to_owned(),
+            board,
+            incarnations: Incarnations::open(state),
+            next: 0,
+            scanned: None,
+            turns: 0,
+            logs: BTreeMap::new(),
+            limit,
+            blind: None,
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Log)> {
+        self.logs.iter_mut().map(|(number, log)| (*number, log))
+    }
+
+    /// A new connection: the coordinator knows nothing of any log.
+    pub(super) fn disconnected(&mut self) {
+        for log in self.logs.values_mut() {
+            log.phase = Phase::New;
+            log.reported = None;
+            log.told = None;
+        }
+        self.logs
+            .retain(|_, log| !log.leaving || !log.follower.queue().is_empty());
+    }
+
+    /// Where a log goes on.
+    pub(super) fn place(&mut self, number: u32, durable: Option<Durable>) {
+        if let Some(log) = self.logs.get_mut(&number) {
+            log.follower.place(durable);
+            log.phase = Phase::Open;
+        }
+    }
+
+    /// What was sent of a log can't be used: it begins anew.
+    pub(super) fn refused(&mut self, number: u32) {
+        if let Some(log) = self.logs.get_mut(&number) {
+            log.phase = Phase::New;
+        }
+    }
+
+    pub(super) fn durable(&mut self, number: u32, timeline: TimelineId, next: u64) {
+        if let Some(log) = self.logs.get_mut(&number) {
+            log.follower.queue_mut().durable(timeline, next);
+        }
+    }
+
+    /// What is to be sent of a log next.
+    pub(super) fn next_to_send(&mut self, number: u32) -> Option<&Item> {
+        let log = self.logs.get_mut(&number)?;
+        if log.phase == Phase::Open {
+            log.follower.queue_mut().next_to_send()
+        } else {
+            None
+        }
+    }
+
+    /// Forgets a log.
+    pub(super) fn forget(&mut self, number: u32) {
+        self.logs.remove(&number);
+    }
+
+    /// Looks for logs, if it is time, and reads on in each.
+    pub(super) fn turn(&mut self, now: &dyn Fn() -> Now) {
+        let at = now().steady;
+        let due = self.scanned.is_none_or(|last| at >= last + SCAN_EVERY);
+        // A folder was replaced: whose the new one is must be known before it is read.
+        let replaced = |log: &Log| !log.leaving && log.follower.is_draining();
+        if due || self.logs.values().any(replaced) {
+            self.scanned = Some(at);
+            self.find(now);
+        }
+        self.turns += 1;
+        let mut waiting: usize = self.logs.values().map(|l| l.follower.queue().bytes()).sum();
+        for (number, log) in &mut self.logs {
+            let rests =
+                log.idle > IDLE_AFTER && (self.turns + u64::from(*number)) % IDLE_EVERY != 0;
+            let before = log.follower.queue().bytes();
+            // What waits of one log must not keep the others from being read at all.
+            if log.leaving || rests || (waiting >= self.limit && before > 0) {
+                continue;
+            }
+            log.read_on(now, TURN_BYTES);
+            waiting += log.follower.queue().bytes().saturating_sub(before);
+            let reading = log.reading();
+            if reading.is_some() || log.follower.standing().is_none() {
+                self.board.put(&log.key, reading);
+            }
+        }
+    }
+
+    /// What the newest logs and those that are gone are.
+    fn find(&mut self, now: &dyn Fn() -> Now) {
+        let found = match scan(&self.storage) {
+            Ok(found) => found,
+            Err(error) => {
+                let why = chain(&error);
+                if self.blind.as_ref() != Some(&why) {
+                    tracing::error!(reason = %why, "the storage directory can't be listed: new logs are not found");
+                    self.blind = Some(why);
+                }
+                return;
+            }
+        };
+        self.blind = None;
+        for (name, collection) in &found {
+            if let Err(error) = self.enter(name, collection, now) {
+                // Gone since it was listed, most likely; else the next scan meets it again.
+                tracing::debug!(collection = %name, reason = %chain(&error), "a log can't be opened");
+            }
+        }
+        let there = |key: &LogKey| {
+            let collection = found.get(&key.collection);
+            collection.is_some_and(|found| found.logs.contains_key(&key.shard))
+        };
+        for log in self.logs.values_mut().filter(|log| !log.leaving) {
+            if !there(&log.key) {
+                log.leave(now);
+                self.board.put(&log.key, None);
+            }
+        }
+        self.incarnations.keep(|name| found.contains_key(name));
+    }
+
+    /// Follows the logs of a collection that are not followed yet.
+    fn enter(
+        &mut self,
+        name: &CollectionName,
+        collection: &FoundCollection,
+        now: &dyn Fn() -> Now,
+    ) -> io::Result<()> {
+        let incarnation = self.incarnations.of(name, &collection.folder)?;
+        for (shard, path) in &collection.logs {
+            let key = LogKey {
+                collection: name.clone(),
+                shard: *shard,
+            };
+            let mut known = false;
+            for log in self
+                .logs
+                .values_mut()
+                .filter(|log| log.key == key && !log.leaving)
+            {
+                known = log.follower.incarnation() == incarnation;
+                if !known {
+                    log.leave(now);
+                }
+            }
+            if known {
+                continue;
+            }
+            let follower = Follower::open(path.clone(), incarnation)?;
+            self.logs.insert(
+                self.next,
+                Log {
+                    key,
+                    follower,
+                    phase: Phase::New,
+                    reported: None,
+                    leaving: false,
+                    trouble: None,
+                    told: None,
+                    idle: 0,
+                },
+            );
+            self.next = self.next.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    fn read_on(&mut self, now: &dyn Fn() -> Now, budget: usize) {
+        let before = self.follower.queue().bytes();
+        match self.follower.poll(now, budget) {
+            Ok(_) => self.trouble = None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.trouble = None,
+            Err(error) => self.trouble = Some(chain(&error)),
+        }
+        if self.follower.queue().bytes() > before {
+            self.idle = 0;
+        } else {
+            self.idle = self.idle.saturating_add(1);
+        }
+    }
+
+    /// Its folder is gone: what was written to it last is read, as long as it is held.
+    fn leave(&mut self, now: &dyn Fn() -> Now) {
+        let mut looks = 0;
+        // The look that is under way may end on the old listing; the next one meets the change.
+        while self.follower.is_placed() && looks < 2 {
+            match self.follower.poll(now, TURN_BYTES) {
+                Ok(over) => looks += u32::from(over),
+                Err(_) => break,
+            }
+            if looks > 0 && self.follower.is_draining() {
+                break;
+            }
+        }
+        self.leaving = true;
+    }
+
+    /// For captures.
+    fn reading(&self) -> Option<Reading> {
+        let standing = self.follower.standing()?;
+        Some(Reading {
+            timeline: standing.timeline,
+            folder: self.follower.folder_id().ok()?,
+            began: standing.began,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
