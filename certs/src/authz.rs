@@ -42,6 +42,7 @@ pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.Ingest/HaveChunks", AGENT_OR_OPERATOR),
     rule("/holdfast.v1.Ingest/PutChunks", AGENT_OR_OPERATOR),
     rule("/holdfast.v1.Ingest/CommitCapture", AGENT_OR_OPERATOR),
+    rule("/holdfast.v1.LogArchive/Follow", AGENT),
     rule("/holdfast.v1.Restore/FetchRecipe", AGENT_OR_OPERATOR),
     rule("/holdfast.v1.Restore/FetchChunks", AGENT_OR_OPERATOR),
     rule("/holdfast.v1.Restore/RedeemTicket", AGENT),

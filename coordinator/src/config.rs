@@ -18,6 +18,7 @@ mod policy;
 mod raw;
 mod recovery;
 mod retention;
+mod wal;
 
 pub use copy::CopySection;
 pub use key_source::{KeySource, RawKeySource, validate as validate_key_source};
@@ -25,6 +26,7 @@ pub use location::{Location, S3Location};
 pub use policy::{LoadedPolicy, load_policy, parse_policy};
 pub use recovery::{promoted_config, recovery_config};
 pub use retention::RetentionSection;
+pub use wal::WalSection;
 
 use raw::{RawConfig, RawLimits, RawRepository, RawTls, RawVerify};
 
@@ -61,6 +63,8 @@ pub struct CoordinatorConfig {
     pub limits: Limits,
     /// Checks of the repository in the background.
     pub verify: VerifySection,
+    /// How write-ahead logs are taken in.
+    pub wal: WalSection,
     /// What is captured by itself; nothing if absent.
     pub policy: Option<LoadedPolicy>,
     /// The log.
@@ -272,6 +276,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         repository,
         copies,
         retention,
+        wal,
         limits,
         verify,
         log,
@@ -304,6 +309,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         tls: TlsFiles { cert, key, ca },
         repository,
         retention,
+        wal: wal::validate(&wal)?,
         limits: validate_limits(limits)?,
         verify,
         policy,

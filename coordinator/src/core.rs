@@ -1,13 +1,14 @@
 //! What all parts of a running coordinator share.
 
 use crate::catalog::Catalog;
-use crate::config::{Limits, LoadedPolicy, VerifySection};
+use crate::config::{Limits, LoadedPolicy, VerifySection, WalSection};
 use crate::copies::Copies;
 use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
 use crate::ingest::imports::Imports;
 use crate::job::book::JobBook;
 use crate::keeping::Keeping;
+use crate::logs::{Bases, Logs};
 use crate::observe::Registry;
 use crate::repository::fault_of;
 use crate::retention::Guard;
@@ -68,6 +69,10 @@ pub struct Core {
     pub retention: Guard,
     /// Locks and storage classes.
     pub keeping: Keeping,
+    /// How logs are taken in.
+    pub wal: WalSection,
+    /// What is known of logs.
+    pub logs: Logs,
     /// The listing of recovery points.
     pub catalog: Catalog,
     /// Jobs.
@@ -122,6 +127,10 @@ pub struct CoreParts {
     pub retention: Guard,
     /// Locks and storage classes.
     pub keeping: Keeping,
+    /// How logs are taken in.
+    pub wal: WalSection,
+    /// The captures from which they go on.
+    pub bases: Bases,
     /// The catalogue.
     pub catalog: Catalog,
     /// The jobs in it.
@@ -154,6 +163,8 @@ impl Core {
             copies,
             retention,
             keeping,
+            wal,
+            bases,
             catalog,
             book,
             verified,
@@ -185,6 +196,8 @@ impl Core {
             copies,
             retention,
             keeping,
+            wal,
+            logs: Logs::new(bases),
             catalog,
             book,
             verified,

@@ -22,6 +22,7 @@ pub mod fault;
 pub mod ingest;
 pub mod job;
 pub mod keeping;
+pub mod logs;
 pub mod observe;
 pub mod plan;
 pub mod repository;

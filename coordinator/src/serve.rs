@@ -7,6 +7,7 @@ use crate::rpc::admin::AdminService;
 use crate::rpc::control::Control;
 use crate::rpc::copies::CopiesService;
 use crate::rpc::ingest::IngestService;
+use crate::rpc::logs::LogService;
 use crate::rpc::restore::RestoreService;
 use crate::rpc::retention::RetentionService;
 use crate::rpc::schedules::SchedulesService;
@@ -21,6 +22,7 @@ use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
 use holdfast_proto::v1::copies_server::CopiesServer;
 use holdfast_proto::v1::ingest_server::IngestServer;
+use holdfast_proto::v1::log_archive_server::LogArchiveServer;
 use holdfast_proto::v1::restore_server::RestoreServer;
 use holdfast_proto::v1::retention_server::RetentionServer;
 use holdfast_proto::v1::schedules_server::SchedulesServer;
@@ -84,6 +86,9 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
             core.clone()
         ))))
         .add_service(bounded!(IngestServer::new(IngestService::new(
+            core.clone()
+        ))))
+        .add_service(bounded!(LogArchiveServer::new(LogService::new(
             core.clone()
         ))))
         .add_service(bounded!(RestoreServer::new(RestoreService::new(

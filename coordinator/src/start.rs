@@ -3,7 +3,7 @@
 //! Whatever can be refused is refused before the epoch is claimed: a mistaken start must not fence off
 //! the coordinator that runs.
 
-use crate::catalog::rebuild::survey;
+use crate::catalog::rebuild::{Survey, survey};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::CoordinatorConfig;
 use crate::copies::{self, Copies, CopyMemory};
@@ -11,6 +11,7 @@ use crate::core::{Core, CoreParts};
 use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
 use crate::keeping::{self, Keeping};
+use crate::logs;
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
 use crate::schedule::{self, ScheduleBook};
@@ -71,6 +72,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     drop(shutdown.spawn(keeping::run(Arc::clone(&core))));
     drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
     drop(shutdown.spawn(schedule::run(Arc::clone(&core))));
+    drop(shutdown.spawn(logs::prompt_bases(Arc::clone(&core))));
     for copy in core.copies.iter() {
         drop(shutdown.spawn(copies::run(Arc::clone(&core), Arc::clone(copy))));
     }
@@ -110,11 +112,11 @@ pub async fn open_core(
             "damage in the repository"
         );
     }
-    let (points, damaged_points) = survey(&repository).await?;
+    let found = survey(&repository).await?;
     let catalog = open_catalog(
         &config.catalog_path(),
         &repository,
-        points.len() + damaged_points.len(),
+        found.points.len() + found.damaged.len(),
     )?;
     let unusable = |error: CatalogError| catalog_fault(&error);
     let copies = catalog.copies().await.map_err(unusable)?;
@@ -129,7 +131,11 @@ pub async fn open_core(
     postpone_removals(&repository, epoch, last_written, clock.now()).await?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
-    let (points, damaged_points) = survey(&repository).await?;
+    let Survey {
+        points,
+        damaged: damaged_points,
+        bases,
+    } = survey(&repository).await?;
     catalog.replace_points(points).await.map_err(unusable)?;
     let book = JobBook::load(catalog.clone(), config.limits.kept_jobs)
         .await
@@ -151,6 +157,8 @@ pub async fn open_core(
         copies: Copies::new(&config.copies, copies, clock.now(), seed()?),
         retention: Guard::new(config.retention.clone(), marks(&repository).await?),
         keeping,
+        wal: config.wal,
+        bases,
         repository,
         catalog,
         book,

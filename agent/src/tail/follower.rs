@@ -24,6 +24,8 @@ const FIRST_SEEN: &str = "the log was seen for the first time";
 pub struct Standing {
     /// The timeline.
     pub timeline: TimelineId,
+    /// Index of its first entry, if it began in this process.
+    pub first: Option<u64>,
     /// Index after the last entry.
     pub next: u64,
     /// When the look began …
@@ -69,6 +71,8 @@ pub struct Follower {
 #[derive(Debug)]
 struct Line {
     id: TimelineId,
+    /// Index of its first entry, if it began in this process.
+    first: Option<u64>,
     /// Until its first look is made.
     because: Option<String>,
     /// CRC of its last entry.
@@ -157,6 +161,7 @@ impl Follower {
         self.standing = None;
         self.line = durable.map(|durable| Line {
             id: durable.timeline,
+            first: None,
             because: None,
             end: Some(durable.crc),
         });
@@ -239,15 +244,16 @@ impl Follower {
 
     /// A look has come to the end of what it could read.
     fn settle(&mut self, tail: &Tail, began: (Timestamp, Instant), now: Now) {
-        let line = self.line.as_ref().map(|line| line.id);
+        let line = self.line.as_ref().map(|line| (line.id, line.first));
         // Of a folder that is gone, everything was read: of the one in its place, nothing.
         let whole = tail.caught_up().filter(|_| !self.folder.is_draining());
         self.standing = match (whole, line) {
-            (Some(next), Some(timeline)) => {
+            (Some(next), Some((timeline, first))) => {
                 self.since = began.0;
                 self.obstructed = false;
                 Some(Standing {
                     timeline,
+                    first,
                     next,
                     began: began.1,
                     ended: now.steady,
@@ -260,11 +266,12 @@ impl Follower {
     fn take(&mut self, event: Event, open: &mut OpenLook, now: &dyn Fn() -> Now) {
         match event {
             Event::Resumed { .. } => {}
-            Event::Began { .. } => {
+            Event::Began { first, .. } => {
                 self.close(open, now);
                 let why = std::mem::replace(&mut self.why, FIRST_SEEN.to_owned());
                 self.line = Some(Line {
                     id: self.draw(),
+                    first: Some(first),
                     because: Some(why),
                     end: None,
                 });

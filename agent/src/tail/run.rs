@@ -293,10 +293,7 @@ impl Stream {
             else {
                 continue;
             };
-            let (line, next) = (standing.timeline, standing.next);
-            if log.phase == Phase::Open
-                && self.send(wire::standing(number, line, next, standing.began, mark))
-            {
+            if log.phase == Phase::Open && self.send(wire::standing(number, &standing, mark)) {
                 log.reported = Some((standing, Instant::now()));
             }
         }

@@ -1,5 +1,6 @@
 //! Looks and positions in their wire form.
 
+use super::follower::Standing;
 use super::look::{Durable, Item, Look};
 use super::scan::LogKey;
 use bytes::Bytes;
@@ -85,26 +86,21 @@ fn look(log: u32, look: &Look) -> Result<VecDeque<v1::FollowMessage>, WalObjectE
     Ok(head.chain(pieces).collect())
 }
 
-/// The end of the log as a look that began at `began` found it.
-pub(super) fn standing(
-    log: u32,
-    line: TimelineId,
-    next: u64,
-    began: Instant,
-    mark: (u64, Instant),
-) -> v1::FollowMessage {
+/// The end of the log as a look found it.
+pub(super) fn standing(log: u32, found: &Standing, mark: (u64, Instant)) -> v1::FollowMessage {
     let (number, arrived) = mark;
     let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-    let since_us = match began.checked_duration_since(arrived) {
+    let since_us = match found.began.checked_duration_since(arrived) {
         Some(later) => micros(later),
-        None => -micros(arrived.duration_since(began)),
+        None => -micros(arrived.duration_since(found.began)),
     };
     message(Message::Standing(v1::LogStanding {
         log,
-        timeline: id(line),
-        next,
+        timeline: id(found.timeline),
+        next: found.next,
         mark: number,
         since_us,
+        first: found.first,
     }))
 }
 

@@ -1,9 +1,10 @@
 //! Collections of the connected nodes.
 
 use super::some;
-use super::text::{grouped, list, table};
+use super::text::{grouped, list, millis, table};
 use crate::output::View;
 use holdfast_proto::v1;
+use holdfast_types::Timestamp;
 use serde::Serialize;
 
 /// `collections`.
@@ -27,6 +28,12 @@ pub(crate) struct CollectionView {
     pub(crate) nodes: Vec<String>,
     /// The newest recovery point that contains it.
     pub(crate) newest_recovery_point: Option<String>,
+    /// Everything that was acknowledged before could be brought back.
+    pub(crate) recoverable_until: Option<Timestamp>,
+    /// What would be lost if it were lost now, in milliseconds.
+    pub(crate) rpo_ms: Option<u64>,
+    /// Whether that instant advances by itself: its logs are archived.
+    pub(crate) continuous: bool,
 }
 
 impl From<&v1::ListCollectionsResponse> for CollectionsView {
@@ -41,6 +48,8 @@ impl From<&v1::ListCollectionsResponse> for CollectionsView {
 
 impl From<&v1::CollectionStatus> for CollectionView {
     fn from(wire: &v1::CollectionStatus) -> Self {
+        let until = wire.recoverable_until_us;
+        let until = (until != 0).then(|| Timestamp::from_micros(until));
         Self {
             collection: wire.name.clone(),
             status: wire.status.clone(),
@@ -49,6 +58,9 @@ impl From<&v1::CollectionStatus> for CollectionView {
             aliases: wire.aliases.clone(),
             nodes: wire.nodes.clone(),
             newest_recovery_point: some(&wire.newest_recovery_point),
+            recoverable_until: until,
+            rpo_ms: until.map(|_| wire.rpo_ms),
+            continuous: wire.continuous,
         }
     }
 }
@@ -76,6 +88,11 @@ impl View for CollectionsView {
                 c.newest_recovery_point
                     .clone()
                     .unwrap_or_else(|| "NONE".to_owned()),
+                match (c.rpo_ms, c.continuous) {
+                    (Some(rpo), true) => format!("{} ago", millis(rpo)),
+                    (Some(rpo), false) => format!("{} ago, growing", millis(rpo)),
+                    (None, _) => "NEVER".to_owned(),
+                },
             ]
         };
         let mut text = table(
@@ -87,6 +104,7 @@ impl View for CollectionsView {
                 "ALIASES",
                 "NODES",
                 "NEWEST RECOVERY POINT",
+                "RECOVERABLE TO",
             ],
             self.collections.iter().map(row),
         );

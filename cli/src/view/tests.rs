@@ -132,6 +132,9 @@ fn collections() -> v1::ListCollectionsResponse {
             aliases: vec!["current".into()],
             nodes: vec!["n1".into()],
             newest_recovery_point: String::new(),
+            recoverable_until_us: 1_795_000_099_200_000,
+            rpo_ms: 800,
+            continuous: true,
         }],
         unseen: vec!["node n2 is not connected".into()],
     }
@@ -354,7 +357,10 @@ fn collections_of_nodes() {
       "nodes": [
         "n1"
       ],
-      "newest_recovery_point": null
+      "newest_recovery_point": null,
+      "recoverable_until": "2026-11-18T11:08:19.2Z",
+      "rpo_ms": 800,
+      "continuous": true
     }
   ],
   "unseen": [

@@ -6,6 +6,7 @@
 use super::{Catalog, CatalogError, PointSummary};
 use crate::fault::{Fault, chain};
 use crate::job::JobRecord;
+use crate::logs::Bases;
 use crate::repository::fault_of;
 use holdfast_repository::Repository;
 use holdfast_service::failure::Code;
@@ -23,22 +24,34 @@ pub struct Rebuilt {
     pub jobs: usize,
 }
 
-/// Lists what the repository holds: readable recovery points, and damaged ones with the reason.
+/// What the repository holds.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Readable recovery points.
+    pub points: Vec<PointSummary>,
+    /// Damaged ones, with the reason.
+    pub damaged: Vec<(RecoveryPointId, String)>,
+    /// The newest captures of each collection.
+    pub bases: Bases,
+}
+
+/// Lists what the repository holds.
 ///
 /// # Errors
 /// If the repository can't be listed.
-pub async fn survey(
-    repository: &Repository,
-) -> Result<(Vec<PointSummary>, Vec<(RecoveryPointId, String)>), Fault> {
+pub async fn survey(repository: &Repository) -> Result<Survey, Fault> {
     let listed = repository.list_points().await.map_err(|e| fault_of(&e))?;
-    let (mut points, mut damaged) = (Vec::new(), Vec::new());
+    let mut survey = Survey::default();
     for listing in listed {
         match listing.manifest {
-            Ok(manifest) => points.push(PointSummary::of(&manifest)),
-            Err(error) => damaged.push((listing.id, chain(&error))),
+            Ok(manifest) => {
+                survey.points.push(PointSummary::of(&manifest));
+                survey.bases.learn(&manifest);
+            }
+            Err(error) => survey.damaged.push((listing.id, chain(&error))),
         }
     }
-    Ok((points, damaged))
+    Ok(survey)
 }
 
 /// Replaces the catalogue at `path`.
@@ -48,7 +61,9 @@ pub async fn survey(
 pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fault> {
     let id = repository.description().id.clone();
     let jobs = old_jobs(path, &id).await?;
-    let (points, damaged) = survey(repository).await?;
+    let Survey {
+        points, damaged, ..
+    } = survey(repository).await?;
     let done = Rebuilt {
         points: points.len(),
         damaged,

@@ -22,6 +22,8 @@ pub(super) struct RawConfig {
     pub(super) copies: Vec<RawCopy>,
     pub(super) retention: Option<RawRetention>,
     #[serde(default)]
+    pub(super) wal: RawWal,
+    #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]
     pub(super) verify: RawVerify,
@@ -102,6 +104,24 @@ impl Default for RawLimits {
             command_silence_secs: 3900,
             heartbeat_interval_ms: 5000,
             kept_jobs: 200,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawWal {
+    pub(super) flush_ms: u32,
+    pub(super) flush_kib: u32,
+    pub(super) prompt_base: bool,
+}
+
+impl Default for RawWal {
+    fn default() -> Self {
+        Self {
+            flush_ms: 500,
+            flush_kib: 4096,
+            prompt_base: true,
         }
     }
 }

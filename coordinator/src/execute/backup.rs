@@ -130,6 +130,7 @@ async fn finish(
         .await
         .map_err(|error| core.repository_failed(failed.as_ref().unwrap_or(&error)))?;
     core.keeping.committed(point);
+    core.logs.committed(&manifest);
     let summary = PointSummary::of(&manifest);
     if let Err(error) = core.catalog.put_point(summary.clone()).await {
         // The repository has it; the listing is made equal at the next start.

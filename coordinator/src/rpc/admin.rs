@@ -6,7 +6,9 @@ use crate::catalog::{CatalogError, PointSummary};
 use crate::core::Core;
 use crate::execute;
 use crate::fault::{Fault, chain};
+use crate::logs;
 use crate::plan;
+use crate::schedule::known_collections;
 use holdfast_proto::convert::{
     BackupOrder, ConvertError, ImportOrder, RestoreOrder, TicketOrder, copy_name,
 };
@@ -96,7 +98,10 @@ impl Admin for AdminService {
         self.0.look().await;
         let points = self.live_points().await?;
         let nodes = self.0.nodes.list();
-        let collections = status::collections(&nodes, &points);
+        let mut collections = status::collections(&nodes, &points);
+        let known = known_collections(&self.0);
+        let standings = logs::standings(&self.0, &points, &known);
+        status::add_recency(&mut collections, &standings, self.0.clock.now());
         let unseen = status::unseen(&nodes);
         Ok(Response::new(v1::ListCollectionsResponse {
             collections,

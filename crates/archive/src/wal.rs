@@ -191,6 +191,12 @@ impl WalObject {
         &self.looks
     }
 
+    /// The same, for whoever needs nothing else.
+    #[must_use]
+    pub fn into_looks(self) -> Vec<WalLook> {
+        self.looks
+    }
+
     /// Each entry with its index, and the look that found it.
     pub fn frames(&self) -> impl Iterator<Item = (u64, &WalLook, &WalFrame)> {
         let looks = self.looks.iter();

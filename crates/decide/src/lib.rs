@@ -11,6 +11,7 @@ mod backup_check;
 mod blocker;
 mod observation;
 pub mod policy;
+pub mod recency;
 mod restore;
 mod restore_check;
 mod restore_target;

@@ -234,6 +234,15 @@ pub(crate) fn wal_of(namespace: &Namespace) -> KeyPrefix {
     prefix(&format!("wal/{namespace}"))
 }
 
+/// The folder of all runs of one shard.
+pub(crate) fn wal_of_shard(
+    namespace: &Namespace,
+    incarnation: IncarnationId,
+    shard: ShardId,
+) -> KeyPrefix {
+    prefix(&format!("wal/{namespace}/{incarnation}/{shard}"))
+}
+
 /// The objects of a run of entries.
 pub(crate) fn wal_series(series: &WalSeries) -> KeyPrefix {
     prefix(&wal_folder(series))

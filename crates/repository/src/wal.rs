@@ -19,7 +19,7 @@ use crate::{Damage, RepositoryError, epochs, system};
 use bytes::Bytes;
 use holdfast_archive::{ObjectKind, WalObject, WalOrigin, WalRun, sealed};
 use holdfast_store::{KeyPrefix, ObjectKey, PutMode, StoreError};
-use holdfast_types::{Epoch, Namespace};
+use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,6 +98,15 @@ pub(crate) async fn list(
     namespace: &Namespace,
 ) -> Result<Vec<WalListing>, RepositoryError> {
     list_below(core, &layout::wal_of(namespace)).await
+}
+
+pub(crate) async fn list_shard(
+    core: &CoreState,
+    namespace: &Namespace,
+    incarnation: IncarnationId,
+    shard: ShardId,
+) -> Result<Vec<WalListing>, RepositoryError> {
+    list_below(core, &layout::wal_of_shard(namespace, incarnation, shard)).await
 }
 
 async fn list_below(

@@ -163,6 +163,7 @@ mod tests {
     fn look(begun: Instant, at: u64) -> Standing {
         Standing {
             timeline: TimelineId::from_bytes([1; 16]),
+            first: None,
             next: at,
             began: begun + Duration::from_secs(at),
             ended: begun + Duration::from_millis(at * 1000 + 500),

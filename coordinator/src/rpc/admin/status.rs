@@ -4,11 +4,12 @@ use super::wire;
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::job::{JobRecord, JobState};
+use crate::logs::{self, CollectionStanding};
 use crate::observe::NodeRecord;
 use crate::repository::fault_of;
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
-use holdfast_types::{NodeId, RecoveryPointId};
+use holdfast_types::{CollectionName, NodeId, RecoveryPointId, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -60,6 +61,10 @@ pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusRe
                 .collect(),
             known_damage: core.repository.known_damage().await,
             copies: crate::copies::warnings(core).await,
+            logs: {
+                let known = crate::schedule::known_collections(core);
+                logs::warnings(core, &logs::standings(core, points, &known))
+            },
             schedules: {
                 let busy = core.book.running().await.map(|job| job.id);
                 crate::schedule::warnings(core, points, busy)
@@ -106,6 +111,7 @@ struct Situation<'a> {
     known_damage: Vec<String>,
     keeping: Vec<String>,
     copies: Vec<String>,
+    logs: Vec<String>,
     schedules: Vec<String>,
 }
 
@@ -137,6 +143,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
     warnings.extend(situation.checks.iter().cloned());
     warnings.extend(situation.keeping.iter().cloned());
     warnings.extend(situation.copies.iter().cloned());
+    warnings.extend(situation.logs.iter().cloned());
     warnings.extend(situation.schedules.iter().cloned());
     for (node, record) in situation.nodes {
         if !record.connected {
@@ -189,6 +196,23 @@ pub(super) fn nodes(nodes: &[(NodeId, NodeRecord)]) -> Vec<v1::NodeStatus> {
         clock_offset_ms: record.clock_offset_us / 1000,
     };
     nodes.iter().map(status).collect()
+}
+
+/// Up to when each could be brought back.
+pub(super) fn add_recency(
+    collections: &mut [v1::CollectionStatus],
+    standings: &BTreeMap<CollectionName, CollectionStanding>,
+    now: Timestamp,
+) {
+    for status in collections {
+        let standing = status.name.parse().ok();
+        let standing = standing.and_then(|name: CollectionName| standings.get(&name));
+        if let Some(until) = standing.and_then(|standing| standing.recoverable_until) {
+            status.recoverable_until_us = until.as_micros();
+            status.rpo_ms = u64::try_from(now.since(until).as_millis()).unwrap_or(u64::MAX);
+        }
+        status.continuous = standing.is_some_and(|standing| standing.continuous);
+    }
 }
 
 /// Nodes whose collections are not among [`collections`], and why.
@@ -322,6 +346,7 @@ mod tests {
             checks: vec!["recovery point p can't be restored in full".to_owned()],
             keeping: vec!["locks can't be set".to_owned()],
             copies: vec!["copy b is behind".to_owned()],
+            logs: vec!["a log is not archived".to_owned()],
             schedules: vec!["schedule nightly is late".to_owned()],
         });
         assert_eq!(
@@ -331,6 +356,7 @@ mod tests {
                 "recovery point p can't be restored in full",
                 "locks can't be set",
                 "copy b is behind",
+                "a log is not archived",
                 "schedule nightly is late",
                 "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
                 "there is no recovery point yet: `holdfast backup create` makes one",

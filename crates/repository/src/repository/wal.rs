@@ -3,7 +3,7 @@
 use super::Repository;
 use crate::{Appended, RepositoryError, WalListing, WalSeries, wal};
 use holdfast_archive::WalObject;
-use holdfast_types::{Epoch, Namespace};
+use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId};
 
 impl Repository {
     /// Stores a part of a log. Once this returns, it is durable: only then may its entries be acknowledged.
@@ -28,6 +28,19 @@ impl Repository {
         namespace: &Namespace,
     ) -> Result<Vec<WalListing>, RepositoryError> {
         wal::list(&self.inner.core, namespace).await
+    }
+
+    /// The runs of one shard of one collection, of all its replicas.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn list_shard_wal(
+        &self,
+        namespace: &Namespace,
+        incarnation: IncarnationId,
+        shard: ShardId,
+    ) -> Result<Vec<WalListing>, RepositoryError> {
+        wal::list_shard(&self.inner.core, namespace, incarnation, shard).await
     }
 
     /// The part of a run that begins with the entry `first`, every entry proven by its CRC. `None` if there is none.

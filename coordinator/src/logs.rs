@@ -1,0 +1,152 @@
+//! Write-ahead logs that agents send: taken in, stored, and what follows from them for each collection.
+//!
+//! [`arrival`] proves what comes, [`stream`] stores it and acknowledges, [`record`] keeps how far a log is durable, and
+//! [`prompt`] has a base made where a log goes on from none. [`Logs`] is what they share. It is in memory: what is durable stands in the
+//! repository, and the rest is told by the agents again.
+//!
+//! | while … | another stream of the node begins | the coordinator is superseded | the store fails |
+//! |---|---|---|---|
+//! | a part is stored | the second reads where it ends, or meets it (create-only) and asks the agent to begin anew | refused, or proven by its CRCs | not acknowledged: tried again, the agent keeps it |
+
+pub mod arrival;
+mod bases;
+mod prompt;
+mod record;
+mod standing;
+mod stream;
+
+pub use bases::Bases;
+pub use prompt::run as prompt_bases;
+pub use standing::{CollectionStanding, standings, warnings};
+pub use stream::{ANSWERS, serve};
+
+use arrival::{End, LogId};
+use holdfast_types::{NodeId, TimelineId, Timestamp};
+use record::LogRecord;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// What is known of logs.
+#[derive(Debug, Default)]
+pub struct Logs {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    logs: BTreeMap<LogId, LogRecord>,
+    bases: Bases,
+    streams: BTreeMap<NodeId, (u64, CancellationToken)>,
+    opened: u64,
+}
+
+impl Logs {
+    /// With the bases that the repository holds.
+    #[must_use]
+    pub fn new(bases: Bases) -> Self {
+        let state = State {
+            bases,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
+    /// A recovery point is there.
+    pub fn committed(&self, manifest: &holdfast_archive::Manifest) {
+        self.lock().bases.learn(manifest);
+    }
+
+    /// A node's agent has opened a stream. The one before it ends.
+    fn enter(&self, node: &NodeId) -> (u64, CancellationToken) {
+        let mut state = self.lock();
+        state.opened += 1;
+        let entry = (state.opened, CancellationToken::new());
+        if let Some((_, earlier)) = state.streams.insert(node.clone(), entry.clone()) {
+            earlier.cancel();
+        }
+        entry
+    }
+
+    /// Its stream has ended.
+    fn leave(&self, node: &NodeId, number: u64) {
+        let mut state = self.lock();
+        if state.streams.get(node).is_some_and(|(n, _)| *n == number) {
+            state.streams.remove(node);
+            let logs = state.logs.iter_mut().filter(|(id, _)| id.node == *node);
+            for (_, log) in logs {
+                log.followed = false;
+            }
+        }
+    }
+
+    /// The durable end of a log, if it is known without asking the repository.
+    fn known(&self, id: &LogId) -> Option<Option<End>> {
+        self.lock().logs.get(id).map(LogRecord::end)
+    }
+
+    /// What is believed of a log is not what the repository says.
+    fn doubt(&self, id: &LogId) {
+        self.lock().logs.remove(id);
+    }
+
+    /// The log is followed from now on; `found` is what the repository says of it, where it was asked.
+    fn followed(&self, id: &LogId, found: Option<Option<(u64, End)>>) {
+        let mut state = self.lock();
+        // A collection has one life at a time at a node.
+        let other = |log: &LogId| {
+            log.node == id.node
+                && log.collection == id.collection
+                && log.incarnation != id.incarnation
+        };
+        for (_, log) in state.logs.iter_mut().filter(|(log, _)| other(log)) {
+            log.followed = false;
+            log.dropped = true;
+        }
+        let record = state.logs.entry(id.clone()).or_default();
+        if let Some(found) = found {
+            *record = LogRecord::found(found);
+        }
+        record.followed = true;
+        record.dropped = false;
+    }
+
+    fn change(&self, id: &LogId, change: impl FnOnce(&mut LogRecord)) {
+        if let Some(record) = self.lock().logs.get_mut(id) {
+            change(record);
+        }
+    }
+
+    fn durable(&self, id: &LogId, first: u64, end: End) {
+        self.change(id, |record| {
+            record.durable(first, end);
+            record.trouble = None;
+        });
+    }
+
+    fn reported(
+        &self,
+        id: &LogId,
+        (timeline, first, next): (TimelineId, Option<u64>, u64),
+        until: Timestamp,
+        now: Timestamp,
+    ) {
+        self.change(id, |record| {
+            record.reported(timeline, first, next, until, now);
+        });
+    }
+
+    fn trouble(&self, id: &LogId, now: Timestamp, why: String) {
+        self.change(id, |record| {
+            let since = record.trouble.take().map_or(now, |(since, _)| since);
+            record.trouble = Some((since, why));
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds this lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
