@@ -21,31 +21,31 @@ const FIRST_SEEN: &str = "the log was seen for the first time";
 
 /// The end of a log, as a look that came to it found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub(super) struct Standing {
     /// The timeline.
-    pub timeline: TimelineId,
+    pub(super) timeline: TimelineId,
     /// Index of its first entry, if it began in this process.
-    pub first: Option<u64>,
+    pub(super) first: Option<u64>,
     /// Index after the last entry.
-    pub next: u64,
+    pub(super) next: u64,
     /// When the look began …
-    pub began: Instant,
+    pub(super) began: Instant,
     /// … and ended, by a clock that nobody sets.
-    pub ended: Instant,
+    pub(super) ended: Instant,
 }
 
 /// The time, by the machine's clock and by one that nobody sets.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub(super) struct Now {
     /// May be set.
-    pub wall: Timestamp,
+    pub(super) wall: Timestamp,
     /// Is not.
-    pub steady: Instant,
+    pub(super) steady: Instant,
 }
 
 /// Follows one log.
 #[derive(Debug)]
-pub struct Follower {
+pub(super) struct Follower {
     incarnation: IncarnationId,
     /// The timelines of this process have their ids from it, and from their number.
     seed: [u8; 16],
@@ -84,7 +84,7 @@ impl Follower {
     ///
     /// # Errors
     /// When the folder can't be opened, or there are no random numbers.
-    pub fn open(path: PathBuf, incarnation: IncarnationId) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf, incarnation: IncarnationId) -> io::Result<Self> {
         Ok(Self {
             incarnation,
             seed: random()?,
@@ -104,42 +104,48 @@ impl Follower {
 
     /// Which collection of its name.
     #[must_use]
-    pub fn incarnation(&self) -> IncarnationId {
+    pub(super) fn incarnation(&self) -> IncarnationId {
         self.incarnation
     }
 
     /// What waits.
     #[must_use]
-    pub fn queue(&self) -> &Queue {
+    pub(super) fn queue(&self) -> &Queue {
         &self.queue
     }
 
     /// What waits, to be sent.
-    pub fn queue_mut(&mut self) -> &mut Queue {
+    pub(super) fn queue_mut(&mut self) -> &mut Queue {
         &mut self.queue
     }
 
     /// What the newest look found that came to the end; `None` while that is not sure.
     #[must_use]
-    pub fn standing(&self) -> Option<Standing> {
+    pub(super) fn standing(&self) -> Option<Standing> {
         self.standing
     }
 
     /// Whether it is known where to go on.
     #[must_use]
-    pub fn is_placed(&self) -> bool {
+    pub(super) fn is_placed(&self) -> bool {
         self.tail.is_some()
     }
 
     /// Whether the folder that was read is no longer there, and the next look would read the one in its place.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
+    pub(super) fn is_draining(&self) -> bool {
         self.folder.is_draining()
+    }
+
+    /// Whether what was in the folder that is no longer there was read to its end.
+    #[must_use]
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_draining() && self.looking.is_none()
     }
 
     /// Whether something stands behind the last entry of which nobody can tell what it is.
     #[must_use]
-    pub fn is_obstructed(&self) -> bool {
+    pub(super) fn is_obstructed(&self) -> bool {
         self.obstructed
     }
 
@@ -147,12 +153,12 @@ impl Follower {
     ///
     /// # Errors
     /// When it can't be asked for.
-    pub fn folder_id(&self) -> io::Result<FileId> {
+    pub(super) fn folder_id(&self) -> io::Result<FileId> {
         self.folder.id()
     }
 
     /// The coordinator has said what is durable: goes on behind it, with what waits if that is possible.
-    pub fn place(&mut self, durable: Option<Durable>) {
+    pub(super) fn place(&mut self, durable: Option<Durable>) {
         if self.tail.is_some() && self.queue.reconnect(durable.as_ref()) && self.goes_on(&durable) {
             return;
         }
@@ -197,7 +203,7 @@ impl Follower {
     ///
     /// # Errors
     /// When the folder or a file of it can't be read: nothing is lost, the next call tries again.
-    pub fn poll(&mut self, now: &dyn Fn() -> Now, budget: usize) -> io::Result<bool> {
+    pub(super) fn poll(&mut self, now: &dyn Fn() -> Now, budget: usize) -> io::Result<bool> {
         let Some(mut tail) = self.tail.take() else {
             return Ok(false);
         };

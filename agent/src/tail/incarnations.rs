@@ -24,7 +24,7 @@ const REMEMBERED: usize = 10_000;
 
 /// What is remembered.
 #[derive(Debug)]
-pub struct Incarnations {
+pub(super) struct Incarnations {
     dir: PathBuf,
     known: BTreeMap<CollectionName, Known>,
     held: BTreeMap<CollectionName, fs::File>,
@@ -43,7 +43,7 @@ impl Incarnations {
     /// Reads what an earlier life of the agent has remembered. A file that can't be read is told of, and does no harm: every
     /// collection then counts as a new one.
     #[must_use]
-    pub fn open(dir: &Path) -> Self {
+    pub(super) fn open(dir: &Path) -> Self {
         let read = || -> io::Result<BTreeMap<CollectionName, Known>> {
             match fs::read(dir.join(FILE)) {
                 Ok(json) => Ok(serde_json::from_slice(&json)?),
@@ -69,7 +69,7 @@ impl Incarnations {
     ///
     /// # Errors
     /// When the folder can't be looked at, or the memory can't be written.
-    pub fn of(&mut self, name: &CollectionName, folder: &Path) -> io::Result<IncarnationId> {
+    pub(super) fn of(&mut self, name: &CollectionName, folder: &Path) -> io::Result<IncarnationId> {
         let opened = fs::File::open(folder)?;
         let seen = opened.metadata()?;
         let born = seen.created().ok().and_then(|born| {
@@ -109,7 +109,7 @@ impl Incarnations {
     }
 
     /// Lets folders of other collections go.
-    pub fn keep(&mut self, there: impl Fn(&CollectionName) -> bool) {
+    pub(super) fn keep(&mut self, there: impl Fn(&CollectionName) -> bool) {
         self.held.retain(|name, _| there(name));
     }
 

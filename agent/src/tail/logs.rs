@@ -21,6 +21,9 @@ const IDLE_AFTER: u32 = 50;
 /// … by this factor.
 const IDLE_EVERY: u64 = 4;
 
+/// Told where that is so for more than one look.
+const OBSTRUCTED: &str = "what stands behind the last entry is none, as after a kill in the middle of a write: whether more was written can't be told before the next write";
+
 /// What the coordinator knows of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -244,7 +247,7 @@ impl Log {
     fn read_on(&mut self, now: &dyn Fn() -> Now, budget: usize) {
         let before = self.follower.queue().bytes();
         match self.follower.poll(now, budget) {
-            Ok(_) => self.trouble = None,
+            Ok(_) => self.trouble = self.follower.is_obstructed().then(|| OBSTRUCTED.to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.trouble = None,
             Err(error) => self.trouble = Some(chain(&error)),
         }
@@ -259,13 +262,10 @@ impl Log {
     fn leave(&mut self, now: &dyn Fn() -> Now) {
         let mut looks = 0;
         // The look that is under way may end on the old listing; the next one meets the change.
-        while self.follower.is_placed() && looks < 2 {
+        while self.follower.is_placed() && !self.follower.is_drained() && looks < 2 {
             match self.follower.poll(now, TURN_BYTES) {
                 Ok(over) => looks += u32::from(over),
                 Err(_) => break,
-            }
-            if looks > 0 && self.follower.is_draining() {
-                break;
             }
         }
         self.leaving = true;

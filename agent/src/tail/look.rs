@@ -6,51 +6,51 @@ use std::collections::VecDeque;
 
 /// The last entry of a timeline that is durable at the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Durable {
+pub(super) struct Durable {
     /// The timeline.
-    pub timeline: TimelineId,
+    pub(super) timeline: TimelineId,
     /// Index after the entry.
-    pub next: u64,
+    pub(super) next: u64,
     /// The entry's CRC.
-    pub crc: u32,
+    pub(super) crc: u32,
     /// `after` of the look that found it.
-    pub after: Timestamp,
+    pub(super) after: Timestamp,
     /// `by` of that look.
-    pub by: Timestamp,
+    pub(super) by: Timestamp,
 }
 
 /// The entries that one look found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub(super) struct Look {
     /// Their timeline.
-    pub timeline: TimelineId,
+    pub(super) timeline: TimelineId,
     /// In the first look of a timeline: why it does not go on with an earlier one.
-    pub because: Option<String>,
+    pub(super) because: Option<String>,
     /// Index of the first entry.
-    pub first: u64,
+    pub(super) first: u64,
     /// CRC of the entry before; `None` in the first look of a timeline.
-    pub before: Option<u32>,
+    pub(super) before: Option<u32>,
     /// When the look before it began.
-    pub after: Timestamp,
+    pub(super) after: Timestamp,
     /// When it had been read.
-    pub by: Timestamp,
+    pub(super) by: Timestamp,
     /// The entries, at least one.
-    pub frames: Vec<WalFrame>,
+    pub(super) frames: Vec<WalFrame>,
     /// Bytes of their data.
-    pub bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Look {
     /// Index after its last entry.
     #[must_use]
-    pub fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> u64 {
         self.first.saturating_add(self.frames.len() as u64)
     }
 }
 
 /// Something to send, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
+pub(super) enum Item {
     /// Entries.
     Look(Look),
     /// A timeline has ended.
@@ -66,7 +66,7 @@ pub enum Item {
 
 /// Looks that wait until they are durable. What was sent stays, for the connection may break.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(super) struct Queue {
     items: VecDeque<Item>,
     /// Items at the front that were sent over the current connection.
     sent: usize,
@@ -75,7 +75,7 @@ pub struct Queue {
 
 impl Queue {
     /// Adds something at the end.
-    pub fn push(&mut self, item: Item) {
+    pub(super) fn push(&mut self, item: Item) {
         if let Item::Look(look) = &item {
             self.bytes = self.bytes.saturating_add(look.bytes);
         }
@@ -84,25 +84,25 @@ impl Queue {
 
     /// Bytes of data that wait.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// What is to be sent next; from now on it counts as sent.
-    pub fn next_to_send(&mut self) -> Option<&Item> {
+    pub(super) fn next_to_send(&mut self) -> Option<&Item> {
         let item = self.items.get(self.sent)?;
         self.sent += 1;
         Some(item)
     }
 
     /// Everything of the timeline before `next` is durable.
-    pub fn durable(&mut self, timeline: TimelineId, next: u64) {
+    pub(super) fn durable(&mut self, timeline: TimelineId, next: u64) {
         while let Some(front) = self.items.front() {
             let done = match front {
                 Item::Look(look) => look.timeline == timeline && look.next() <= next,
@@ -117,7 +117,7 @@ impl Queue {
     }
 
     /// A new connection goes on behind `durable`. True if what waits does so: else the log has to be read again from there.
-    pub fn reconnect(&mut self, durable: Option<&Durable>) -> bool {
+    pub(super) fn reconnect(&mut self, durable: Option<&Durable>) -> bool {
         self.sent = 0;
         if let Some(durable) = durable
             && self.holds(durable)
@@ -159,7 +159,7 @@ impl Queue {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 

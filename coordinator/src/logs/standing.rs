@@ -19,7 +19,7 @@ pub struct CollectionStanding {
     pub recoverable_until: Option<Timestamp>,
     /// Whether the archived logs of all shards go on from a capture, so that it advances by itself.
     pub continuous: bool,
-    /// Shards of which a log is followed.
+    /// Shards of which a log is followed, and its timeline is known.
     pub followed: BTreeSet<ShardId>,
     /// What needs a person.
     pub troubles: Vec<String>,
@@ -60,7 +60,7 @@ pub fn standings(
             continuous,
             followed: logs
                 .iter()
-                .filter(|(_, log)| log.followed)
+                .filter(|(id, log)| log.followed && log.facts(id.shard).is_some())
                 .map(|(id, _)| id.shard)
                 .collect(),
             troubles: logs

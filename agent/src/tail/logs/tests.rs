@@ -137,6 +137,35 @@ fn logs_are_found_read_and_forgotten() {
 }
 
 #[test]
+fn a_collection_made_anew_between_two_looks_is_another_one() {
+    let mut world = World::new(1 << 20);
+    world.create("a", &[b"one"]);
+    world.turn();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "one")]));
+    // The next look meets the new folder before any scan is due.
+    rewrite(&world.log("a").join("open-1"), 1, &[b"one", b"last"]);
+    fs::rename(
+        world.dir.path().join("collections/a"),
+        world.dir.path().join("gone"),
+    )
+    .unwrap();
+    world.create("a", &[b"other"]);
+    world.logs.scanned = Some(world.began + Duration::from_secs(1000));
+    for _ in 0..4 {
+        world.turn();
+    }
+    let mut ends = 0;
+    for (_, log) in world.logs.iter_mut() {
+        let queue = log.follower.queue_mut();
+        while let Some(item) = queue.next_to_send() {
+            ends += u32::from(matches!(item, Item::Ended { .. }));
+        }
+    }
+    assert_eq!((ends, world.leaving()), (0, vec![true, false]));
+}
+
+#[test]
 fn reading_stops_when_too_much_waits_and_goes_on() {
     let mut world = World::new(10);
     world.create("a", &[b"0123456789", b"b"]);

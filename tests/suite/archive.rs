@@ -1,0 +1,268 @@
+//! Write-ahead logs on their way into the repository: everything that is written is archived, in one history through crashes of every
+//! part, and what is said to be recoverable is never more than what is durable.
+
+use anyhow::{Context as _, Result, ensure};
+use holdfast_archive::{Kek, WalObject};
+use holdfast_repository::Repository;
+use holdfast_store::DiskStore;
+use holdfast_tests::dataset::Dataset;
+use holdfast_tests::qdrant::{Kind, program};
+use holdfast_tests::site::{Options, Site};
+use holdfast_tests::wait::until;
+use holdfast_tests::{say, skipped};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DOCS: Dataset<'static> = Dataset {
+    name: "docs",
+    points: 200,
+    dim: 32,
+};
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// An instant, in microseconds since the Unix epoch.
+type Micros = i64;
+
+/// An operation that was acknowledged: its number, and an instant after that.
+type Acknowledged = (u64, Micros);
+
+async fn site() -> Result<Option<Site>> {
+    if !matches!(program(), Ok((Kind::Real, _))) {
+        skipped("a real Qdrant server is needed: the devnode keeps no log as a server does");
+        return Ok(None);
+    }
+    let site = Site::start_with(Options {
+        shared_storage: true,
+        agent: "[wal]\narchive = true\npoll_ms = 20\n",
+        coordinator: "[wal]\nflush_ms = 100\n",
+        ..Options::default()
+    })
+    .await?;
+    DOCS.create(&site.qdrant).await?;
+    Ok(Some(site))
+}
+
+fn now() -> Result<Micros> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(i64::try_from(since.as_micros())?)
+}
+
+/// Overwrites one point.
+async fn write(site: &Site, id: u64) -> Result<Acknowledged> {
+    let point = json!({"id": id % 50, "vector": vec![0.5; 32], "payload": {"n": id}});
+    let body = json!({"points": [point]});
+    let answer = site.qdrant.put("/collections/docs/points?wait=true", body);
+    let number = answer.await?["operation_id"].as_u64();
+    Ok((number.context("no operation_id")?, now()?))
+}
+
+/// What is said of the collection: recoverable up to which instant, and whether that advances.
+fn recency(site: &Site) -> Result<(Option<Micros>, bool)> {
+    let seen = site.ok(&["collections"])?;
+    let docs = seen["collections"].as_array().context("no list")?;
+    let docs = docs.iter().find(|c| c["collection"] == "docs");
+    let docs = docs.context("docs is not there")?;
+    let until = docs["recoverable_until"].as_str();
+    let until = until.map(|text| text.parse::<holdfast_types::Timestamp>());
+    let until = until.transpose()?.map(holdfast_types::Timestamp::as_micros);
+    Ok((until, docs["continuous"] == true))
+}
+
+/// Waits until everything acknowledged so far is said to be recoverable.
+async fn recoverable(site: &Site) -> Result<()> {
+    let since = now()?;
+    let found = until("everything to be recoverable", LIMIT, || async {
+        let (until, continuous) = recency(site).ok()?;
+        (continuous && until? > since).then_some(())
+    });
+    found.await.with_context(|| logs(site))
+}
+
+/// What the timelines are, for a message.
+fn told(archive: &BTreeMap<String, Vec<WalObject>>) -> String {
+    let line = |(id, parts): (&String, &Vec<WalObject>)| {
+        let (origin, run) = (parts[0].origin(), parts[0].run());
+        let next = parts.last().map(|part| part.run().next);
+        format!(
+            "{id} of {}: {} to {next:?}, because {:?}",
+            origin.incarnation, run.first, origin.because
+        )
+    };
+    archive.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn logs(site: &Site) -> String {
+    let (coordinator, agent) = (site.coordinator.log(), site.agent.log());
+    format!("coordinator:\n{coordinator}\nagent:\n{agent}")
+}
+
+/// Every archived part, by timeline, in order.
+async fn archived(site: &Site) -> Result<BTreeMap<String, Vec<WalObject>>> {
+    let key = std::fs::read_to_string(site.dir().join("repository.key"))?;
+    let store = Arc::new(DiskStore::open(site.repository())?);
+    let repository = Repository::open(store, Kek::from_hex(key.trim())?).await?;
+    let namespace = repository.namespace();
+    let mut all = BTreeMap::new();
+    for listing in repository.list_wal(&namespace).await? {
+        let mut parts: Vec<WalObject> = Vec::new();
+        for first in listing.parts.keys() {
+            let part = repository.read_wal(&listing.series, *first).await?;
+            let part = part.context("a part is gone")?;
+            if let Some(before) = parts.last() {
+                part.follows(before)?;
+            }
+            parts.push(part);
+        }
+        all.insert(listing.series.timeline.to_string(), parts);
+    }
+    Ok(all)
+}
+
+/// The number after the last archived operation of the only timeline.
+fn end(archive: &BTreeMap<String, Vec<WalObject>>) -> Result<u64> {
+    ensure!(archive.len() == 1, "timelines: {:?}", archive.keys());
+    let parts = archive.values().next().context("none")?;
+    Ok(parts.last().context("no part")?.run().next)
+}
+
+/// What is said to be recoverable is durable: every operation that was acknowledged before.
+async fn never_better(site: &Site, acknowledged: &[Acknowledged]) -> Result<u64> {
+    let (until, _) = recency(site)?;
+    // The archive is read after the claim, so it may hold more; never less.
+    let end = end(&archived(site).await?)?;
+    let mut claimed = 0;
+    for (number, at) in acknowledged {
+        if until.is_some_and(|until| *at < until) {
+            claimed += 1;
+            ensure!(
+                *number < end,
+                "operation {number} was acknowledged before {until:?}, and the archive ends at {end}"
+            );
+        }
+    }
+    Ok(claimed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_archived_in_one_history_through_crashes() -> Result<()> {
+    let Some(mut site) = site().await? else {
+        return Ok(());
+    };
+    // A base is made by itself.
+    recoverable(&site).await?;
+    let mut acknowledged = Vec::new();
+    let mut claimed = 0;
+    for round in 0..6_u64 {
+        for n in 0..25 {
+            acknowledged.push(write(&site, round * 100 + n).await?);
+            if n % 10 == 7 {
+                claimed += never_better(&site, &acknowledged).await?;
+            }
+        }
+        // Looked at again and again while it advances over what was written in this round.
+        let before = acknowledged.len() as u64 - 20;
+        while claimed < before {
+            claimed = never_better(&site, &acknowledged).await?;
+        }
+        match round {
+            0 => {
+                site.agent.kill9()?;
+                // Written while nobody looks.
+                acknowledged.push(write(&site, 7).await?);
+                site.agent.restart()?;
+            }
+            1 => {
+                site.coordinator.kill9()?;
+                acknowledged.push(write(&site, 8).await?);
+                site.coordinator.restart()?;
+            }
+            2 => {
+                site.qdrant.process.kill9()?;
+                site.qdrant.process.restart()?;
+                site.qdrant.wait_ready().await?;
+            }
+            3 => {
+                site.agent.kill9()?;
+                site.coordinator.kill9()?;
+                site.coordinator.restart()?;
+                site.agent.restart()?;
+            }
+            _ => {}
+        }
+        if (0..4).contains(&round) {
+            site.wait_connected().await?;
+        }
+    }
+    recoverable(&site).await?;
+    let all = never_better(&site, &acknowledged).await?;
+    ensure!(
+        all as usize == acknowledged.len(),
+        "{all} of all are recoverable"
+    );
+    let archive = archived(&site).await?;
+    let parts = archive.values().next().context("none")?;
+    // From the collection's creation on, and each exactly once.
+    ensure!(parts[0].run().first == 0);
+    let frames: usize = parts.iter().map(|part| part.frames().count()).sum();
+    ensure!(frames as u64 == end(&archive)?);
+    say(&format!(
+        "{frames} entries in {} parts, {claimed} claims looked at",
+        parts.len()
+    ));
+    let verify = site.cli(&[
+        "repo",
+        "verify",
+        "--full",
+        "--coordinator-config",
+        &site.dir().join("coordinator.toml").display().to_string(),
+    ])?;
+    let said = String::from_utf8_lossy(&verify.stderr);
+    ensure!(verify.status.success(), "{said}");
+    let warnings = site.ok(&["status"])?["warnings"].clone();
+    let about = |w: &&Value| w.as_str().is_some_and(|w| w.contains("log"));
+    let about: Vec<_> = warnings
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(about)
+        .collect();
+    ensure!(about.is_empty(), "{about:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_made_anew_and_a_restored_one_get_histories_and_bases_of_their_own()
+-> Result<()> {
+    let Some(site) = site().await? else {
+        return Ok(());
+    };
+    write(&site, 1).await?;
+    recoverable(&site).await?;
+    let first = archived(&site).await?;
+    site.qdrant.delete("/collections/docs").await?;
+    DOCS.create(&site.qdrant).await?;
+    write(&site, 2).await?;
+    recoverable(&site).await?;
+    let second = archived(&site).await?;
+    ensure!(second.len() == first.len() + 1, "{}", told(&second));
+    // A restore over it replaces the log.
+    site.ok(&[
+        "restore",
+        "run",
+        "latest",
+        "--collection",
+        "docs",
+        "--overwrite",
+        "--yes",
+    ])?;
+    write(&site, 3).await?;
+    recoverable(&site).await?;
+    let third = archived(&site).await?;
+    ensure!(third.len() == second.len() + 1, "{}", told(&third));
+    let newest = third.iter().find(|(line, _)| !second.contains_key(*line));
+    let (_, parts) = newest.context("no new timeline")?;
+    ensure!(parts[0].origin().because.is_some());
+    Ok(())
+}
