@@ -8,15 +8,22 @@ mod logs;
 use self::logs::{Logs, now};
 use anyhow::{Context as _, Result, ensure};
 use holdfast_tests::digest::{Contents, contents};
-use holdfast_tests::qdrant::Qdrant;
+use holdfast_tests::qdrant::{Kind, Qdrant};
 use holdfast_tests::ran_on;
 use holdfast_tests::site::{Options, Site};
 use holdfast_types::{RecoveryPointId, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A collection with two shards, each with a log of its own, and one with one.
-const COLLECTIONS: [(&str, u32); 2] = [("docs", 2), ("books", 1)];
+const COLLECTIONS: [&str; 2] = ["docs", "books"];
+
+/// Docs has two shards, each with a log of its own, where the server can have them.
+fn shards(kind: Kind, name: &str) -> u32 {
+    match (kind, name) {
+        (Kind::Real, "docs") => 2,
+        (Kind::Real | Kind::Devnode, _) => 1,
+    }
+}
 
 /// The state at an instant.
 struct Moment {
@@ -27,10 +34,10 @@ struct Moment {
 }
 
 async fn create(qdrant: &Qdrant) -> Result<()> {
-    for (name, shards) in COLLECTIONS {
+    for name in COLLECTIONS {
         let body = json!({
             "vectors": {"size": 4, "distance": "Dot"},
-            "shard_number": shards,
+            "shard_number": shards(qdrant.kind, name),
             "optimizers_config": {"flush_interval_sec": 1},
         });
         qdrant.put(&format!("/collections/{name}"), body).await?;
@@ -43,7 +50,7 @@ async fn create(qdrant: &Qdrant) -> Result<()> {
 
 /// The `n`th change of both collections; each takes away something that another one wrote.
 async fn change(qdrant: &Qdrant, n: u64) -> Result<()> {
-    for (name, _) in COLLECTIONS {
+    for name in COLLECTIONS {
         let path = |what: &str| format!("/collections/{name}/points{what}?wait=true");
         let points: Vec<Value> = (0..12)
             .map(|k| {
@@ -77,7 +84,7 @@ async fn moment(site: &Site, logs: &mut Logs) -> Result<Moment> {
     logs.poll()?;
     let at = now();
     let mut states = Vec::new();
-    for (name, _) in COLLECTIONS {
+    for name in COLLECTIONS {
         states.push(contents(&site.qdrant, name).await?);
     }
     let next = logs.next("books", 0).context("nothing was read")?;
@@ -104,12 +111,10 @@ async fn history(site: &Site, logs: &mut Logs) -> Result<(Vec<Moment>, Vec<Recov
 
 /// Restores both collections under new names and compares them.
 async fn restored(site: &Site, to: &[&str], suffix: &str, want: &[Contents]) -> Result<Value> {
-    let names: Vec<String> = COLLECTIONS
-        .map(|(name, _)| format!("{name}-{suffix}"))
-        .into();
+    let names: Vec<String> = COLLECTIONS.map(|name| format!("{name}-{suffix}")).into();
     let mut args = vec!["restore", "run"];
     args.extend(to);
-    for ((source, _), target) in COLLECTIONS.iter().zip(&names) {
+    for (source, target) in COLLECTIONS.iter().zip(&names) {
         args.extend(["--collection", source, "--as", target]);
     }
     let done = site.ok(&args)?;
@@ -131,7 +136,8 @@ async fn every_recorded_moment_comes_back() -> Result<()> {
     .await?;
     ran_on(site.qdrant.kind);
     create(&site.qdrant).await?;
-    let mut logs = Logs::open(&site.qdrant.storage, &COLLECTIONS)?;
+    let shards = COLLECTIONS.map(|name| (name, shards(site.qdrant.kind, name)));
+    let mut logs = Logs::open(&site.qdrant.storage, &shards)?;
     let (moments, points) = history(&site, &mut logs).await?;
     let last = moments.last().context("no moment")?;
 
@@ -232,6 +238,9 @@ async fn one_operation(site: &Site, moment: &Moment) -> Result<()> {
     ];
     site.ok(&args)?;
     ensure!(contents(&site.qdrant, "books-less").await?.digest != want.digest);
+    if shards(site.qdrant.kind, "docs") == 1 {
+        return Ok(());
+    }
     // Each of the two shards of docs counts on its own.
     let (code, refused) = site.json(&["restore", "plan", "--to-op", &last, "-c", "docs"])?;
     ensure!(
