@@ -304,7 +304,7 @@ fn write_log<W: Write>(
     let (mut entries, header) = SpliceWriter::new(log.seed());
     let mut bytes = header.to_vec();
     for _ in 0..file.entries {
-        entries.push(&log.next()?, &mut bytes);
+        entries.push(&log.entry()?, &mut bytes);
         if bytes.len() >= LOG_PIECE {
             let written = writer.data(&bytes);
             written.map_err(|error| off_plan(&error))?;

@@ -145,7 +145,7 @@ impl LogSource {
     ///
     /// # Errors
     /// One that does not follow the one before; [`Halt::Stopped`] if the sender has gone: its own error is the one to report.
-    pub fn next(&mut self) -> Result<Bytes, Halt> {
+    pub fn entry(&mut self) -> Result<Bytes, Halt> {
         while self.ready.is_empty() {
             let piece = self.receive().ok_or(Halt::Stopped)?;
             if !piece.rest.is_empty() {
@@ -280,7 +280,7 @@ mod tests {
         let mut source = LogSource::new(ORDER, receive, begin);
         assert!(begun.try_recv().is_err(), "nothing is wanted yet");
         let read: Vec<Bytes> = (0..ORDER.entries())
-            .map(|_| source.next())
+            .map(|_| source.entry())
             .collect::<Result<_, _>>()?;
         begun.try_recv().unwrap();
         source.finish()?;

@@ -54,10 +54,10 @@ pub(super) async fn shard(
         written.map(drop)
     });
     let rebuilding = async { rebuilding.await.map_err(|error| Halt::crashed(&error))? };
-    let fetching = async {
+    let fetching = Box::pin(async {
         let chunks = fetch::chunks(link, &job.id, wanted, chunks);
         tokio::try_join!(chunks, entries).map(drop)
-    };
+    });
     let feeding = both(fetching, rebuilding);
     // The announced length makes Qdrant refuse a body that ends early, whatever the reason.
     let stream = ReceiverStream::new(body_rx).map(Ok::<_, io::Error>);

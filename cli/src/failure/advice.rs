@@ -88,9 +88,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         Code::SnapshotTruncated => {
             "look into Qdrant's log: it stopped sending in the middle; then try again"
         }
-        Code::SpoolFull => {
-            "raise [spool] max_mib in the agent's configuration, or free space on its disk"
-        }
+        Code::SpoolFull => "raise the agent's [spool] max_mib, or free space on its disk",
         Code::DiskFull => "free space on the disk that is full, then try again",
         Code::ReadOnly => "make the file system writable for the service, then try again",
         Code::RepositoryForeign => "point [repository] path to this cluster's own repository",
