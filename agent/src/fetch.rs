@@ -4,6 +4,7 @@ use crate::failure::{Failed, chain};
 use crate::job::Halt;
 use crate::link::Link;
 use crate::order::CommandId;
+use crate::replay::{Layout, LogOrder};
 use crate::window::PutWindow;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_archive::{ChunkKey, ShardEntry, ShardRecipe};
@@ -12,7 +13,8 @@ use holdfast_proto::v1;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_service::failure::Code;
 use holdfast_types::{ChunkId, HASH_LEN};
-use tokio::sync::mpsc;
+use holdfast_wal::splice::SpliceFile;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
@@ -131,6 +133,59 @@ pub async fn chunks(
         Ok::<_, Halt>(())
     };
     tokio::try_join!(asking, receiving).map(drop)
+}
+
+/// How the files of an ordered log are laid out, from the lengths of its entries. The coordinator reads and proves all of them
+/// for this.
+///
+/// # Errors
+/// What the coordinator refuses; another number of entries than was ordered.
+pub async fn log_layout(
+    link: &Link,
+    command: &CommandId,
+    log: LogOrder,
+) -> Result<Vec<SpliceFile>, Halt> {
+    let mut pieces = fetch_log(link, command, log, true).await?;
+    let mut layout = Layout::new(log);
+    while let Some(piece) = pieces.message().await? {
+        layout.push(&piece)?;
+    }
+    Ok(layout.finish()?)
+}
+
+/// Fetches the entries of an ordered log, once `begun` says that they are wanted, and hands them on as they came; verifying them is up
+/// to the receiver.
+///
+/// # Errors
+/// What the coordinator refuses; [`Halt::Stopped`] if the receiver has gone.
+pub async fn log_entries(
+    link: &Link,
+    command: &CommandId,
+    log: LogOrder,
+    begun: oneshot::Receiver<()>,
+    out: mpsc::Sender<v1::LogPiece>,
+) -> Result<(), Halt> {
+    begun.await.map_err(|_| Halt::Stopped)?;
+    let mut pieces = fetch_log(link, command, log, false).await?;
+    while let Some(piece) = pieces.message().await? {
+        out.send(piece).await.map_err(|_| Halt::Stopped)?;
+    }
+    Ok(())
+}
+
+async fn fetch_log(
+    link: &Link,
+    command: &CommandId,
+    log: LogOrder,
+    lengths_only: bool,
+) -> Result<tonic::Streaming<v1::LogPiece>, Halt> {
+    let request = v1::FetchLogRequest {
+        command_id: command.to_string(),
+        epoch: link.epoch.0,
+        shard_id: log.shard.0,
+        lengths_only,
+    };
+    Ok(client(link).fetch_log(request).await?.into_inner())
 }
 
 struct Asked {

@@ -32,6 +32,7 @@ pub mod order;
 pub mod outcome;
 pub mod progress;
 pub mod rebuild;
+pub mod replay;
 pub mod restore;
 pub mod running;
 pub mod spool;

@@ -194,6 +194,7 @@ async fn look(qdrant: &QdrantClient, config: &AgentConfig) -> Result<v1::Invento
             .snapshots_dir
             .as_deref()
             .is_some_and(|dir| std::fs::read_dir(dir).is_ok()),
+        splices_logs: true,
     }))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Parsing decides nothing: whether an order is carried out is the command table's business.
 
+use crate::replay::LogOrder;
 use holdfast_archive::CollectionEntry;
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
@@ -105,6 +106,23 @@ pub struct RestoreOrder {
     pub with_aliases: bool,
     /// The manifest's entry of the captured collection.
     pub entry: CollectionEntry,
+    /// What is replayed on its shards, at most one stretch for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogOrder>,
+}
+
+impl RestoreOrder {
+    /// What is replayed on a shard.
+    #[must_use]
+    pub fn log(&self, shard: ShardId) -> Option<LogOrder> {
+        self.logs.iter().find(|log| log.shard == shard).copied()
+    }
+
+    /// Entries that are replayed, over all shards.
+    #[must_use]
+    pub fn replayed_entries(&self) -> u64 {
+        self.logs.iter().map(LogOrder::entries).sum()
+    }
 }
 
 /// A command's name: 1 to 128 visible ASCII characters.
@@ -169,6 +187,14 @@ pub enum OrderError {
     /// The manifest entry can't be read.
     #[error("the collection's manifest entry can't be read")]
     Manifest(#[source] serde_json::Error),
+    /// A log that does not fit the captured shard.
+    #[error("the log to replay does not fit the capture: shard {shard} {what}")]
+    Log {
+        /// Which shard.
+        shard: ShardId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The manifest entry is of another collection.
     #[error("the manifest entry describes collection {entry}, the command says {source_name}")]
     OtherCollection {
@@ -233,9 +259,38 @@ impl TryFrom<v1::RestoreCollection> for RestoreOrder {
             target: wire.target_collection.parse().map_err(OrderError::Name)?,
             overwrite: wire.overwrite,
             with_aliases: wire.with_aliases,
+            logs: logs(&wire.logs, &entry)?,
             entry,
         })
     }
+}
+
+/// Stretches of logs that fit what was captured: each for another shard, and to where that may go at least.
+fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<LogOrder>, OrderError> {
+    let mut logs: Vec<LogOrder> = Vec::new();
+    for log in wire {
+        let v1::ShardLog {
+            shard_id,
+            from,
+            until,
+        } = *log;
+        let shard = ShardId(shard_id);
+        let refused = |what| Err(OrderError::Log { shard, what });
+        let Some(captured) = entry.shards.iter().find(|s| s.shard_id == shard) else {
+            return refused("is not in the collection");
+        };
+        if logs.iter().any(|other| other.shard == shard) {
+            return refused("has two logs");
+        }
+        if captured.wal.is_none_or(|mark| mark.certain != from) {
+            return refused("would be replayed from another place than its capture says");
+        }
+        if from > until || captured.next_operation.is_none_or(|next| next > until) {
+            return refused("may contain more than what would be replayed");
+        }
+        logs.push(LogOrder { shard, from, until });
+    }
+    Ok(logs)
 }
 
 #[cfg(test)]

@@ -50,6 +50,9 @@ pub struct RestoreReport {
     pub aliases: Vec<String>,
     /// Payload indexes that were created.
     pub indexes: Vec<String>,
+    /// Entries of archived logs that were handed to Qdrant.
+    #[serde(default)]
+    pub replayed_entries: u64,
 }
 
 impl Outcome {
@@ -73,6 +76,7 @@ impl Outcome {
                 elapsed_ms: report.elapsed_ms,
                 aliases_created: report.aliases.clone(),
                 indexes_created: report.indexes.clone(),
+                replayed_entries: report.replayed_entries,
             }),
             Self::Cancelled => Wire::Cancelled(v1::Cancelled {}),
         };

@@ -6,6 +6,7 @@
 use crate::failure::{Failed, chain, io_code};
 use crate::job::Halt;
 use crate::progress::Meter;
+use crate::replay::LogSource;
 use bytes::Bytes;
 use holdfast_archive::{ChunkKey, Codec, Decoder, Extent, FileRecipe, ShardRecipe};
 use holdfast_proto::v1;
@@ -14,21 +15,75 @@ use holdfast_qdrant::{
 };
 use holdfast_service::failure::Code;
 use holdfast_types::{ChunkId, ShardId};
+use holdfast_wal::splice::{self, SpliceFile, SpliceWriter};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use tokio::sync::mpsc;
+
+/// The folder of a shard's log.
+const LOG: &str = "wal/";
+
+/// Bytes of a log's file that are written at once, at least.
+const LOG_PIECE: usize = 256 << 10;
 
 /// The recipes of an archive's files, and the archive planned from them.
 #[derive(Debug)]
 pub struct Blueprint {
     /// In the archive's order.
-    files: Vec<FileRecipe>,
+    files: Vec<Part>,
     /// Written behind those.
     own: Vec<CollectionFile>,
     archive: ComposedArchive,
 }
 
+/// Where a file of the archive comes from.
+#[derive(Debug)]
+enum Part {
+    /// Captured.
+    Captured(FileRecipe),
+    /// A file of a log that takes the place of the captured one.
+    Log(SpliceFile),
+    /// A small file, whose content is at hand.
+    Made(String, Vec<u8>),
+}
+
+impl Part {
+    fn path(&self) -> Cow<'_, str> {
+        match self {
+            Self::Captured(file) => Cow::Borrowed(&file.path),
+            Self::Log(file) => Cow::Owned(format!("{LOG}{}", file.name())),
+            Self::Made(path, _) => Cow::Borrowed(path),
+        }
+    }
+}
+
 impl Blueprint {
+    /// The archive of one shard with another log: files that hold the entries from `first` on, for the server to replay.
+    ///
+    /// # Errors
+    /// If the other files are no whole shard.
+    pub fn spliced(
+        mut recipe: ShardRecipe,
+        first: u64,
+        log: Vec<SpliceFile>,
+    ) -> Result<Self, Failed> {
+        recipe.files.retain(|file| !file.path.starts_with(LOG));
+        let mark = format!("{LOG}{}", splice::FIRST_INDEX);
+        let mut parts: Vec<Part> = log.into_iter().map(Part::Log).collect();
+        parts.push(Part::Made(mark, splice::first_index(first)));
+        let mut planned = plan_all(&recipe).map_err(|error| no_whole("shard", &error))?;
+        planned.extend(parts.iter().map(|part| match part {
+            Part::Captured(file) => ArchiveFile::dense(&file.path, file.size),
+            Part::Log(file) => ArchiveFile::dense(&part.path(), file.size),
+            Part::Made(path, content) => ArchiveFile::dense(path, content.len() as u64),
+        }));
+        let archive = ComposedArchive::new(planned);
+        let archive = archive.map_err(|error| no_whole("shard", &error))?;
+        parts.extend(recipe.files.into_iter().map(Part::Captured));
+        Ok(Self::of(parts, Vec::new(), archive))
+    }
+
     /// The archive of one shard.
     ///
     /// # Errors
@@ -36,7 +91,8 @@ impl Blueprint {
     pub fn new(recipe: ShardRecipe) -> Result<Self, Failed> {
         let archive = plan_all(&recipe).and_then(ComposedArchive::new);
         let archive = archive.map_err(|error| no_whole("shard", &error))?;
-        Ok(Self::of(recipe.files, Vec::new(), archive))
+        let parts = recipe.files.into_iter().map(Part::Captured).collect();
+        Ok(Self::of(parts, Vec::new(), archive))
     }
 
     /// The archive of a whole collection, with the files that stand beside its shards.
@@ -60,13 +116,13 @@ impl Blueprint {
         let files = shards.into_iter().flat_map(|(id, recipe)| {
             recipe.files.into_iter().map(move |mut file| {
                 file.path = format!("{id}/{}", file.path);
-                file
+                Part::Captured(file)
             })
         });
         Ok(Self::of(files.collect(), own, archive))
     }
 
-    fn of(mut files: Vec<FileRecipe>, own: Vec<CollectionFile>, archive: ComposedArchive) -> Self {
+    fn of(mut files: Vec<Part>, own: Vec<CollectionFile>, archive: ComposedArchive) -> Self {
         // Moved, not copied: a recipe may be the largest thing in memory.
         let places: HashMap<&str, usize> = archive
             .files()
@@ -74,7 +130,7 @@ impl Blueprint {
             .enumerate()
             .map(|(place, file)| (file.path(), place))
             .collect();
-        files.sort_by_key(|file| places.get(file.path.as_str()).copied());
+        files.sort_by_key(|file| places.get(&*file.path()).copied());
         drop(places);
         Self {
             files,
@@ -86,7 +142,15 @@ impl Blueprint {
     /// Sum of the files' logical sizes in bytes: what the meter will have counted at the end.
     #[must_use]
     pub fn logical_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+        self.captured().map(|file| file.size).sum()
+    }
+
+    /// The files that were captured, in the archive's order.
+    fn captured(&self) -> impl Iterator<Item = &FileRecipe> {
+        self.files.iter().filter_map(|part| match part {
+            Part::Captured(file) => Some(file),
+            Part::Log(_) | Part::Made(..) => None,
+        })
     }
 
     /// Exact length of the archive.
@@ -98,7 +162,7 @@ impl Blueprint {
     /// The chunks in the order in which [`Blueprint::write`] takes them.
     #[must_use]
     pub fn chunks(&self) -> Vec<(ChunkId, u32)> {
-        let extents = self.files.iter().flat_map(|file| &file.extents);
+        let extents = self.captured().flat_map(|file| &file.extents);
         extents
             .filter_map(|extent| match extent {
                 Extent::Chunk { id, len } => Some((*id, *len)),
@@ -119,17 +183,38 @@ impl Blueprint {
         out: W,
         meter: &Meter,
     ) -> Result<W, Halt> {
+        self.write_with(key, chunks, None, out, meter)
+    }
+
+    /// Like [`Self::write`], with the entries of the log of [`Self::spliced`].
+    ///
+    /// # Errors
+    /// As [`Self::write`], and for an entry that is not the log's next one.
+    pub fn write_with<W: Write>(
+        &self,
+        key: &ChunkKey,
+        chunks: mpsc::Receiver<v1::FetchedChunk>,
+        mut log: Option<LogSource>,
+        out: W,
+        meter: &Meter,
+    ) -> Result<W, Halt> {
         let mut source = ChunkSource::new(key, chunks);
         let mut writer = self.archive.writer(out);
-        for file in &self.files {
-            write_file(file, &mut writer, &mut source, meter)?;
+        for part in &self.files {
+            match part {
+                Part::Captured(file) => write_file(file, &mut writer, &mut source, meter)?,
+                Part::Made(path, content) => write_made(path, content, &mut writer)?,
+                Part::Log(file) => {
+                    let log = log.as_mut().ok_or(Halt::Stopped)?;
+                    write_log(&part.path(), file, &mut writer, log)?;
+                }
+            }
+        }
+        if let Some(log) = log {
+            log.finish()?;
         }
         for (name, content) in &self.own {
-            let written = writer
-                .begin(name, content.len() as u64)
-                .and_then(|()| writer.data(content))
-                .and_then(|()| writer.end());
-            written.map_err(|error| off_plan(&error))?;
+            write_made(name, content, &mut writer)?;
         }
         writer.finish().map_err(|error| off_plan(&error))
     }
@@ -194,6 +279,40 @@ fn write_file<W: Write>(
         }
     }
     writer.end().map_err(|error| off_plan(&error))
+}
+
+fn write_made<W: Write>(
+    path: &str,
+    content: &[u8],
+    writer: &mut ArchiveWriter<'_, W>,
+) -> Result<(), Halt> {
+    let written = writer
+        .begin(path, content.len() as u64)
+        .and_then(|()| writer.data(content))
+        .and_then(|()| writer.end());
+    written.map_err(|error| off_plan(&error))
+}
+
+fn write_log<W: Write>(
+    path: &str,
+    file: &SpliceFile,
+    writer: &mut ArchiveWriter<'_, W>,
+    log: &mut LogSource,
+) -> Result<(), Halt> {
+    let begun = writer.begin(path, file.size);
+    begun.map_err(|error| off_plan(&error))?;
+    let (mut entries, header) = SpliceWriter::new(log.seed());
+    let mut bytes = header.to_vec();
+    for _ in 0..file.entries {
+        entries.push(&log.entry()?, &mut bytes);
+        if bytes.len() >= LOG_PIECE {
+            let written = writer.data(&bytes);
+            written.map_err(|error| off_plan(&error))?;
+            bytes.clear();
+        }
+    }
+    let written = writer.data(&bytes).and_then(|()| writer.end());
+    written.map_err(|error| off_plan(&error))
 }
 
 fn off_plan(error: &ComposeError) -> Halt {

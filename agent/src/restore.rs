@@ -10,10 +10,11 @@ use crate::commands::phase::{Phase, RestoreProgress, TargetMode};
 use crate::failure::Failed;
 use crate::fetch;
 use crate::job::{Halt, Job};
+use crate::link::Link;
 use crate::order::RestoreOrder;
 use crate::outcome::RestoreReport;
 use crate::rebuild::Blueprint;
-use holdfast_archive::ShardEntry;
+use holdfast_archive::{ChunkKey, ShardEntry};
 use holdfast_service::failure::Code;
 use holdfast_types::{Compatibility, ServerVersion};
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub async fn run(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         aliases,
         indexes,
+        replayed_entries: order.replayed_entries(),
     })
 }
 
@@ -77,10 +79,9 @@ async fn confirm(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
         loop {
             let link = attempts.link(job).await?;
             job.meter.stage("checking the recovery point");
-            match fetch::recipe(&link, &job.id, shard).await {
-                Ok((recipe, _)) => {
+            match blueprint(&link, job, order, shard).await {
+                Ok(_) => {
                     attempts.accepted();
-                    Blueprint::new(recipe)?;
                     break;
                 }
                 Err(Halt::Broken(failed)) => attempts.pause(failed).await?,
@@ -90,6 +91,24 @@ async fn confirm(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// How the archive of a shard is made: its recipe, and the files of the log that is replayed on it.
+async fn blueprint(
+    link: &Link,
+    job: &Job,
+    order: &RestoreOrder,
+    shard: &ShardEntry,
+) -> Result<(Blueprint, ChunkKey), Halt> {
+    let (recipe, key) = fetch::recipe(link, &job.id, shard).await?;
+    let blueprint = match order.log(shard.shard_id) {
+        None => Blueprint::new(recipe)?,
+        Some(log) => {
+            let files = fetch::log_layout(link, &job.id, log).await?;
+            Blueprint::spliced(recipe, log.from, files)?
+        }
+    };
+    Ok((blueprint, key))
 }
 
 /// What an earlier life of the process put into the collection can't be told any more from what others

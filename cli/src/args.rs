@@ -32,7 +32,7 @@ pub(crate) use removal::{
     UnpinArgs,
 };
 pub(crate) use repo::{DirectArgs, HealArgs, RepoCommand, VerifyArgs};
-pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection, RestoreTicketArgs};
+pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection, RestoreTicketArgs, To};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 

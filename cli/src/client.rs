@@ -148,6 +148,19 @@ impl Coordinator {
             .map_err(|s| from_status(Action::Read, &s))
     }
 
+    /// `Admin.RestoreWindow`; an empty `collection` means every one.
+    pub(crate) async fn restore_window(
+        &mut self,
+        collection: String,
+    ) -> Outcome<v1::RestoreWindowResponse> {
+        let mut request = Request::new(v1::RestoreWindowRequest { collection });
+        request.set_timeout(holdfast_proto::limits::PLAN_DEADLINE);
+        let answer = self.admin.restore_window(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
     /// `Admin.RunRestore`.
     pub(crate) async fn run_restore(&mut self, request: v1::RestoreRequest) -> Outcome<Events> {
         let answer = self.admin.run_restore(request).await;

@@ -23,6 +23,7 @@ mod text;
 mod ticket;
 mod upkeep;
 mod verify;
+mod window;
 
 pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, BackupsView};
 pub(crate) use certs::{CaView, CertificateView, CertificatesView, IssuedView};
@@ -45,6 +46,7 @@ pub(crate) use text::{millis, rate};
 pub(crate) use ticket::TicketView;
 pub(crate) use upkeep::{HealView, LeftoversView, RebuiltIndexView};
 pub(crate) use verify::{Resumption, VerifyView};
+pub(crate) use window::WindowsView;
 
 use holdfast_proto::v1;
 use serde::Serialize;

@@ -6,6 +6,7 @@ use crate::copies::Copies;
 use crate::dispatch::{Dispatcher, Patience};
 use crate::fault::Fault;
 use crate::ingest::imports::Imports;
+use crate::instant::known::Known;
 use crate::job::book::JobBook;
 use crate::keeping::Keeping;
 use crate::logs::{Bases, Logs};
@@ -93,6 +94,8 @@ pub struct Core {
     pub imports: Imports,
     /// Leave to read without a command.
     pub tickets: Tickets,
+    /// What was read of archived logs.
+    pub known: Known,
     /// Bounds the memory of verification.
     pub verify_gate: Arc<Semaphore>,
     /// The end of the process.
@@ -181,6 +184,7 @@ impl Core {
             verify_gate: Arc::new(Semaphore::new(BATCHES_IN_VERIFICATION)),
             imports: Imports::default(),
             tickets: Tickets::default(),
+            known: Known::default(),
             nodes: Registry::default(),
             cancels: Mutex::default(),
             superseded: AtomicBool::new(false),

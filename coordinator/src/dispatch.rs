@@ -12,6 +12,7 @@
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use holdfast_archive::{CollectionEntry, Manifest};
+use holdfast_decide::instant::ShardLog;
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{CaptureId, CopyName, Epoch, JobId, NodeId};
@@ -94,6 +95,8 @@ pub struct RestoreGrant {
     pub manifest: Arc<Manifest>,
     /// The collection, as in the manifest.
     pub collection: CollectionEntry,
+    /// Entries of logs that it may read, at most one stretch for each shard.
+    pub logs: Vec<ShardLog>,
     /// Chunks that its recipes name, sorted, filled when first needed.
     pub chunks: tokio::sync::OnceCell<Vec<holdfast_types::ChunkId>>,
 }

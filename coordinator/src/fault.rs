@@ -116,6 +116,18 @@ impl From<&Blocker> for Fault {
             | Blocker::SeveralPeers { .. } => Code::PlanBlocked,
             Blocker::PointUnknown { .. } => Code::PointNotFound,
             Blocker::PointDamaged { .. } => Code::RepositoryDamaged,
+            Blocker::NoPoint => Code::PointNotFound,
+            Blocker::CollectionInNoPoint { .. } => Code::CollectionNotFound,
+            Blocker::OperationNeedsCollection { .. } | Blocker::CopyHoldsNoLog { .. } => {
+                Code::Usage
+            }
+            Blocker::InstantOutOfReach { .. }
+            | Blocker::NoCommonPoint { .. }
+            | Blocker::NoLog { .. }
+            | Blocker::OperationNeedsOneShard { .. }
+            | Blocker::OperationAmbiguous { .. }
+            | Blocker::OperationOutOfReach { .. } => Code::InstantNotRecoverable,
+            Blocker::AgentTooOld { .. } => Code::PlanBlocked,
             Blocker::TargetExists { .. } | Blocker::TargetIsAlias { .. } => Code::TargetExists,
             Blocker::VersionMismatch { .. } => Code::VersionMismatch,
         };
@@ -202,6 +214,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::WrongKey
         | Code::KeyInUse
         | Code::VersionMismatch
+        | Code::InstantNotRecoverable
         | Code::PlanBlocked
         | Code::PointKept
         | Code::SecondOperator

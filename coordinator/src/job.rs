@@ -134,6 +134,9 @@ pub struct RestoredStep {
     pub aliases: Vec<String>,
     /// Payload indexes that were created.
     pub indexes: Vec<String>,
+    /// Entries of logs that were handed to Qdrant.
+    #[serde(default)]
+    pub replayed: u64,
 }
 
 impl BackupWork {

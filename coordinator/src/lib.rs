@@ -20,6 +20,7 @@ pub mod dispatch;
 pub mod execute;
 pub mod fault;
 pub mod ingest;
+pub mod instant;
 pub mod job;
 pub mod keeping;
 pub mod logs;

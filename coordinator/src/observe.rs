@@ -205,6 +205,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         collections,
         storage_free_bytes,
         snapshots_shared,
+        splices_logs,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -239,6 +240,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         unusable_aliases,
         storage_free: storage_free_bytes.map(ByteCount),
         snapshots_shared,
+        splices_logs,
         collections: collections.into_iter().map(view).collect(),
     }
 }

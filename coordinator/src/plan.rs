@@ -2,16 +2,18 @@
 
 use crate::core::Core;
 use crate::fault::{Fault, blocked, chain};
+use crate::instant;
 use holdfast_archive::{CollectionEntry, Manifest};
+use holdfast_decide::instant::Choice;
 use holdfast_decide::{
     BackupPlan, BackupRequest, Blocker, CapturedCollection, Mapping, MethodWish, PointView,
     RestorePlan, RestoreRequest, RestoreStep, Violation, check_backup, check_restore, plan_backup,
     plan_restore,
 };
-use holdfast_proto::convert::{BackupOrder, Method, RestoreOrder};
+use holdfast_proto::convert::{BackupOrder, Method, RestoreFrom, RestoreOrder};
 use holdfast_repository::{AffectedShard, RepositoryError};
 use holdfast_service::failure::Code;
-use holdfast_types::CopyName;
+use holdfast_types::{CopyName, RecoveryPointId};
 
 /// Plans a backup.
 ///
@@ -39,9 +41,9 @@ pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Faul
 /// # Errors
 /// A repository that can't be read.
 pub async fn restore_preview(core: &Core, order: &RestoreOrder) -> Result<RestorePlan, Fault> {
-    let (point, manifest) = point_view(core, order).await?;
+    let (request, point, manifest) = source_of(core, order).await?;
     let (seen, now) = (core.observe().await, core.clock.now());
-    let mut plan = plan_restore(&seen, &point, &request_of(order), now);
+    let mut plan = plan_restore(&seen, &point, &request, now);
     if let Some(manifest) = manifest {
         let copy = order.from_copy.as_ref();
         let damaged = damage(core, copy, &manifest, &plan.steps).await?;
@@ -110,8 +112,7 @@ fn damaged(manifest: &Manifest, shard: &AffectedShard) -> Blocker {
 /// # Errors
 /// What speaks against it.
 pub async fn restore(core: &Core, order: &RestoreOrder) -> Result<RestorePlan, Fault> {
-    let (point, _) = point_view(core, order).await?;
-    let request = request_of(order);
+    let (request, point, _) = source_of(core, order).await?;
     let (seen, now) = (core.observe().await, core.clock.now());
     let plan = plan_restore(&seen, &point, &request, now);
     if !plan.is_runnable() {
@@ -121,27 +122,59 @@ pub async fn restore(core: &Core, order: &RestoreOrder) -> Result<RestorePlan, F
     Ok(plan)
 }
 
-fn request_of(order: &RestoreOrder) -> RestoreRequest {
+/// What is asked for, and what it is taken from: with a target, that is chosen here.
+async fn source_of(
+    core: &Core,
+    order: &RestoreOrder,
+) -> Result<(RestoreRequest, PointView, Option<Manifest>), Fault> {
+    let chosen = instant::chosen(core, order).await?;
+    let id = match (&chosen, &order.from) {
+        (Some((choice, _)), _) => choice.point.clone(),
+        (None, RestoreFrom::Point(point)) => point.clone(),
+        (None, RestoreFrom::To(..)) => {
+            return Err(Fault::new(Code::Internal, "a target was not looked at"));
+        }
+    };
+    let (mut view, manifest) = point_view(core, order, &id).await?;
+    if let (PointView::Found(captured), Some((choice, history))) = (&mut view, &chosen) {
+        for collection in captured {
+            let logs = choice.collection(&collection.name);
+            let logs = logs.iter().flat_map(|logs| &logs.shards);
+            let versions = logs.flat_map(|log| history.versions(log));
+            collection.versions.extend(versions);
+        }
+    }
+    let request = request_of(order, id, chosen.map(|(choice, _)| choice));
+    Ok((request, view, manifest))
+}
+
+fn request_of(
+    order: &RestoreOrder,
+    point: RecoveryPointId,
+    instant: Option<Choice>,
+) -> RestoreRequest {
     let mappings = order.collections.iter().map(|mapping| Mapping {
         source: mapping.source.clone(),
         target: mapping.target.clone(),
     });
     RestoreRequest {
-        point: order.recovery_point.clone(),
+        point,
         collections: mappings.collect(),
         node: order.node.clone(),
         overwrite: order.overwrite,
         with_aliases: order.with_aliases,
+        instant,
     }
 }
 
 async fn point_view(
     core: &Core,
     order: &RestoreOrder,
+    id: &RecoveryPointId,
 ) -> Result<(PointView, Option<Manifest>), Fault> {
     let copy = order.from_copy.as_ref();
     let source = core.source(copy).await?;
-    let view = match source.read_point(&order.recovery_point).await {
+    let view = match source.read_point(id).await {
         Ok(manifest) if manifest.namespace != core.namespace => PointView::Foreign {
             namespace: manifest.namespace.to_string(),
         },
@@ -179,7 +212,7 @@ fn indexes(entry: &CollectionEntry) -> Vec<String> {
     fields.map_or_else(Vec::new, |fields| fields.keys().cloned().collect())
 }
 
-fn approved(violations: &[Violation]) -> Result<(), Fault> {
+pub(crate) fn approved(violations: &[Violation]) -> Result<(), Fault> {
     if violations.is_empty() {
         return Ok(());
     }

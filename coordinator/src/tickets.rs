@@ -169,6 +169,7 @@ fn grants(
             from_copy: from_copy.cloned(),
             manifest: Arc::clone(manifest),
             collection: collection.clone(),
+            logs: Vec::new(),
             chunks: OnceCell::new(),
         })
     };

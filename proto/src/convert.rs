@@ -14,7 +14,10 @@ mod control;
 mod ingest;
 mod inventory;
 
-pub use admin::{BackupOrder, ImportOrder, Mapping, RestoreOrder, TicketOrder, copy_name};
+pub use admin::{
+    BackupOrder, ImportOrder, Mapping, RestoreFrom, RestoreOrder, RestoreTarget, TicketOrder,
+    copy_name,
+};
 pub use control::{Greeting, ReportedFailure};
 pub use ingest::SentChunk;
 pub use inventory::{CollectionSeen, NodeSeen, ShardSeen};

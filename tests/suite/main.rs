@@ -8,6 +8,7 @@ mod crashes;
 mod end_to_end;
 mod export;
 mod import;
+mod instant;
 mod lost_place;
 mod retention;
 mod roles;

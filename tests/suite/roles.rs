@@ -26,6 +26,7 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
     Ok(match method {
         "holdfast.v1.AgentControl/Connect"
         | "holdfast.v1.LogArchive/Follow"
+        | "holdfast.v1.Restore/FetchLog"
         | "holdfast.v1.Restore/RedeemTicket" => &["agent"],
         "holdfast.v1.Ingest/OpenSession"
         | "holdfast.v1.Ingest/HaveChunks"
@@ -58,6 +59,7 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/ListBackups"
         | "holdfast.v1.Admin/ShowBackup"
         | "holdfast.v1.Admin/PlanRestore"
+        | "holdfast.v1.Admin/RestoreWindow"
         | "holdfast.v1.Copies/ListCopies"
         | "holdfast.v1.Retention/PlanPrune"
         | "holdfast.v1.Schedules/GetPolicy"

@@ -7,6 +7,7 @@ mod incremental;
 mod living;
 mod optimizers;
 mod qdrant;
+mod replay;
 mod restore;
 pub(crate) mod shard;
 mod shop;

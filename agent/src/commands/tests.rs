@@ -182,6 +182,7 @@ fn restore_of(name: &str) -> Command {
             target: "docs".parse().unwrap(),
             overwrite: true,
             with_aliases: true,
+            logs: vec![],
             entry: CollectionEntry {
                 shards: vec![shard_entry()],
                 ..entry

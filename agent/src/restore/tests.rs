@@ -21,6 +21,7 @@ fn order(overwrite: bool) -> RestoreOrder {
         target: "docs".parse().unwrap(),
         overwrite,
         with_aliases: true,
+        logs: vec![],
         entry: CollectionEntry {
             name: "docs".parse().unwrap(),
             info: info(4, "keyword"),

@@ -6,17 +6,19 @@ use crate::flow::both;
 use crate::job::{Halt, Job};
 use crate::link::Link;
 use crate::order::RestoreOrder;
-use crate::rebuild::Blueprint;
+use crate::replay::LogSource;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use holdfast_archive::ShardEntry;
 use std::io::{self, Write};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Chunks between the connection and the rebuilder.
 const CHUNKS: usize = 4;
+/// Pieces of a log between the connection and the rebuilder.
+const LOG_PIECES: usize = 4;
 /// Pieces of the archive between the rebuilder and the upload.
 const PIECES: usize = 16;
 /// Bytes of the archive handed on at once.
@@ -30,19 +32,33 @@ pub(super) async fn shard(
     link: &Link,
     attempts: &mut Attempts,
 ) -> Result<u64, Halt> {
-    let (recipe, key) = fetch::recipe(link, &job.id, shard).await?;
+    let (blueprint, key) = super::blueprint(link, job, order, shard).await?;
     attempts.accepted();
-    let blueprint = Blueprint::new(recipe)?;
     let (wanted, len) = (blueprint.chunks(), blueprint.archive_len());
     let (chunks, chunks_rx) = mpsc::channel(CHUNKS);
     let (body, body_rx) = mpsc::channel::<Bytes>(PIECES);
+    let (pieces, pieces_rx) = mpsc::channel(LOG_PIECES);
+    let (begin, begun) = oneshot::channel();
+    let log = order.log(shard.shard_id);
+    let source = log.map(|log| LogSource::new(log, pieces_rx, begin));
+    let entries = async {
+        match log {
+            Some(log) => fetch::log_entries(link, &job.id, log, begun, pieces).await,
+            None => Ok(()),
+        }
+    };
     let meter = Arc::clone(&job.meter);
     let rebuilding = tokio::task::spawn_blocking(move || {
         let body = BodyWriter::new(body);
-        blueprint.write(&key, chunks_rx, body, &meter).map(drop)
+        let written = blueprint.write_with(&key, chunks_rx, source, body, &meter);
+        written.map(drop)
     });
     let rebuilding = async { rebuilding.await.map_err(|error| Halt::crashed(&error))? };
-    let feeding = both(fetch::chunks(link, &job.id, wanted, chunks), rebuilding);
+    let fetching = Box::pin(async {
+        let chunks = fetch::chunks(link, &job.id, wanted, chunks);
+        tokio::try_join!(chunks, entries).map(drop)
+    });
+    let feeding = both(fetching, rebuilding);
     // The announced length makes Qdrant refuse a body that ends early, whatever the reason.
     let stream = ReceiverStream::new(body_rx).map(Ok::<_, io::Error>);
     let qdrant = job.site.qdrant.clone();

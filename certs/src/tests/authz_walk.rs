@@ -23,6 +23,7 @@ const MATRIX: &str = "\
 /holdfast.v1.Admin/ListNodes: operator viewer
 /holdfast.v1.Admin/OpenExport: operator
 /holdfast.v1.Admin/PlanRestore: operator viewer
+/holdfast.v1.Admin/RestoreWindow: operator viewer
 /holdfast.v1.Admin/RunRestore: operator
 /holdfast.v1.Admin/ShowBackup: operator viewer
 /holdfast.v1.Admin/Status: operator viewer
@@ -40,6 +41,7 @@ const MATRIX: &str = "\
 /holdfast.v1.LogArchive/Follow: agent
 /holdfast.v1.Restore/CloseTicket: agent operator
 /holdfast.v1.Restore/FetchChunks: agent operator
+/holdfast.v1.Restore/FetchLog: agent
 /holdfast.v1.Restore/FetchRecipe: agent operator
 /holdfast.v1.Restore/RedeemTicket: agent
 /holdfast.v1.Retention/DeleteBackup: operator

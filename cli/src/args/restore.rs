@@ -2,6 +2,7 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
+use holdfast_types::Timestamp;
 
 /// What to do about a restore.
 #[derive(Debug, Subcommand)]
@@ -10,6 +11,7 @@ pub(crate) enum RestoreCommand {
     #[command(after_help = "Examples:
   holdfast restore plan latest
   holdfast restore plan latest --collection products --as products_check
+  holdfast restore plan --to 2026-11-21T10:15:30Z --collection products
 
 Exits with 0 if the plan could be run, else with the code of what forbids it (mostly 9 or 10).")]
     Plan(RestorePlanArgs),
@@ -18,10 +20,20 @@ Exits with 0 if the plan could be run, else with the code of what forbids it (mo
   holdfast restore run latest --collection products --as products_check
   holdfast restore run 20261121t101530z-0a1b2c3d --collection products --overwrite --yes
   holdfast restore run latest --node n2 --output json --events
+  holdfast restore run --to 2026-11-21T10:15:30Z --collection products --as products_check
+  holdfast restore run --to latest --collection products --overwrite
 
 A collection that exists is refused without --overwrite; with it, its present state is captured first and
 then replaced. Ctrl-C stops watching, not the restore: it goes on in the coordinator (exit code 130).")]
     Run(RestoreRunArgs),
+    /// Show which instants can be restored with --to, for each collection, and why not the others.
+    #[command(after_help = "Examples:
+  holdfast restore window
+  holdfast restore window products --output json
+
+Every instant within a stretch can be given to `holdfast restore run --to`. The first call after a start of the
+coordinator reads every archived part of the logs, which takes a while where there are many.")]
+    Window(RestoreWindowArgs),
     /// Let the agent of a node whose Qdrant is stopped lay collections out in its data directory (a cold restore).
     #[command(after_help = "Examples:
   holdfast restore ticket latest --node n1
@@ -32,17 +44,45 @@ must fit. It ends when the restore is done, after its time, or when the coordina
     Ticket(RestoreTicketArgs),
 }
 
+/// Where `--to` leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    /// An instant.
+    Instant(Timestamp),
+    /// The end of each log.
+    Latest,
+}
+
+impl std::str::FromStr for To {
+    type Err = holdfast_types::ParseTimestampError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            instant => instant.parse().map(Self::Instant),
+        }
+    }
+}
+
 /// What to restore, and where.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RestoreSelection {
     /// The recovery point's id, or `latest` (the newest that contains the collections asked for; never the safety
-    /// capture of an overwriting restore).
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
+    /// capture of an overwriting restore). With --to or --to-op it may be left out: then it is the newest that leads there.
+    #[arg(value_name = "ID", required_unless_present_any = ["to", "to_op"])]
+    pub(crate) id: Option<String>,
 
     /// A collection to restore; may be given several times [default: all of the recovery point].
     #[arg(long = "collection", short = 'c', value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) collections: Vec<String>,
+
+    /// Replay archived logs up to this instant (RFC 3339, like 2026-11-21T10:15:30Z), or `latest`: up to their ends. All
+    /// shards and collections end at the same instant.
+    #[arg(long, value_name = "INSTANT", conflicts_with_all = ["to_op", "from_copy"])]
+    pub(crate) to: Option<To>,
+
+    /// Replay the archived log up to and including this operation. For one collection with one shard.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "from_copy")]
+    pub(crate) to_op: Option<u64>,
 
     /// The new name of the collection. Give it once for each --collection, in the same order, or not at all.
     #[arg(long = "as", value_name = "NAME", requires = "collections", value_parser = NonEmptyStringValueParser::new())]
@@ -68,6 +108,14 @@ pub(crate) struct RestoreSelection {
     /// Read it from this copy of the repository, by its name in the coordinator's configuration.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) from_copy: Option<String>,
+}
+
+/// Options of `restore window`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreWindowArgs {
+    /// Only this collection.
+    #[arg(value_name = "COLLECTION", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) collection: Option<String>,
 }
 
 /// Options of `restore plan`.

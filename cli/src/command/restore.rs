@@ -1,14 +1,14 @@
-//! `restore plan` and `restore run`: plan, show, confirm, run. `restore ticket` has a module of its own.
+//! `restore plan` and `restore run`: plan, show, confirm, run. `restore window`. `restore ticket` has a module of its own.
 
 use super::{Context, coordinator, ticket};
-use crate::args::{ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelection};
-use crate::client::Coordinator;
+use crate::args::{ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelection, To};
+use crate::client::{Coordinator, LATEST};
 use crate::failure::{Action, Failure, Outcome, from_failure};
 use crate::interrupt::Interrupt;
 use crate::job::Follower;
 use crate::output::{Output, View};
 use crate::progress::Progress;
-use crate::view::{PlanView, RestoreView};
+use crate::view::{PlanView, RestoreView, WindowsView};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use std::future::Future;
@@ -26,7 +26,7 @@ pub(super) async fn run(
             let copy = args.selection.from_copy.clone();
             let mut coordinator = coordinator(connection).await?.reading(copy.as_deref());
             let request = request(&mut coordinator, args.selection, mappings).await?;
-            let plan = coordinator.plan_restore(request).await?;
+            let plan = plan(&mut coordinator, request).await?;
             show_plan(context.output, &plan)
         }
         RestoreCommand::Run(args) => {
@@ -34,6 +34,12 @@ pub(super) async fn run(
             let copy = args.selection.from_copy.clone();
             let mut coordinator = coordinator(connection).await?.reading(copy.as_deref());
             run_command(context, &mut coordinator, args, mappings).await
+        }
+        RestoreCommand::Window(args) => {
+            let mut coordinator = coordinator(connection).await?;
+            let collection = args.collection.unwrap_or_default();
+            let window = coordinator.restore_window(collection).await?;
+            context.output.show(&WindowsView::from(&window))
         }
         RestoreCommand::Ticket(args) => {
             let coordinator = coordinator(connection).await?;
@@ -95,9 +101,13 @@ async fn request(
     selection: RestoreSelection,
     collections: Vec<v1::CollectionMapping>,
 ) -> Outcome<v1::RestoreRequest> {
-    let recovery_point = coordinator
-        .resolve(&selection.id, &selection.collections)
-        .await?;
+    let to = target(&selection);
+    let recovery_point = match selection.id.as_deref() {
+        // The coordinator knows which one leads there.
+        None | Some(LATEST) if to.is_some() => String::new(),
+        Some(id) => coordinator.resolve(id, &selection.collections).await?,
+        None => String::new(),
+    };
     Ok(v1::RestoreRequest {
         recovery_point,
         without_aliases: without_aliases(&selection, &collections),
@@ -105,7 +115,45 @@ async fn request(
         node: selection.node.unwrap_or_default(),
         overwrite: selection.overwrite,
         from_copy: coordinator.copy(),
+        to,
     })
+}
+
+fn target(selection: &RestoreSelection) -> Option<v1::RestoreTarget> {
+    use v1::restore_target::Target;
+    let target = match (selection.to, selection.to_op) {
+        (Some(To::Instant(instant)), _) => Target::InstantUs(instant.as_micros()),
+        (Some(To::Latest), _) => Target::Latest(true),
+        (None, Some(operation)) => Target::Operation(operation),
+        (None, None) => return None,
+    };
+    Some(v1::RestoreTarget {
+        target: Some(target),
+    })
+}
+
+/// Asks for a plan, and makes sure that the coordinator has understood what was asked for.
+async fn plan(
+    coordinator: &mut Coordinator,
+    request: v1::RestoreRequest,
+) -> Outcome<v1::RestorePlan> {
+    let to = request.to;
+    let plan = coordinator.plan_restore(request).await?;
+    understood(to, &plan)?;
+    Ok(plan)
+}
+
+/// One that does not know `--to` would restore the recovery point as it was captured.
+fn understood(to: Option<v1::RestoreTarget>, plan: &v1::RestorePlan) -> Outcome<()> {
+    if plan.instant.as_ref().and_then(|instant| instant.target) == to {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::VersionMismatch,
+        "the coordinator is older than this program and can't restore to an instant",
+    )
+    .risking("nothing: the restore was not started")
+    .todo("upgrade the coordinator, and the agents"))
 }
 
 /// A copy under a new name must not take the alias away from the original, unless that is wanted.
@@ -137,7 +185,7 @@ async fn run_command(
     mappings: Vec<v1::CollectionMapping>,
 ) -> Outcome<()> {
     let request = request(coordinator, args.selection, mappings).await?;
-    let plan = coordinator.plan_restore(request.clone()).await?;
+    let plan = plan(coordinator, request.clone()).await?;
     let mut progress = Progress::stderr(context.quiet);
     let view = PlanView::from(&plan);
     progress.say(&format!("{}\n", view.text()));
@@ -145,9 +193,10 @@ async fn run_command(
         return Err(failure);
     }
     confirm(&view, args.yes)?;
-    // What is run is what was shown: the plan has resolved the node.
+    // What is run is what was shown: the plan has resolved the node and the recovery point.
     let request = v1::RestoreRequest {
         node: plan.node,
+        recovery_point: plan.recovery_point,
         ..request
     };
     let interrupt = Interrupt::listen()?;
@@ -197,15 +246,17 @@ fn confirm(plan: &PlanView, yes: bool) -> Outcome<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{blocked, mappings, without_aliases};
-    use crate::args::RestoreSelection;
+    use super::{blocked, mappings, target, understood, without_aliases};
+    use crate::args::{RestoreSelection, To};
     use holdfast_proto::v1;
     use holdfast_service::exit::ExitCode;
 
     fn selection(collections: &[&str], targets: &[&str]) -> RestoreSelection {
         let owned = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
         RestoreSelection {
-            id: "latest".into(),
+            id: Some("latest".into()),
+            to: None,
+            to_op: None,
             collections: owned(collections),
             targets: owned(targets),
             node: None,
@@ -226,6 +277,32 @@ mod tests {
         assert!(mappings(&selection(&["a", "b"], &[])).is_ok());
         let failure = mappings(&selection(&["a", "b"], &["x"])).expect_err("unclear");
         assert_eq!(failure.exit(), ExitCode::Usage);
+    }
+
+    #[test]
+    fn an_older_coordinator_is_not_taken_at_its_word() {
+        let mut choice = selection(&["a"], &[]);
+        assert_eq!(target(&choice), None);
+        choice.to = Some(
+            "2026-11-21T12:15:30+02:00"
+                .parse::<To>()
+                .expect("an instant"),
+        );
+        let to = target(&choice);
+        let instant = "2026-11-21T10:15:30Z".parse().expect("an instant");
+        assert_eq!(choice.to, Some(To::Instant(instant)));
+        assert!("now".parse::<To>().is_err());
+        // It leaves out what it does not know, and plans to restore the recovery point as it was captured.
+        let mut plan = v1::RestorePlan::default();
+        let failure = understood(to, &plan).expect_err("not understood");
+        assert_eq!(failure.exit(), ExitCode::Refused);
+        assert!(understood(None, &plan).is_ok());
+        plan.instant = Some(v1::PlannedInstant {
+            target: to,
+            ..Default::default()
+        });
+        assert!(understood(to, &plan).is_ok());
+        assert!(understood(None, &plan).is_err());
     }
 
     #[test]

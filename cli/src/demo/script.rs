@@ -212,6 +212,7 @@ impl Stage<'_> {
             // The original has its aliases back; the copy must not take them.
             without_aliases: copy.is_some(),
             from_copy: String::new(),
+            to: None,
         };
         let forever = std::future::pending();
         let result = restore::restore(

@@ -45,7 +45,7 @@ impl Action {
 
 /// Whether the coordinator only ever answers so before it begins.
 pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
-    const REFUSALS: [Code; 12] = [
+    const REFUSALS: [Code; 13] = [
         Code::Usage,
         Code::PermissionDenied,
         Code::CollectionNotFound,
@@ -54,6 +54,7 @@ pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
         Code::NodeNotFound,
         Code::TargetExists,
         Code::VersionMismatch,
+        Code::InstantNotRecoverable,
         Code::PlanBlocked,
         Code::JobConflict,
         Code::PointKept,
@@ -87,9 +88,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         Code::SnapshotTruncated => {
             "look into Qdrant's log: it stopped sending in the middle; then try again"
         }
-        Code::SpoolFull => {
-            "raise [spool] max_mib in the agent's configuration, or free space on its disk"
-        }
+        Code::SpoolFull => "raise the agent's [spool] max_mib, or free space on its disk",
         Code::DiskFull => "free space on the disk that is full, then try again",
         Code::ReadOnly => "make the file system writable for the service, then try again",
         Code::RepositoryForeign => "point [repository] path to this cluster's own repository",
@@ -123,6 +122,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         Code::VersionMismatch => {
             "restore into a server of the captured minor version or of the next one"
         }
+        Code::InstantNotRecoverable => "see which instants there are: `holdfast restore window`",
         Code::PlanBlocked => "see what forbids it: `holdfast restore plan`",
         Code::PointKept => "see what keeps it: `holdfast backup prune`, `holdfast hold list`",
         Code::SecondOperator => "have another operator run the same command within the hour",

@@ -1,6 +1,7 @@
 //! Plans and results of restores.
 
 use super::text::{grouped, list, millis, rate, table};
+use super::window::{InstantView, ReplayedView};
 use super::{FailureLine, some};
 use crate::output::View;
 use holdfast_proto::v1;
@@ -19,6 +20,8 @@ pub(crate) struct PlanView {
     pub(crate) blockers: Vec<FailureLine>,
     pub(crate) warnings: Vec<String>,
     pub(crate) logical_bytes: u64,
+    /// With --to or --to-op: where it leads.
+    pub(crate) instant: Option<InstantView>,
 }
 
 /// One collection of a plan.
@@ -32,6 +35,8 @@ pub(crate) struct StepView {
     pub(crate) logical_bytes: u64,
     pub(crate) aliases: Vec<String>,
     pub(crate) indexes: Vec<String>,
+    /// With --to or --to-op: what is replayed on its shards.
+    pub(crate) logs: Vec<ReplayedView>,
 }
 
 /// `restore run`.
@@ -44,6 +49,8 @@ pub(crate) struct RestoreView {
     pub(crate) elapsed_ms: u64,
     /// The capture taken before something was replaced.
     pub(crate) safety_recovery_point: Option<String>,
+    /// With --to or --to-op: where it led.
+    pub(crate) instant: Option<InstantView>,
 }
 
 /// One collection that was restored.
@@ -59,6 +66,8 @@ pub(crate) struct RestoredView {
     pub(crate) elapsed_ms: u64,
     pub(crate) aliases: Vec<String>,
     pub(crate) indexes: Vec<String>,
+    /// Operations of archived logs that were replayed.
+    pub(crate) operations: u64,
 }
 
 impl From<&v1::RestorePlan> for PlanView {
@@ -71,6 +80,7 @@ impl From<&v1::RestorePlan> for PlanView {
             blockers: wire.blockers.iter().map(FailureLine::from).collect(),
             warnings: wire.warnings.clone(),
             logical_bytes: wire.logical_bytes,
+            instant: wire.instant.as_ref().map(InstantView::from),
         }
     }
 }
@@ -85,6 +95,7 @@ impl From<&v1::RestoreStep> for StepView {
             logical_bytes: wire.logical_bytes,
             aliases: wire.aliases.clone(),
             indexes: wire.indexes.clone(),
+            logs: wire.logs.iter().map(ReplayedView::from).collect(),
         }
     }
 }
@@ -99,6 +110,7 @@ impl RestoreView {
             collections: wire.collections.iter().map(RestoredView::from).collect(),
             elapsed_ms: wire.elapsed_ms,
             safety_recovery_point: some(&wire.safety_recovery_point),
+            instant: wire.instant.as_ref().map(InstantView::from),
         }
     }
 }
@@ -114,6 +126,7 @@ impl From<&v1::RestoredCollection> for RestoredView {
             elapsed_ms: wire.elapsed_ms,
             aliases: wire.aliases.clone(),
             indexes: wire.indexes.clone(),
+            operations: wire.replayed_entries,
         }
     }
 }
@@ -140,6 +153,9 @@ impl View for PlanView {
             self.recovery_point,
             ByteCount(self.logical_bytes)
         );
+        if let Some(instant) = &self.instant {
+            text.push_str(&format!("\n{}", instant.sentences()));
+        }
         let row = |step: &StepView| {
             let action = if step.replaces {
                 "capture, then REPLACE"
@@ -215,6 +231,9 @@ impl View for RestoreView {
             self.node,
             millis(self.elapsed_ms)
         );
+        if let Some(instant) = &self.instant {
+            text.insert_str(text.trim_end().len(), &format!("\n{}", instant.sentences()));
+        }
         text.push_str(&table(
             &[
                 "COLLECTION",

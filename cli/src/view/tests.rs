@@ -152,10 +152,33 @@ fn plan() -> v1::RestorePlan {
             logical_bytes: 603_979_776,
             aliases: vec!["current".into()],
             indexes: vec!["year".into()],
+            logs: vec![v1::ReplayedLog {
+                shard_id: 0,
+                node: "n1".into(),
+                timeline: "03".repeat(16),
+                from: 40,
+                until: 57,
+                bytes: 2048,
+                complete_before_us: 1_795_000_000_400_000,
+            }],
         }],
         blockers: vec![failure()],
         warnings: vec!["the recovery point is 40 days old".into()],
         logical_bytes: 603_979_776,
+        instant: Some(instant()),
+    }
+}
+
+fn instant() -> v1::PlannedInstant {
+    let target = v1::restore_target::Target::InstantUs(1_795_000_001_000_000);
+    v1::PlannedInstant {
+        target: Some(v1::RestoreTarget {
+            target: Some(target),
+        }),
+        instant_us: 1_795_000_001_000_000,
+        complete_before_us: 1_795_000_000_400_000,
+        entries: 17,
+        bytes: 2048,
     }
 }
 
@@ -172,9 +195,11 @@ fn restored() -> v1::RestoreSummary {
             elapsed_ms: 3600,
             aliases: Vec::new(),
             indexes: vec!["year".into()],
+            replayed_entries: 0,
         }],
         elapsed_ms: 4000,
         safety_recovery_point: String::new(),
+        instant: None,
     }
 }
 
@@ -481,6 +506,17 @@ fn restore_plans() {
       ],
       "indexes": [
         "year"
+      ],
+      "logs": [
+        {
+          "shard": 0,
+          "node": "n1",
+          "timeline": "03030303030303030303030303030303",
+          "from": 40,
+          "until": 57,
+          "bytes": 2048,
+          "complete_before": "2026-11-18T11:06:40.4Z"
+        }
       ]
     }
   ],
@@ -494,11 +530,22 @@ fn restore_plans() {
   "warnings": [
     "the recovery point is 40 days old"
   ],
-  "logical_bytes": 603979776
+  "logical_bytes": 603979776,
+  "instant": {
+    "to": "2026-11-18T11:06:41Z",
+    "to_op": null,
+    "instant": "2026-11-18T11:06:41Z",
+    "complete_before": "2026-11-18T11:06:40.4Z",
+    "operations": 17,
+    "bytes": 2048
+  }
 }
 "#);
     insta::assert_snapshot!(view.text(), @r"
 Restore of 20261121t101530z-0a1b2c3d into node n1: 576.0 MiB in all
+Nothing written after 2026-11-18T11:06:41Z is contained; everything acknowledged before 2026-11-18T11:06:40.4Z is
+What was written in the 0.600 s between is contained in part, in the order in which each shard logged it
+Replayed: 17 operations, about 2.0 KiB
 
 COLLECTION  INTO      ACTION                 SHARDS  BYTES      ALIASES  INDEXES
 products    products  capture, then REPLACE  1       576.0 MiB  current  year
@@ -528,11 +575,13 @@ fn restore_results() {
       "aliases": [],
       "indexes": [
         "year"
-      ]
+      ],
+      "operations": 0
     }
   ],
   "elapsed_ms": 4000,
-  "safety_recovery_point": null
+  "safety_recovery_point": null,
+  "instant": null
 }
 "#);
     insta::assert_snapshot!(view.text(), @r"

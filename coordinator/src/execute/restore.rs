@@ -6,11 +6,14 @@ use super::{backup, recorded};
 use crate::core::Core;
 use crate::dispatch::{Answer, Grant, RestoreGrant};
 use crate::fault::{Fault, blocked};
+use crate::instant::pieces::Reader;
 use crate::job::feed::{JobFeed, ProgressKey};
 use crate::job::{RestoreWork, RestoredStep, Work, restore_id};
 use crate::plan;
+use crate::rpc::wire;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_decide::RestoreStep;
+use holdfast_decide::instant::{Choice, InstantTarget, ShardLog};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, JobId, ShardId};
@@ -68,7 +71,8 @@ pub(super) async fn run(
         } else {
             restore(core, id, feed, cancel, &work, index, &manifest).await
         };
-        let done = match done.and_then(|done| compare(step, done)) {
+        let ordered = logs_of(&work, step).iter().map(ShardLog::entries).sum();
+        let done = match done.and_then(|done| compare(step, ordered, done)) {
             Ok(done) => done,
             Err(fault) => return Err(explain(fault, &work, index)),
         };
@@ -86,7 +90,7 @@ pub(super) async fn run(
 
 /// Nothing is given up for a recovery point that can't be read.
 async fn refuse_damaged(
-    core: &Core,
+    core: &Arc<Core>,
     feed: &JobFeed,
     work: &RestoreWork,
     manifest: &Manifest,
@@ -99,6 +103,14 @@ async fn refuse_damaged(
             "reading every chunk that will replace existing data",
         );
         damaged = plan::hidden_damage(core, copy, manifest, left).await?;
+        for step in left.iter().filter(|step| step.replaces) {
+            for log in logs_of(work, step) {
+                Reader::open(core, &step.source, &log)
+                    .await?
+                    .prove()
+                    .await?;
+            }
+        }
     }
     if damaged.is_empty() {
         return Ok(());
@@ -135,6 +147,7 @@ async fn restore(
         from_copy: work.from_copy.clone(),
         manifest: Arc::clone(manifest),
         collection,
+        logs: logs_of(work, step),
         chunks: OnceCell::new(),
     }));
     let key = ProgressKey {
@@ -165,6 +178,7 @@ async fn restore(
             elapsed_ms: done.elapsed_ms,
             aliases: done.aliases_created,
             indexes: done.indexes_created,
+            replayed: done.replayed_entries,
         }),
         Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
             Code::Internal,
@@ -192,12 +206,39 @@ fn command_body(
             overwrite: step.replaces,
             with_aliases: !step.aliases.is_empty(),
             collection_manifest_json: json,
+            logs: logs_of(work, step).iter().map(ordered).collect(),
         },
     ))
 }
 
-/// The proof that can be had without reading everything: the exact number of points.
-fn compare(step: &RestoreStep, done: RestoredStep) -> Result<RestoredStep, Fault> {
+/// What is replayed on the shards of a collection; those that need nothing are left out.
+fn logs_of(work: &RestoreWork, step: &RestoreStep) -> Vec<ShardLog> {
+    let choice = work.plan.instant.as_ref();
+    let logs = choice.and_then(|choice| choice.collection(&step.source));
+    let logs = logs.into_iter().flat_map(|logs| &logs.shards);
+    logs.filter(|log| log.entries() > 0).cloned().collect()
+}
+
+fn ordered(log: &ShardLog) -> v1::ShardLog {
+    v1::ShardLog {
+        shard_id: log.shard.0,
+        from: log.from,
+        until: log.until,
+    }
+}
+
+/// The proof that can be had without reading everything: the exact number of points, where it is known, and that every entry was
+/// handed to Qdrant.
+fn compare(step: &RestoreStep, ordered: u64, done: RestoredStep) -> Result<RestoredStep, Fault> {
+    if done.replayed != ordered {
+        return Err(Fault::new(
+            Code::ProofFailed,
+            format!(
+                "{} operations of the archived log were to be replayed on {}, the agent says {}: it is not at the instant that was asked for; it was left as it is, to be looked at",
+                ordered, step.target, done.replayed
+            ),
+        ));
+    }
     match step.points {
         Some(expected) if expected != done.points => Err(Fault::new(
             Code::ProofFailed,
@@ -245,8 +286,15 @@ fn explain(fault: Fault, work: &RestoreWork, failed: usize) -> Fault {
 fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
     let each = steps.iter().map(|step| {
         let mut line = format!(
-            "holdfast restore run {} --node {} --collection {}",
-            work.plan.point, work.node, step.source
+            "holdfast restore run {}{} --node {} --collection {}",
+            work.plan.point,
+            work.plan
+                .instant
+                .as_ref()
+                .map(target_option)
+                .unwrap_or_default(),
+            work.node,
+            step.source
         );
         if step.source != step.target {
             line.push_str(&format!(" --as {}", step.target));
@@ -267,6 +315,14 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
         line
     });
     each.collect::<Vec<String>>().join(" && ")
+}
+
+fn target_option(choice: &Choice) -> String {
+    match choice.target {
+        InstantTarget::Instant(instant) => format!(" --to {instant}"),
+        InstantTarget::Latest => " --to latest".to_owned(),
+        InstantTarget::Operation(number) => format!(" --to-op {number}"),
+    }
 }
 
 fn restored_note(step: &RestoreStep, done: &RestoredStep) -> String {
@@ -296,6 +352,7 @@ async fn summary(core: &Core, id: &JobId) -> Result<v1::RestoreSummary, Fault> {
                 elapsed_ms: done.elapsed_ms,
                 aliases: done.aliases.clone(),
                 indexes: done.indexes.clone(),
+                replayed_entries: done.replayed,
             });
     let elapsed = core.clock.now().since(started).as_millis();
     Ok(v1::RestoreSummary {
@@ -308,6 +365,7 @@ async fn summary(core: &Core, id: &JobId) -> Result<v1::RestoreSummary, Fault> {
             .as_ref()
             .map(|safety| safety.point.to_string())
             .unwrap_or_default(),
+        instant: work.plan.instant.as_ref().map(wire::instant),
     })
 }
 
@@ -354,6 +412,7 @@ mod tests {
                     step("c", "c", false),
                 ],
                 safety: None,
+                instant: None,
                 blockers: vec![],
                 warnings: vec![],
             },
@@ -390,12 +449,16 @@ mod tests {
             elapsed_ms: 0,
             aliases: vec![],
             indexes: vec![],
+            replayed: 0,
         };
-        assert!(compare(&step("a", "a", false), done(3)).is_ok());
-        let fault = compare(&step("a", "a", false), done(2)).unwrap_err();
+        assert!(compare(&step("a", "a", false), 0, done(3)).is_ok());
+        // An agent that does not know logs.
+        let fault = compare(&step("a", "a", false), 7, done(3)).unwrap_err();
+        assert_eq!(fault.code, "proof-failed");
+        let fault = compare(&step("a", "a", false), 0, done(2)).unwrap_err();
         assert_eq!(fault.code, "proof-failed");
         let mut unknown = step("a", "a", false);
         unknown.points = None;
-        assert!(compare(&unknown, done(2)).is_ok());
+        assert!(compare(&unknown, 0, done(2)).is_ok());
     }
 }

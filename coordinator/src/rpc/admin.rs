@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::execute;
 use crate::fault::{Fault, chain};
 use crate::logs;
+use crate::instant;
 use crate::plan;
 use crate::schedule::known_collections;
 use holdfast_proto::convert::{
@@ -185,6 +186,14 @@ impl Admin for AdminService {
             )),
             manifest_json: String::from_utf8_lossy(&json).into_owned(),
         }))
+    }
+
+    async fn restore_window(
+        &self,
+        request: Request<v1::RestoreWindowRequest>,
+    ) -> Result<Response<v1::RestoreWindowResponse>, Status> {
+        let window = instant::window(&self.0, &request.into_inner()).await?;
+        Ok(Response::new(window))
     }
 
     async fn plan_restore(

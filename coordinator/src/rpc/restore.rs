@@ -9,11 +9,13 @@ use super::peer;
 use crate::core::Core;
 use crate::dispatch::{Grant, RestoreGrant};
 use crate::fault::{Fault, chain};
+use crate::instant::pieces::{self, Reader};
 use crate::tickets::narrowed;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use holdfast_archive::ShardRecipe;
 use holdfast_certs::Identity;
+use holdfast_decide::instant::ShardLog;
 use holdfast_proto::convert::{chunk_ids, command_id};
 use holdfast_proto::limits::MAX_FETCH_IDS;
 use holdfast_proto::v1;
@@ -89,6 +91,7 @@ impl RestoreService {
 impl Restore for RestoreService {
     type FetchRecipeStream = ReceiverStream<Result<v1::RecipePiece, Status>>;
     type FetchChunksStream = ReceiverStream<Result<v1::FetchedChunk, Status>>;
+    type FetchLogStream = ReceiverStream<Result<v1::LogPiece, Status>>;
 
     async fn fetch_recipe(
         &self,
@@ -151,6 +154,40 @@ impl Restore for RestoreService {
         Ok(Response::new(ReceiverStream::new(chunks)))
     }
 
+    async fn fetch_log(
+        &self,
+        request: Request<v1::FetchLogRequest>,
+    ) -> Result<Response<Self::FetchLogStream>, Status> {
+        let core = &self.0;
+        let caller = peer::identity(&request)?.clone();
+        let request = request.into_inner();
+        check_epoch(core, request.epoch)?;
+        let command = command_id(&request.command_id)
+            .map_err(|error| Status::invalid_argument(chain(&error)))?;
+        let grant = self.grant(&caller, &command).await?;
+        let wanted = ShardId(request.shard_id);
+        let log = grant.logs.iter().find(|log| log.shard == wanted).cloned();
+        let log = log.ok_or_else(|| {
+            Status::permission_denied(format!(
+                "this command does not allow to read a log of shard {wanted}"
+            ))
+        })?;
+        let (out, pieces) = mpsc::channel(QUEUE);
+        let core = Arc::clone(core);
+        drop(self.0.shutdown.clone().spawn(async move {
+            let stop = core.shutdown.token();
+            let sending = Box::pin(send_log(&core, &grant, &log, request.lengths_only, &out));
+            let failed = tokio::select! {
+                done = sending => done.err(),
+                () = stop.cancelled() => Some(Status::unavailable("the coordinator is stopping")),
+            };
+            if let Some(status) = failed {
+                let _gone = out.send(Err(status)).await;
+            }
+        }));
+        Ok(Response::new(ReceiverStream::new(pieces)))
+    }
+
     async fn redeem_ticket(
         &self,
         request: Request<v1::RedeemTicketRequest>,
@@ -209,6 +246,24 @@ async fn send_recipe(recipe: Bytes, key: Bytes, out: Answers<v1::RecipePiece>) {
             return;
         }
     }
+}
+
+async fn send_log(
+    core: &Arc<Core>,
+    grant: &RestoreGrant,
+    log: &ShardLog,
+    lengths_only: bool,
+    out: &Answers<v1::LogPiece>,
+) -> Result<(), Status> {
+    let mut reader = Reader::open(core, &grant.collection.name, log).await?;
+    while let Some(part) = reader.part().await? {
+        for piece in pieces::pieces(&part, log, lengths_only) {
+            if out.send(Ok(piece)).await.is_err() {
+                return Err(Status::cancelled("the receiver went away"));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn send_chunks(

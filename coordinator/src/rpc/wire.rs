@@ -4,6 +4,7 @@ use crate::catalog::PointSummary;
 use crate::execute::state_on_wire;
 use crate::fault::Fault;
 use crate::job::JobRecord;
+use holdfast_decide::instant::{Choice, InstantTarget, ShardLog, Window};
 use holdfast_decide::{RestorePlan, RestoreStep};
 use holdfast_proto::v1;
 use holdfast_repository::{Marks, PointTombstone};
@@ -94,14 +95,77 @@ pub(super) fn restore_plan(plan: &RestorePlan) -> v1::RestorePlan {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
-        steps: plan.steps.iter().map(restore_step).collect(),
+        steps: plan
+            .steps
+            .iter()
+            .map(|step| restore_step(step, plan.instant.as_ref()))
+            .collect(),
         blockers: blockers.collect(),
         warnings: plan.warnings.clone(),
         logical_bytes: plan.logical_bytes(),
+        instant: plan.instant.as_ref().map(instant),
     }
 }
 
-fn restore_step(step: &RestoreStep) -> v1::RestoreStep {
+/// What a choice leads to.
+pub(crate) fn instant(choice: &Choice) -> v1::PlannedInstant {
+    use v1::restore_target::Target;
+    let target = match choice.target {
+        InstantTarget::Instant(instant) => Target::InstantUs(instant.as_micros()),
+        InstantTarget::Latest => Target::Latest(true),
+        InstantTarget::Operation(number) => Target::Operation(number),
+    };
+    let logs = choice.collections.iter().flat_map(|c| &c.shards);
+    v1::PlannedInstant {
+        target: Some(v1::RestoreTarget {
+            target: Some(target),
+        }),
+        instant_us: choice.instant.as_micros(),
+        complete_before_us: choice.complete_before.as_micros(),
+        entries: logs.clone().map(ShardLog::entries).sum(),
+        bytes: logs.map(|log| log.bytes).sum(),
+    }
+}
+
+fn replayed(log: &ShardLog) -> v1::ReplayedLog {
+    v1::ReplayedLog {
+        shard_id: log.shard.0,
+        node: log.node.to_string(),
+        timeline: log.timeline.to_string(),
+        from: log.from,
+        until: log.until,
+        bytes: log.bytes,
+        complete_before_us: log.complete_before.as_micros(),
+    }
+}
+
+/// The instants of one collection.
+pub(crate) fn window(window: &Window) -> v1::CollectionWindow {
+    let stretches = window.stretches.iter().map(|stretch| v1::WindowStretch {
+        from_us: stretch.from.as_micros(),
+        to_us: stretch.to.as_micros(),
+        recovery_points: stretch.points.iter().map(ToString::to_string).collect(),
+    });
+    let singles = window.singles.iter().map(|single| v1::WindowSingle {
+        recovery_point: single.point.to_string(),
+        captured_us: single.captured_at.as_micros(),
+        why: single.why.clone(),
+    });
+    let gaps = window.gaps.iter().map(|gap| v1::WindowGap {
+        after_us: gap.after.as_micros(),
+        before_us: gap.before.map_or(0, Timestamp::as_micros),
+        why: gap.why.clone(),
+    });
+    v1::CollectionWindow {
+        collection: window.collection.to_string(),
+        stretches: stretches.collect(),
+        singles: singles.collect(),
+        gaps: gaps.collect(),
+    }
+}
+
+fn restore_step(step: &RestoreStep, choice: Option<&Choice>) -> v1::RestoreStep {
+    let logs = choice.and_then(|choice| choice.collection(&step.source));
     v1::RestoreStep {
         source_collection: step.source.to_string(),
         target_collection: step.target.to_string(),
@@ -110,5 +174,10 @@ fn restore_step(step: &RestoreStep) -> v1::RestoreStep {
         logical_bytes: step.logical_bytes,
         aliases: step.aliases.iter().map(ToString::to_string).collect(),
         indexes: step.indexes.clone(),
+        logs: logs
+            .iter()
+            .flat_map(|logs| &logs.shards)
+            .map(replayed)
+            .collect(),
     }
 }

@@ -97,6 +97,11 @@ impl Agent {
 
     /// Reports these collections, one active shard each.
     pub(crate) async fn report(&self, collections: &[&str]) {
+        self.report_as(collections, true).await;
+    }
+
+    /// As an agent that replays archived logs, or one of before.
+    pub(crate) async fn report_as(&self, collections: &[&str], splices_logs: bool) {
         let info = |name: &&str| v1::CollectionInfo {
             name: (*name).into(),
             status: "green".into(),
@@ -112,6 +117,7 @@ impl Agent {
         let inventory = v1::Inventory {
             qdrant_version: "1.18.3".into(),
             collections: collections.iter().map(info).collect(),
+            splices_logs,
             ..Default::default()
         };
         *self.inventory.lock().unwrap() = Some(inventory.clone());

@@ -7,6 +7,8 @@ mod backup;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
+mod instant;
+#[cfg(test)]
 mod refusal;
 #[cfg(test)]
 mod removal;

@@ -257,6 +257,7 @@ mod tests {
                     unusable_aliases: vec![],
                     storage_free: None,
                     snapshots_shared,
+                    splices_logs: true,
                     collections,
                 },
             )

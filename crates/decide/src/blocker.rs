@@ -1,6 +1,8 @@
 //! Why a request can't be planned. The text is for a person and says what to do.
 
-use holdfast_types::{AliasName, CollectionName, JobId, NodeId, RecoveryPointId, ServerVersion};
+use holdfast_types::{
+    AliasName, CollectionName, CopyName, JobId, NodeId, RecoveryPointId, ServerVersion, Timestamp,
+};
 use std::fmt::Display;
 
 /// One reason. A request may have several; all are reported at once.
@@ -203,6 +205,117 @@ pub enum Blocker {
         /// Which node.
         node: NodeId,
     },
+    /// There is nothing to bring to an instant.
+    #[error("there is no recovery point yet: make one with `holdfast backup create`")]
+    NoPoint,
+    /// No recovery point holds the collection.
+    #[error("no recovery point holds collection {collection}; they hold: {}", list(.known))]
+    CollectionInNoPoint {
+        /// Which.
+        collection: CollectionName,
+        /// What they hold.
+        known: Vec<CollectionName>,
+    },
+    /// No captured shards and logs lead there.
+    #[error(
+        "{instant} can't be restored{}{}; `holdfast restore window` shows every instant that can",
+        because(.why),
+        nearest(*.earlier, *.later)
+    )]
+    InstantOutOfReach {
+        /// What was asked for.
+        instant: Timestamp,
+        /// The newest before it that can be restored.
+        earlier: Option<Timestamp>,
+        /// The earliest after it.
+        later: Option<Timestamp>,
+        /// Why not, by the recovery point that one would expect to be used.
+        why: Vec<String>,
+    },
+    /// Each can be restored to the instant, but not from one recovery point.
+    #[error(
+        "no single recovery point leads all of them to {instant}: restore them one after the other, to the same instant: {}",
+        one_by_one(.collections, *.instant)
+    )]
+    NoCommonPoint {
+        /// What was asked for.
+        instant: Timestamp,
+        /// The collections.
+        collections: Vec<CollectionName>,
+    },
+    /// There is no archived log to go on with.
+    #[error(
+        "no recovery point can be gone on from by an archived log{}; `holdfast restore run latest` brings back the newest as it is",
+        because(.why)
+    )]
+    NoLog {
+        /// Why not, by the newest.
+        why: Vec<String>,
+    },
+    /// An operation's number says nothing of several collections.
+    #[error(
+        "an operation's number means something for one collection only: name it with --collection; there are: {}",
+        list(.collections)
+    )]
+    OperationNeedsCollection {
+        /// Those that could be meant.
+        collections: Vec<CollectionName>,
+    },
+    /// Each shard numbers its operations on its own.
+    #[error(
+        "collection {collection} has {shards} shards, and each numbers its operations on its own: name an instant with --to"
+    )]
+    OperationNeedsOneShard {
+        /// Which.
+        collection: CollectionName,
+        /// How many.
+        shards: usize,
+    },
+    /// Several logs of the shard have an operation of that number.
+    #[error(
+        "several logs of collection {collection} have an operation {operation}, written by {}: name an instant with --to",
+        list(.instants)
+    )]
+    OperationAmbiguous {
+        /// The number.
+        operation: u64,
+        /// The collection.
+        collection: CollectionName,
+        /// When each had been written.
+        instants: Vec<Timestamp>,
+    },
+    /// No captured shard and log lead there.
+    #[error(
+        "operation {operation} of collection {collection} can't be restored; these can: {}{}",
+        stretches(.spans),
+        because(.why.as_slice())
+    )]
+    OperationOutOfReach {
+        /// The number.
+        operation: u64,
+        /// The collection.
+        collection: CollectionName,
+        /// The first and the last that can be, for each recovery point.
+        spans: Vec<(u64, u64)>,
+        /// Why a recovery point can't be gone on from.
+        why: Option<String>,
+    },
+    /// Logs are kept in the repository alone.
+    #[error(
+        "copy {copy} holds no archived logs, so nothing can be brought to an instant from it: leave out --from-copy, or leave out --to"
+    )]
+    CopyHoldsNoLog {
+        /// Which.
+        copy: CopyName,
+    },
+    /// An agent that would leave the log out.
+    #[error(
+        "the agent of node {node} can't replay archived logs: update holdfast-agent there to the coordinator's release"
+    )]
+    AgentTooOld {
+        /// Which node.
+        node: NodeId,
+    },
 }
 
 impl Blocker {
@@ -232,7 +345,18 @@ impl Blocker {
             | Self::TargetIsAlias { .. }
             | Self::VersionMismatch { .. }
             | Self::UnusableName { .. }
-            | Self::SeveralPeers { .. } => false,
+            | Self::SeveralPeers { .. }
+            | Self::NoPoint
+            | Self::CollectionInNoPoint { .. }
+            | Self::InstantOutOfReach { .. }
+            | Self::NoCommonPoint { .. }
+            | Self::NoLog { .. }
+            | Self::OperationNeedsCollection { .. }
+            | Self::OperationNeedsOneShard { .. }
+            | Self::OperationAmbiguous { .. }
+            | Self::OperationOutOfReach { .. }
+            | Self::CopyHoldsNoLog { .. }
+            | Self::AgentTooOld { .. } => false,
         }
     }
 }
@@ -240,6 +364,44 @@ impl Blocker {
 /// Where an alias that stays as it is points to.
 pub(crate) fn alias_stays(alias: &AliasName, holder: &CollectionName) -> String {
     format!("alias {alias} points at collection {holder} and stays there")
+}
+
+/// Reasons for a message, if there are any.
+fn because<'a>(why: impl IntoIterator<Item = &'a String>) -> String {
+    let reasons: Vec<&str> = why.into_iter().map(String::as_str).collect();
+    match reasons.as_slice() {
+        [] => String::new(),
+        some => format!(" ({})", some.join("; ")),
+    }
+}
+
+/// What to type in place of an instant that can't be restored.
+fn nearest(earlier: Option<Timestamp>, later: Option<Timestamp>) -> String {
+    let mut text = String::new();
+    if let Some(instant) = earlier {
+        text.push_str(&format!("; the nearest before it: --to {instant}"));
+    }
+    if let Some(instant) = later {
+        text.push_str(&format!("; the nearest after it: --to {instant}"));
+    }
+    text
+}
+
+fn one_by_one(collections: &[CollectionName], instant: Timestamp) -> String {
+    let commands: Vec<String> = collections
+        .iter()
+        .map(|name| format!("holdfast restore run --to {instant} --collection {name}"))
+        .collect();
+    commands.join(" && ")
+}
+
+fn stretches(spans: &[(u64, u64)]) -> String {
+    let mut spans: Vec<String> = spans
+        .iter()
+        .map(|(first, last)| format!("{first} to {last}"))
+        .collect();
+    spans.dedup();
+    list(&spans)
 }
 
 /// Names for a message: the first ten, and how many more.

@@ -51,6 +51,7 @@ pub(crate) fn node<const N: usize>(
         unusable_aliases: vec![],
         storage_free: None,
         snapshots_shared: true,
+        splices_logs: true,
         collections: collections.into_iter().collect(),
     };
     let view = NodeView {

@@ -2,13 +2,14 @@
 //! reasons out.
 //!
 //! A plan is data and leaves its executor no choice. The checkers ([`check_backup`],
-//! [`check_restore`], [`check_retention`], [`schedule::check_verdict`]) read plans again and share no
+//! [`check_restore`], [`check_retention`], [`instant::check_choice`], [`schedule::check_verdict`]) read plans again and share no
 //! code with the planners.
 //! This crate does no IO, reads no clock and knows neither the wire nor the repository.
 
 mod backup;
 mod backup_check;
 mod blocker;
+pub mod instant;
 mod observation;
 pub mod policy;
 pub mod recency;

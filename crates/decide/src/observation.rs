@@ -78,6 +78,8 @@ pub struct ServerSeen {
     pub storage_free: Option<ByteCount>,
     /// Whether stored snapshots can be read from a shared volume.
     pub snapshots_shared: bool,
+    /// Whether its agent replays archived logs.
+    pub splices_logs: bool,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
 }

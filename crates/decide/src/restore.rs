@@ -5,6 +5,7 @@
 
 use crate::backup::BackupPlan;
 use crate::blocker::Blocker;
+use crate::instant::Choice;
 use crate::observation::Observation;
 use crate::restore_target::Target;
 use holdfast_types::{
@@ -27,6 +28,8 @@ pub struct RestoreRequest {
     pub overwrite: bool,
     /// Whether aliases are re-created.
     pub with_aliases: bool,
+    /// What is replayed on the captured shards; `None` means that they are restored as they are.
+    pub instant: Option<Choice>,
 }
 
 /// A collection's name in the recovery point and the one it shall have.
@@ -92,6 +95,9 @@ pub struct RestorePlan {
     pub steps: Vec<RestoreStep>,
     /// Captured before the first step: what will be replaced.
     pub safety: Option<BackupPlan>,
+    /// What is replayed on the captured shards; absent if they are restored as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instant: Option<Choice>,
     /// What speaks against it.
     #[serde(skip)]
     pub blockers: Vec<Blocker>,
@@ -140,8 +146,13 @@ pub fn plan_restore(
         with_aliases: request.with_aliases,
         steps: Vec::new(),
         safety: None,
+        instant: request.instant.clone(),
         blockers: Vec::new(),
-        warnings: Vec::new(),
+        warnings: request
+            .instant
+            .iter()
+            .flat_map(|choice| choice.warnings.clone())
+            .collect(),
     };
     if let Some(job) = &seen.running {
         plan.blockers.push(Blocker::JobRunning {
@@ -154,6 +165,7 @@ pub fn plan_restore(
         Ok(target) => {
             plan.node = Some(target.node.clone());
             target.judge_server(seen, &mut plan.blockers);
+            target.judge_agent(request, &mut plan.blockers);
             for (captured, name) in wanted {
                 target.add_step(&mut plan, request, captured, name);
             }
@@ -166,6 +178,10 @@ pub fn plan_restore(
             let step = |(captured, name)| RestoreStep::new(captured, name, false, vec![]);
             plan.steps = wanted.into_iter().map(step).collect();
         }
+    }
+    if plan.instant.is_some() {
+        // What was counted is the captured number.
+        plan.steps.iter_mut().for_each(|step| step.points = None);
     }
     plan
 }
@@ -299,6 +315,7 @@ mod tests {
             node: None,
             overwrite: false,
             with_aliases: true,
+            instant: None,
         }
     }
 

@@ -59,7 +59,39 @@ pub fn check_restore(
         }
     }
     wrong.extend(not_as_asked(plan, request));
+    wrong.extend(other_instant(plan, request, seen));
     wrong
+}
+
+/// Whether the plan replays what was chosen, on what it restores.
+fn other_instant(
+    plan: &RestorePlan,
+    request: &RestoreRequest,
+    seen: &Observation,
+) -> Option<Violation> {
+    let choice = match (&plan.instant, &request.instant) {
+        (None, None) => return None,
+        (Some(planned), Some(chosen)) if planned == chosen => planned,
+        (Some(_) | None, _) => return Some(Violation::Instant("the plan has other logs")),
+    };
+    let what = if choice.point != plan.point || choice.point != request.point {
+        "its logs belong to another recovery point"
+    } else if !plan.steps.iter().all(|step| {
+        let of_source = choice.collections.iter().find(|c| c.name == step.source);
+        of_source.is_some_and(|logs| logs.shards.len() == step.shards as usize)
+    }) {
+        "a shard has no log"
+    } else if plan.steps.iter().any(|step| step.points.is_some()) {
+        "the number of points is that of the capture"
+    } else if !plan.node.as_ref().is_some_and(|node| {
+        let server = seen.nodes.get(node).map(|view| &view.server);
+        matches!(server, Some(crate::ServerView::Seen(server)) if server.splices_logs)
+    }) {
+        "the agent would leave the logs out"
+    } else {
+        return None;
+    };
+    Some(Violation::Instant(what))
 }
 
 /// What a step does to what is there.
@@ -172,6 +204,7 @@ mod tests {
             node: None,
             overwrite,
             with_aliases: true,
+            instant: None,
         }
     }
 

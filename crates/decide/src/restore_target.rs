@@ -74,6 +74,14 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// An older agent would restore what was captured, and say nothing.
+    pub(crate) fn judge_agent(&self, request: &RestoreRequest, blockers: &mut Vec<Blocker>) {
+        if request.instant.is_some() && !self.server.splices_logs {
+            let node = self.node.clone();
+            blockers.push(Blocker::AgentTooOld { node });
+        }
+    }
+
     /// Adds the step for one collection, with whatever speaks against it.
     pub(crate) fn add_step(
         &self,

@@ -80,6 +80,19 @@ pub enum Violation {
     /// The server can't read the data.
     #[error("the server of the target can't read collection {0}")]
     Version(CollectionName),
+    /// The choice of what is brought to an instant is not what was asked for, or not the plan's.
+    #[error("the instant is not restored as asked for: {0}")]
+    Instant(&'static str),
+    /// What is replayed on a shard is not what leads to the instant.
+    #[error("shard {shard} of {collection} is not brought to the instant: {what}")]
+    Replay {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which shard.
+        shard: ShardId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// An alias would be taken away from another collection, or shadows one.
     #[error("alias {0} is in use")]
     AliasTaken(AliasName),

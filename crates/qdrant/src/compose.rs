@@ -231,15 +231,19 @@ fn check_path(path: &str) -> Result<(), ComposeError> {
     }
 }
 
-/// Qdrant's order: segments, each with its state and version last; clocks; log; replica state; configuration.
-fn order(path: &str) -> (u8, &str, u8, &str) {
+/// Qdrant's order: segments, each with its state and version last; clocks; log; replica state; configuration. Files of the log stand
+/// in the order of their entries.
+fn order(path: &str) -> (u8, &str, u8, u64, &str) {
     if let Some((segment, file)) = split_segment(path) {
         let last = match file {
             "segment.json" => 1,
             "version.info" => 2,
             _ => 0,
         };
-        return (0, segment, last, file);
+        return (0, segment, last, 0, file);
+    }
+    if let Some(first) = path.strip_prefix("wal/closed-") {
+        return (3, "", 0, first.parse().unwrap_or(u64::MAX), path);
     }
     let rank = match path {
         "newest_clocks.json" => 1,
@@ -249,7 +253,7 @@ fn order(path: &str) -> (u8, &str, u8, &str) {
         _ if path.starts_with("wal/") => 3,
         _ => 4,
     };
-    (rank, "", 0, path)
+    (rank, "", 1, 0, path)
 }
 
 fn check_whole(files: &[ArchiveFile]) -> Result<(), ComposeError> {

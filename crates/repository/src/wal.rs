@@ -142,13 +142,21 @@ pub(crate) async fn read(
     Ok(Some(part))
 }
 
+pub(crate) async fn parts(
+    core: &CoreState,
+    series: &WalSeries,
+) -> Result<BTreeMap<u64, u64>, RepositoryError> {
+    let runs = list_below(core, &layout::wal_series(series)).await?;
+    let own = runs.into_iter().find(|run| run.series == *series);
+    Ok(own.map(|run| run.parts).unwrap_or_default())
+}
+
 pub(crate) async fn last(
     core: &Arc<CoreState>,
     series: &WalSeries,
 ) -> Result<Option<WalObject>, RepositoryError> {
-    let parts = list_below(core, &layout::wal_series(series)).await?;
-    let newest = parts.first().and_then(|run| run.parts.last_key_value());
-    match newest {
+    let parts = parts(core, series).await?;
+    match parts.last_key_value() {
         Some((first, _)) => read(core, series, *first).await,
         None => Ok(None),
     }

@@ -102,6 +102,8 @@ codes! {
     CopyNotFound = "copy-not-found", NotFound, never;
     /// No such recovery point.
     PointNotFound = "point-not-found", NotFound, never;
+    /// No captured shards and archived logs lead to the instant.
+    InstantNotRecoverable = "instant-not-recoverable", Refused, never;
     /// No such job.
     JobNotFound = "job-not-found", NotFound, never;
     /// No such node, or it is not connected.

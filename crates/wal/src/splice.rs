@@ -26,34 +26,73 @@ impl SpliceFile {
     pub fn name(&self) -> String {
         format!("closed-{}", self.first)
     }
+
+    fn empty(first: u64) -> Self {
+        Self {
+            first,
+            entries: 0,
+            size: HEADER_BYTES as u64,
+        }
+    }
+
+    /// Index after its last entry.
+    fn next(&self) -> Option<u64> {
+        self.first.checked_add(self.entries)
+    }
 }
 
-/// Lays entries of these lengths out in files of at most `capacity` bytes; a larger entry gets a file of its own. Without any
-/// entry there is one file, which fixes the index of the next operation. `None` if indexes or sizes exceed `u64`.
+/// Lays entries out in files of at most a capacity, as their lengths become known; a larger entry gets a file of its own. Without any
+/// entry there is one file, which fixes the index of the next operation.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    done: Vec<SpliceFile>,
+    file: SpliceFile,
+    capacity: u64,
+}
+
+impl Layout {
+    /// Of no entry yet; the first will have the index `first`.
+    #[must_use]
+    pub fn new(first: u64, capacity: u64) -> Self {
+        Self {
+            done: Vec::new(),
+            file: SpliceFile::empty(first),
+            capacity,
+        }
+    }
+
+    /// The next entry has this length. `None` if indexes or sizes exceed `u64`.
+    pub fn push(&mut self, length: u64) -> Option<()> {
+        let size = entry_size(length)?;
+        if self.file.entries > 0 && self.file.size.checked_add(size)? > self.capacity {
+            let next = SpliceFile::empty(self.file.next()?);
+            self.done.push(std::mem::replace(&mut self.file, next));
+        }
+        self.file.size = self.file.size.checked_add(size)?;
+        self.file.entries += 1;
+        Some(())
+    }
+
+    /// The files. `None` if indexes exceed `u64`.
+    #[must_use]
+    pub fn finish(mut self) -> Option<Vec<SpliceFile>> {
+        self.file.next()?;
+        self.done.push(self.file);
+        Some(self.done)
+    }
+}
+
+/// The [`Layout`] of entries whose lengths are all known. `None` if indexes or sizes exceed `u64`.
 pub fn plan(
     first: u64,
     lengths: impl IntoIterator<Item = u64>,
     capacity: u64,
 ) -> Option<Vec<SpliceFile>> {
-    let mut done = Vec::new();
-    let empty = |first| SpliceFile {
-        first,
-        entries: 0,
-        size: HEADER_BYTES as u64,
-    };
-    let mut file = empty(first);
+    let mut layout = Layout::new(first, capacity);
     for length in lengths {
-        let size = entry_size(length)?;
-        if file.entries > 0 && file.size.checked_add(size)? > capacity {
-            let next = empty(file.first.checked_add(file.entries)?);
-            done.push(std::mem::replace(&mut file, next));
-        }
-        file.size = file.size.checked_add(size)?;
-        file.entries += 1;
+        layout.push(length)?;
     }
-    file.first.checked_add(file.entries)?;
-    done.push(file);
-    Some(done)
+    layout.finish()
 }
 
 /// Content of `first-index` for a log that begins at `first`.

@@ -3,7 +3,7 @@
 use super::{ConvertError, Method, parse, parse_all};
 use crate::v1;
 use holdfast_types::{
-    CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag,
+    CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag, Timestamp,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,11 +30,31 @@ pub struct Mapping {
     pub target: CollectionName,
 }
 
+/// What is restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestoreFrom {
+    /// A recovery point, as it was captured.
+    Point(RecoveryPointId),
+    /// What a recovery point and archived logs lead to; `None` means the newest that does.
+    To(RestoreTarget, Option<RecoveryPointId>),
+}
+
+/// Where archived logs lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreTarget {
+    /// An instant.
+    Instant(Timestamp),
+    /// The end of each log.
+    Latest,
+    /// Right after an operation.
+    Operation(u64),
+}
+
 /// A `RestoreRequest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreOrder {
     /// What to restore from.
-    pub recovery_point: RecoveryPointId,
+    pub from: RestoreFrom,
     /// What to restore; empty means everything.
     pub collections: Vec<Mapping>,
     /// Where to; `None` means the only connected node.
@@ -122,8 +142,18 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             "" => None,
             text => Some(parse("node", text)?),
         };
+        let point = match wire.recovery_point.as_str() {
+            "" if wire.to.is_some() => None,
+            text => Some(parse("recovery_point", text)?),
+        };
+        let target = wire.to.map(RestoreTarget::try_from).transpose()?;
+        let from = match (target, point) {
+            (Some(target), point) => RestoreFrom::To(target, point),
+            (None, Some(point)) => RestoreFrom::Point(point),
+            (None, None) => return Err(ConvertError::Missing("recovery_point")),
+        };
         Ok(Self {
-            recovery_point: parse("recovery_point", &wire.recovery_point)?,
+            from,
             collections: wire
                 .collections
                 .into_iter()
@@ -134,6 +164,19 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             with_aliases: !wire.without_aliases,
             from_copy: copy_name(&wire.from_copy)?,
         })
+    }
+}
+
+impl TryFrom<v1::RestoreTarget> for RestoreTarget {
+    type Error = ConvertError;
+    fn try_from(wire: v1::RestoreTarget) -> Result<Self, ConvertError> {
+        use v1::restore_target::Target;
+        match wire.target {
+            Some(Target::InstantUs(micros)) => Ok(Self::Instant(Timestamp::from_micros(micros))),
+            Some(Target::Latest(true)) => Ok(Self::Latest),
+            Some(Target::Operation(number)) => Ok(Self::Operation(number)),
+            Some(Target::Latest(false)) | None => Err(ConvertError::Missing("to")),
+        }
     }
 }
 
@@ -195,8 +238,30 @@ pub fn copy_name(text: &str) -> Result<Option<CopyName>, ConvertError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BackupOrder, RestoreOrder};
+    use super::{BackupOrder, RestoreFrom, RestoreOrder, RestoreTarget};
     use crate::v1;
+
+    #[test]
+    fn a_target_needs_no_point_and_is_never_dropped() {
+        let order = |point: &str, to| {
+            RestoreOrder::try_from(v1::RestoreRequest {
+                recovery_point: point.into(),
+                to,
+                ..Default::default()
+            })
+        };
+        let target = |target| Some(v1::RestoreTarget { target });
+        let latest = target(Some(v1::restore_target::Target::Latest(true)));
+        let found = order("", latest).unwrap().from;
+        assert_eq!(found, RestoreFrom::To(RestoreTarget::Latest, None));
+        let point = "20261121t101530z-0a1b2c3d";
+        let found = order(point, latest).unwrap().from;
+        let id = point.parse().unwrap();
+        assert_eq!(found, RestoreFrom::To(RestoreTarget::Latest, Some(id)));
+        // A target that only a later release knows.
+        assert!(order(point, target(None)).is_err());
+        assert!(order("", None).is_err());
+    }
 
     #[test]
     fn an_empty_target_means_the_same_name() {

@@ -25,6 +25,8 @@ pub struct NodeSeen {
     pub storage_free_bytes: Option<u64>,
     /// Whether the agent can read the snapshots volume.
     pub snapshots_shared: bool,
+    /// Whether the agent replays archived logs.
+    pub splices_logs: bool,
 }
 
 /// A `CollectionInfo`.
@@ -72,6 +74,7 @@ impl TryFrom<v1::Inventory> for NodeSeen {
                 .collect::<Result<_, _>>()?,
             storage_free_bytes: Some(wire.storage_free_bytes).filter(|free| *free != 0),
             snapshots_shared: wire.snapshots_shared,
+            splices_logs: wire.splices_logs,
         })
     }
 }

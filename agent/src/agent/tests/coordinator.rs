@@ -53,6 +53,12 @@ pub(super) struct Inner {
     pub(super) corrupt_after: Option<u64>,
     /// Never answer requests for chunks.
     pub(super) withhold_chunks: bool,
+    /// What is sent of an ordered log.
+    pub(super) log: Vec<v1::LogPiece>,
+    /// Break the log's data off after so many pieces, once.
+    pub(super) break_log_after: Option<usize>,
+    /// How often lengths, and how often data was asked for.
+    pub(super) log_requests: (u32, u32),
     agent: Option<mpsc::Sender<Result<v1::CoordinatorMessage, Status>>>,
 }
 
@@ -315,6 +321,33 @@ impl Ingest for FakeCoordinator {
 impl Restore for FakeCoordinator {
     type FetchRecipeStream = BoxStream<'static, Result<v1::RecipePiece, Status>>;
     type FetchChunksStream = BoxStream<'static, Result<v1::FetchedChunk, Status>>;
+    type FetchLogStream = BoxStream<'static, Result<v1::LogPiece, Status>>;
+
+    async fn fetch_log(
+        &self,
+        request: Request<v1::FetchLogRequest>,
+    ) -> Result<Response<Self::FetchLogStream>, Status> {
+        let request = request.into_inner();
+        let mut inner = self.lock();
+        assert_eq!(request.epoch, inner.epoch);
+        if let Some(status) = inner.refuse.clone() {
+            return Err(status);
+        }
+        let mut pieces: Vec<_> = inner.log.iter().cloned().map(Ok).collect();
+        if request.lengths_only {
+            inner.log_requests.0 += 1;
+            for piece in pieces.iter_mut().flatten() {
+                piece.entries.iter_mut().for_each(|e| e.data = Bytes::new());
+            }
+        } else {
+            inner.log_requests.1 += 1;
+            if let Some(after) = inner.break_log_after.take() {
+                pieces.truncate(after);
+                pieces.push(Err(Status::unavailable("broken on purpose")));
+            }
+        }
+        Ok(Response::new(stream::iter(pieces).boxed()))
+    }
 
     async fn fetch_recipe(
         &self,

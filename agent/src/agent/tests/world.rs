@@ -182,6 +182,7 @@ pub(super) fn restore(commit: &Commit, target: &str, overwrite: bool) -> Command
         overwrite,
         with_aliases: true,
         collection_manifest_json: serde_json::to_string(&entry).unwrap(),
+        logs: vec![],
     })
 }
 

@@ -4,6 +4,7 @@ use super::Repository;
 use crate::{Appended, RepositoryError, WalListing, WalSeries, wal};
 use holdfast_archive::WalObject;
 use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId};
+use std::collections::BTreeMap;
 
 impl Repository {
     /// Stores a part of a log. Once this returns, it is durable: only then may its entries be acknowledged.
@@ -41,6 +42,17 @@ impl Repository {
         shard: ShardId,
     ) -> Result<Vec<WalListing>, RepositoryError> {
         wal::list_shard(&self.inner.core, namespace, incarnation, shard).await
+    }
+
+    /// The first index of each part of one run, and its size in bytes as stored, by a listing alone.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn list_wal_parts(
+        &self,
+        series: &WalSeries,
+    ) -> Result<BTreeMap<u64, u64>, RepositoryError> {
+        wal::parts(&self.inner.core, series).await
     }
 
     /// The part of a run that begins with the entry `first`, every entry proven by its CRC. `None` if there is none.

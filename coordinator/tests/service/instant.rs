@@ -1,0 +1,414 @@
+//! Restores to an instant: what is planned, what an agent is told, and what it may read of an archived log.
+
+use crate::agent::{Agent, files};
+use crate::world::{Operator, Running, World};
+use holdfast_archive::{ShardEntry, WalFrame, WalLook, WalMark, WalObject, WalOrigin};
+use holdfast_coordinator::core::Core;
+use holdfast_proto::v1;
+use holdfast_proto::v1::command_result::Outcome;
+use holdfast_proto::v1::restore_target::Target;
+use holdfast_service::clock::SystemClock;
+use holdfast_types::{IncarnationId, ShardId, TimelineId, Timestamp};
+use holdfast_wal::format::entry_crc;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+/// The log: operations from here on are archived.
+const FIRST: u64 = 3;
+/// Where the captured shard is certain; it ends before operation 7.
+const CERTAIN: u64 = 5;
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Scene {
+    world: World,
+    running: Running,
+    core: Arc<Core>,
+    operator: Operator,
+    agent: Agent,
+    point: String,
+    /// When it was captured, to the second: the operations below 7 had been written by then.
+    captured: Timestamp,
+}
+
+fn timeline() -> TimelineId {
+    TimelineId::from_bytes([4; 16])
+}
+
+/// A node with one backup of `docs`, whose log is archived for a minute after it: an operation every second from 7 on, each found half a
+/// second later.
+async fn scene() -> Scene {
+    let world = World::new();
+    let (running, core) = world.start_at(Arc::new(SystemClock)).await;
+    let mut operator = world.operator(&running).await;
+    let mut agent = Agent::join(&world, &running, "n1").await;
+    agent.report(&["docs"]).await;
+    operator.sees("n1", &["docs"]).await;
+    let job = operator.backup().await;
+    let command = agent.command().await;
+    let mut delivered = agent.deliver(&command, &files(&[("a", b"one")])).await;
+    let mut shard: ShardEntry = serde_json::from_str(&delivered.header.shard_json).unwrap();
+    shard.wal = Some(WalMark {
+        certain: CERTAIN,
+        timeline: Some(timeline()),
+    });
+    let captured = shard.captured_at;
+    delivered.header.shard_json = serde_json::to_string(&shard).unwrap();
+    agent.commit(delivered).await.unwrap();
+    let done = Outcome::Capture(v1::CaptureDone::default());
+    agent.answer(&command, done).await;
+    let (ended, _) = job.end().await;
+    let scene = Scene {
+        point: ended.backup.unwrap().recovery_point,
+        world,
+        running,
+        core,
+        operator,
+        agent,
+        captured,
+    };
+    let mut crc = 0;
+    for first in [FIRST, 20, 40] {
+        let (part, end) = scene.part(first, crc);
+        crc = end;
+        scene
+            .core
+            .repository
+            .append_wal(scene.core.epoch, part)
+            .await
+            .unwrap();
+    }
+    scene.agent.report(&[]).await;
+    scene
+}
+
+fn data(index: u64) -> Vec<u8> {
+    vec![u8::try_from(index).unwrap(); 100]
+}
+
+impl Scene {
+    /// When an operation had been found.
+    fn by(&self, index: u64) -> Timestamp {
+        let seconds = u32::try_from(index.saturating_sub(6)).unwrap();
+        self.captured.after(SECOND * seconds)
+    }
+
+    /// A part of twenty operations, one look each.
+    fn part(&self, first: u64, before: u32) -> (WalObject, u32) {
+        let mut crc = before;
+        let next = if first == FIRST { 20 } else { first + 20 };
+        let look = |index| {
+            let data = data(index);
+            let seed = (index == FIRST).then_some(77);
+            crc = entry_crc(seed.unwrap_or(crc), &data);
+            WalLook {
+                after: self.by(index.saturating_sub(1)),
+                by: self.by(index),
+                frames: vec![WalFrame { seed, crc, data }],
+            }
+        };
+        let looks = (first..next).map(look).collect();
+        let origin = WalOrigin {
+            namespace: self.core.namespace.clone(),
+            node: "n1".parse().unwrap(),
+            server_version: "1.18.3".parse().unwrap(),
+            collection: "docs".parse().unwrap(),
+            incarnation: IncarnationId::from_bytes([9; 16]),
+            shard: ShardId(0),
+            timeline: timeline(),
+            because: (first == FIRST).then(|| "first seen".to_owned()),
+        };
+        let before = (first != FIRST).then_some(before);
+        (WalObject::new(origin, first, before, looks).unwrap(), crc)
+    }
+
+    fn order(target: Target) -> v1::RestoreRequest {
+        v1::RestoreRequest {
+            to: Some(v1::RestoreTarget {
+                target: Some(target),
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// The instant at which operations below `until` had been found.
+    fn at(&self, until: u64) -> v1::RestoreRequest {
+        Self::order(Target::InstantUs(self.by(until - 1).as_micros()))
+    }
+
+    async fn plan(&mut self, order: v1::RestoreRequest) -> Result<v1::RestorePlan, Status> {
+        let answer = self.operator.0.plan_restore(order).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    /// The data of a log's entries, and whether their chain was whole.
+    async fn log(
+        &self,
+        agent: &Agent,
+        command: &str,
+        shard_id: u32,
+    ) -> Result<Vec<Vec<u8>>, Status> {
+        let request = v1::FetchLogRequest {
+            command_id: command.to_owned(),
+            epoch: agent.epoch,
+            shard_id,
+            lengths_only: false,
+        };
+        let mut pieces = agent.restores().fetch_log(request).await?.into_inner();
+        let (mut entries, mut crc) = (Vec::new(), None);
+        while let Some(piece) = pieces.message().await? {
+            crc = crc.or(piece.before);
+            for entry in piece.entries {
+                let before = entry.seed.or(crc).unwrap();
+                assert_eq!(entry_crc(before, &entry.data), entry.crc);
+                crc = Some(entry.crc);
+                entries.push(entry.data.to_vec());
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Files of the archived parts, by the index of their first entries.
+    fn part_file(&self, first: u64) -> std::path::PathBuf {
+        let below = self.world.dir.path().join("repo/wal");
+        let mut folders = vec![below];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.to_string_lossy().ends_with(&format!("/{first:020}")) {
+                    return path;
+                }
+            }
+        }
+        panic!("no part {first}");
+    }
+}
+
+fn replayed(points: u64, replayed_entries: u64) -> Outcome {
+    Outcome::Restore(v1::RestoreDone {
+        points,
+        replayed_entries,
+        ..Default::default()
+    })
+}
+
+fn code(status: &Status) -> &str {
+    status
+        .metadata()
+        .get("holdfast-code")
+        .unwrap()
+        .to_str()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_told_what_to_replay_and_reads_no_more_than_that() {
+    let mut scene = scene().await;
+    let order = scene.at(45);
+    let plan = scene.plan(order.clone()).await.unwrap();
+    assert!(plan.blockers.is_empty(), "{plan:?}");
+    let instant = plan.instant.unwrap();
+    assert_eq!(instant.target, order.to);
+    assert_eq!(
+        (instant.entries, instant.instant_us),
+        (40, scene.by(44).as_micros())
+    );
+    assert_eq!(instant.complete_before_us, scene.by(44).as_micros());
+    assert_eq!(plan.recovery_point, scene.point);
+    let log = &plan.steps[0].logs[0];
+    assert_eq!((log.from, log.until, log.shard_id), (CERTAIN, 45, 0));
+
+    let job = scene.operator.restore(order.clone()).await;
+    let command = scene.agent.command().await;
+    let Some(v1::command::Command::RestoreCollection(task)) = &command.command else {
+        panic!("no restore: {command:?}");
+    };
+    let ordered = v1::ShardLog {
+        shard_id: 0,
+        from: CERTAIN,
+        until: 45,
+    };
+    assert_eq!(task.logs, [ordered]);
+    let id = &command.command_id;
+    let want: Vec<Vec<u8>> = (CERTAIN..45).map(data).collect();
+    assert_eq!(scene.log(&scene.agent, id, 0).await.unwrap(), want);
+    let other_shard = scene.log(&scene.agent, id, 1).await.unwrap_err();
+    assert_eq!(other_shard.code(), Code::PermissionDenied);
+    let other = Agent::join(&scene.world, &scene.running, "n2").await;
+    let refused = scene.log(&other, id, 0).await.unwrap_err();
+    // Whose command it is, another node is not told.
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    // Another number of points than was captured is what one expects.
+    scene.agent.answer(&command, replayed(99, 40)).await;
+    let (ended, _) = job.end().await;
+    let restored = ended.restore.unwrap();
+    assert_eq!(restored.collections[0].replayed_entries, 40);
+    assert_eq!(restored.collections[0].points_expected, None);
+    assert_eq!(restored.instant.unwrap().entries, 40);
+    let over = scene.log(&scene.agent, id, 0).await.unwrap_err();
+    assert_eq!(over.code(), Code::NotFound);
+    scene.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_does_not_replay_is_given_nothing_and_not_believed() {
+    let mut scene = scene().await;
+    let order = scene.at(30);
+    scene.agent.report_as(&[], false).await;
+    let plan = scene.plan(order.clone()).await.unwrap();
+    assert_eq!(plan.blockers[0].code, "plan-blocked");
+    assert!(plan.blockers[0].message.contains("update holdfast-agent"));
+    let refused = scene
+        .operator
+        .0
+        .run_restore(order.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    // Downgraded between plan and restore.
+    scene.agent.report(&[]).await;
+    let job = scene.operator.restore(order).await;
+    let command = scene.agent.command().await;
+    scene.agent.answer(&command, replayed(3, 0)).await;
+    let (ended, _) = job.end().await;
+    let failure = ended.failure.unwrap();
+    assert_eq!(failure.code, "proof-failed");
+    let on = format!("holdfast restore run {} --to {}", scene.point, scene.by(29));
+    assert!(failure.message.contains(&on), "{failure:?}");
+    scene.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_t_be_reached_is_refused_with_what_can() {
+    let mut scene = scene().await;
+    let late = Scene::order(Target::InstantUs(scene.by(200).as_micros()));
+    let refused = scene.plan(late).await.unwrap_err();
+    assert_eq!(code(&refused), "instant-not-recoverable");
+    let nearest = format!("--to {}", scene.by(59));
+    assert!(
+        refused.message().contains(&nearest),
+        "{}",
+        refused.message()
+    );
+
+    let latest = scene
+        .plan(Scene::order(Target::Latest(true)))
+        .await
+        .unwrap();
+    assert_eq!(latest.steps[0].logs[0].until, 60);
+    let operation = scene
+        .plan(Scene::order(Target::Operation(33)))
+        .await
+        .unwrap();
+    assert_eq!(operation.steps[0].logs[0].until, 34);
+    let before = scene
+        .plan(Scene::order(Target::Operation(2)))
+        .await
+        .unwrap_err();
+    assert_eq!(code(&before), "instant-not-recoverable");
+
+    let copy = v1::RestoreRequest {
+        from_copy: "elsewhere".into(),
+        ..scene.at(30)
+    };
+    assert_eq!(code(&scene.plan(copy).await.unwrap_err()), "usage");
+    let unknown = v1::RestoreRequest {
+        collections: vec![v1::CollectionMapping {
+            source: "nope".into(),
+            target: String::new(),
+        }],
+        ..scene.at(30)
+    };
+    let refused = scene.plan(unknown).await.unwrap_err();
+    assert_eq!(code(&refused), "collection-not-found");
+    scene.running.stop().await;
+}
+
+async fn window(scene: &mut Scene) -> v1::CollectionWindow {
+    let asked = v1::RestoreWindowRequest::default();
+    let window = scene.operator.0.restore_window(asked).await;
+    window.unwrap().into_inner().collections.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_ends_where_a_part_is_lost() {
+    let mut scene = scene().await;
+    let whole = window(&mut scene).await;
+    let stretch = &whole.stretches[0];
+    assert_eq!(
+        (stretch.from_us, stretch.to_us),
+        (scene.captured.as_micros(), scene.by(59).as_micros())
+    );
+    assert_eq!(stretch.recovery_points, [scene.point.clone()]);
+    let why = &whole.gaps[0].why;
+    assert!(
+        why[0].contains("nothing more of its log is archived"),
+        "{why:?}"
+    );
+
+    std::fs::remove_file(scene.part_file(20)).unwrap();
+    let cut = window(&mut scene).await;
+    assert_eq!(cut.stretches[0].to_us, scene.by(19).as_micros());
+    let why = &cut.gaps[0].why;
+    assert!(
+        why[0].contains("operations 20 to 39 are missing"),
+        "{why:?}"
+    );
+    let refused = scene.plan(scene.at(45)).await.unwrap_err();
+    assert!(refused.message().contains("20 to 39 are missing"));
+    scene.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found_before_anything_is_told_and_while_it_is_read() {
+    let mut scene = scene().await;
+    // What was read once is remembered; damage that comes later shows when an agent reads.
+    let job = scene.operator.restore(scene.at(45)).await;
+    let command = scene.agent.command().await;
+    let path = scene.part_file(20);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let refused = scene
+        .log(&scene.agent, &command.command_id, 0)
+        .await
+        .unwrap_err();
+    assert_eq!(code(&refused), "repository-damaged");
+    let failed = Outcome::Failure(v1::Failure {
+        code: "repository-damaged".into(),
+        message: "as it said".into(),
+        retryable: false,
+    });
+    scene.agent.answer(&command, failed).await;
+    job.end().await;
+    // A restore that replaces reads everything before it gives anything up.
+    scene.agent.report(&["docs"]).await;
+    scene.operator.sees("n1", &["docs"]).await;
+    let order = v1::RestoreRequest {
+        overwrite: true,
+        ..scene.at(45)
+    };
+    let job = scene.operator.restore(order).await;
+    let (ended, _) = job.end().await;
+    assert_eq!(ended.failure.unwrap().code, "repository-damaged");
+    assert_eq!(scene.operator.points().await, [scene.point.clone()]);
+    drop(scene.core);
+    scene.running.stop().await;
+    // After a restart nothing is remembered.
+    let (running, _) = scene.world.start_at(Arc::new(SystemClock)).await;
+    let mut operator = scene.world.operator(&running).await;
+    let asked = v1::RestoreWindowRequest {
+        collection: "docs".into(),
+    };
+    let window = operator.0.restore_window(asked).await.unwrap().into_inner();
+    let why = &window.collections[0].gaps[0].why;
+    assert!(
+        why[0].contains("the part from operation 20 on can't be read"),
+        "{why:?}"
+    );
+    running.stop().await;
+}
