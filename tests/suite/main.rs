@@ -1,6 +1,7 @@
 //! Cross-crate tests with real processes on loopback. One binary, one module for each subject.
 
 mod bad_input;
+mod cluster;
 mod cold;
 mod copies;
 mod crashes;
