@@ -311,5 +311,6 @@ fn manifest(
         }],
         stats: PointStats::default(),
         safety_for: None,
+        left_out: vec![],
     })
 }

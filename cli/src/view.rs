@@ -24,7 +24,9 @@ mod ticket;
 mod upkeep;
 mod verify;
 
-pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, BackupsView};
+pub(crate) use backups::{
+    BackupDetailView, BackupPlanView, BackupResultView, BackupView, BackupsView,
+};
 pub(crate) use certs::{CaView, CertificateView, CertificatesView, IssuedView};
 pub(crate) use collections::CollectionsView;
 pub(crate) use config::ConfigCheckView;

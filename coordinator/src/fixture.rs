@@ -2,7 +2,7 @@
 
 use crate::job::{BackupWork, CommittedShard, JobRecord, Work};
 use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats, ShardEntry};
-use holdfast_decide::{BackupPlan, CaptureStep, Method, NodeFacts};
+use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_types::{ChunkId, Epoch, ShardId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -63,6 +63,7 @@ pub(crate) fn manifest(id: &str, committed: i64) -> Manifest {
         collections: vec![collection],
         stats: PointStats::default(),
         safety_for: None,
+        left_out: vec![],
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) fn backup_work() -> BackupWork {
         shard: ShardId(shard),
         node: "n1".parse().unwrap(),
         method: Method::Stored,
+        repinned: None,
     };
     BackupWork {
         point: "20261121t101530z-0a1b2c3d".parse().unwrap(),
@@ -83,6 +85,7 @@ pub(crate) fn backup_work() -> BackupWork {
         plan: BackupPlan {
             epoch: Epoch(1),
             collections: ["books", "docs"].map(|name| name.parse().unwrap()).into(),
+            asked: Asked::default(),
             nodes: vec![NodeFacts {
                 node: "n1".parse().unwrap(),
                 version: "1.18.3".parse().unwrap(),
@@ -94,6 +97,9 @@ pub(crate) fn backup_work() -> BackupWork {
         },
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        failed: Vec::new(),
+        dropped: [].into(),
+        left_out: Vec::new(),
         done: false,
     }
 }

@@ -12,6 +12,7 @@ mod lost_place;
 mod retention;
 mod roles;
 mod s3;
+mod scenarios;
 mod schedules;
 mod sheet;
 mod ways;

@@ -200,13 +200,20 @@ pub fn heartbeat(
     seen: &Result<v1::Inventory, Failed>,
     answers: u64,
     now: Timestamp,
-) -> v1::AgentMessage {
-    message(FromAgent::Heartbeat(v1::Heartbeat {
+) -> v1::Heartbeat {
+    v1::Heartbeat {
         now_us: now.as_micros(),
         inventory: seen.as_ref().ok().cloned(),
         qdrant_error: seen.as_ref().err().map(Failed::to_wire),
         answers,
-    }))
+        ..Default::default()
+    }
+}
+
+/// A heartbeat as a message.
+#[must_use]
+pub fn beat(heartbeat: v1::Heartbeat) -> v1::AgentMessage {
+    message(FromAgent::Heartbeat(heartbeat))
 }
 
 fn message(message: FromAgent) -> v1::AgentMessage {

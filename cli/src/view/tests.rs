@@ -49,6 +49,7 @@ fn summary() -> v1::BackupSummary {
             by: "retention".into(),
         }),
         imported: false,
+        left_out: vec!["collection logs: it was dropped during the capture".into()],
     }
 }
 

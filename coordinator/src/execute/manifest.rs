@@ -7,7 +7,7 @@ use crate::repository::PROGRAM;
 use holdfast_archive::manifest::MANIFEST_FORMAT;
 use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats};
 use holdfast_service::failure::Code;
-use holdfast_types::{ClusterName, CollectionName, Epoch, Namespace, Timestamp};
+use holdfast_types::{ClusterName, CollectionName, Epoch, Namespace, NodeId, Timestamp};
 
 /// What a manifest says of its writer.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(super) fn assemble(core: &Core, work: &BackupWork) -> Result<Manifest, Fault
 }
 
 fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
-    let missing = work.plan.captures.len() - work.committed.len().min(work.plan.captures.len());
+    let missing = work.open().count();
     if missing > 0 {
         return Err(Fault::new(
             Code::Internal,
@@ -44,7 +44,9 @@ fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
     let collections = names
         .map(|name| collection(work, name))
         .collect::<Result<_, _>>()?;
-    let nodes = work.plan.nodes.iter().map(|facts| NodeEntry {
+    let captured = |node: &NodeId| work.committed.values().any(|c| c.shard.node == *node);
+    let nodes = work.plan.nodes.iter().filter(|facts| captured(&facts.node));
+    let nodes = nodes.map(|facts| NodeEntry {
         node: facts.node.clone(),
         qdrant_version: facts.version.clone(),
         qdrant_commit: facts.commit.clone(),
@@ -72,6 +74,7 @@ fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
             elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
         },
         safety_for: work.safety_for.clone(),
+        left_out: work.left_out.clone(),
     })
 }
 

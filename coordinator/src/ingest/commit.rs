@@ -8,7 +8,7 @@ use crate::job::CommittedShard;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
-use holdfast_decide::CaptureStep;
+use holdfast_decide::{CaptureStep, Repin};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_proto::v1;
 use holdfast_proto::v1::commit_part::Part;
@@ -92,6 +92,13 @@ pub async fn commit(
     writer.flush().await.map_err(failed)?;
 
     let mut shard = shard_entry(&header.shard_json, &step, &recipe, chunks, recipe_len, hash)?;
+    if let Some(Repin { from, why }) = &step.repinned {
+        let reason = format!(
+            "captured from {}, not from {from} as before: {why}",
+            step.node
+        );
+        shard.reasons.insert(0, reason);
+    }
     if backup.imported_by.is_some() {
         IMPORTED.clone_into(&mut shard.method);
     }
@@ -103,13 +110,24 @@ pub async fn commit(
         sent_bytes: figures.sent_bytes,
         stored_bytes: figures.stored_bytes,
     };
+    let mut taken = false;
     core.book
         .change(delivery.job, |record| {
-            if let Some(backup) = record.backup_mut() {
+            let planned = record.backup_mut().filter(|backup| {
+                let planned = backup.plan.captures.get(delivery.index);
+                planned == Some(&step) && !backup.dropped.contains(&delivery.index)
+            });
+            if let Some(backup) = planned {
                 backup.committed.insert(delivery.index, committed);
+                taken = true;
             }
         })
         .await?;
+    if !taken {
+        return Err(Status::not_found(
+            "the shard is captured from another node meanwhile, or not at all",
+        ));
+    }
     Ok(figures.stored_bytes)
 }
 

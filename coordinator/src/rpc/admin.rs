@@ -113,6 +113,15 @@ impl Admin for AdminService {
         Ok(Response::new(follow(&self.0, feed)))
     }
 
+    async fn plan_backup(
+        &self,
+        request: Request<v1::CreateBackupRequest>,
+    ) -> Result<Response<v1::BackupPlan>, Status> {
+        let order = BackupOrder::try_from(request.into_inner()).map_err(usage)?;
+        let plan = plan::backup(&self.0, &order).await?;
+        Ok(Response::new(wire::backup_plan(&plan)))
+    }
+
     async fn import_backup(
         &self,
         request: Request<v1::ImportBackupRequest>,

@@ -50,6 +50,21 @@ pub struct Manifest {
     /// Set on a safety capture: the recovery point whose restore it preceded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety_for: Option<RecoveryPointId>,
+    /// What came or went while the capture ran and is therefore not in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something that would have been captured, had it been there all the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The collection.
+    pub collection: CollectionName,
+    /// Its shard; absent means the whole collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_id: Option<ShardId>,
+    /// What happened, in words.
+    pub why: String,
 }
 
 /// A node that was captured from.

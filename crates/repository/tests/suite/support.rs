@@ -191,6 +191,7 @@ fn manifest(namespace: &Namespace, epoch: Epoch, n: u32, shard: ShardEntry) -> M
         }],
         stats: PointStats::default(),
         safety_for: None,
+        left_out: vec![],
     }
 }
 
