@@ -20,6 +20,7 @@ pub(crate) fn shard_entry(shard: u32) -> ShardEntry {
         wal: None,
         clocks: None,
         replica_state: None,
+        replicas: Vec::new(),
         recipe: vec![ChunkId::from_bytes([7; 32])],
         recipe_len: 10,
         recipe_hash: "ab".repeat(32),
@@ -35,6 +36,8 @@ pub(crate) fn collection_entry(name: &str) -> CollectionEntry {
         aliases: vec!["live".parse().unwrap()],
         cluster: None,
         shard_count: 1,
+        uuid: None,
+        shard_keys: Vec::new(),
         points: Some(10),
         shards: vec![],
     }
@@ -64,6 +67,7 @@ pub(crate) fn manifest(id: &str, committed: i64) -> Manifest {
         stats: PointStats::default(),
         safety_for: None,
         left_out: vec![],
+        peers: vec![],
     }
 }
 

@@ -1,7 +1,7 @@
 //! One recovery point of a real cluster of three nodes.
 
 use anyhow::{Context as _, Result, ensure};
-use holdfast_archive::{Kek, Manifest};
+use holdfast_archive::{Kek, Manifest, ReplicaEntry};
 use holdfast_repository::Repository;
 use holdfast_store::DiskStore;
 use holdfast_tests::cluster::{ClusterSite, available};
@@ -67,8 +67,8 @@ pub(crate) fn placed(manifest: &Manifest) -> Vec<(String, u32, String)> {
         .collect()
 }
 
-/// Overwrites `docs` round after round, each in a new generation, until it is told to stop.
-struct Load {
+/// Overwrites a collection round after round, each in a new generation, until it is told to stop.
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     /// The newest generation that is written in full and acknowledged.
     done: Arc<AtomicU64>,
@@ -76,7 +76,7 @@ struct Load {
 }
 
 impl Load {
-    fn begin(qdrant: &Qdrant) -> Self {
+    pub(crate) fn begin(qdrant: &Qdrant, dataset: Dataset<'static>) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
@@ -87,10 +87,13 @@ impl Load {
             let mut generation = 0;
             while !halt.load(Ordering::SeqCst) {
                 generation += 1;
-                for from in (0..DOCS.points).step_by(300) {
-                    let ids = from..(from + 300).min(DOCS.points);
-                    let points: Vec<Value> = ids.map(|id| DOCS.point(id, generation)).collect();
-                    let put = http.put(format!("{url}/collections/docs/points?wait=true"));
+                for from in (0..dataset.points).step_by(300) {
+                    let ids = from..(from + 300).min(dataset.points);
+                    let points: Vec<Value> = ids.map(|id| dataset.point(id, generation)).collect();
+                    let put = http.put(format!(
+                        "{url}/collections/{}/points?wait=true",
+                        dataset.name
+                    ));
                     let answer = put.json(&json!({"points": points})).send().await?;
                     answer.error_for_status()?;
                 }
@@ -105,7 +108,7 @@ impl Load {
         self.done.load(Ordering::SeqCst)
     }
 
-    async fn end(self) -> Result<u64> {
+    pub(crate) async fn end(self) -> Result<u64> {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await??;
         Ok(self.done.load(Ordering::SeqCst))
@@ -123,8 +126,13 @@ async fn a_cluster_is_captured_whole_and_every_shard_once() -> Result<()> {
     let before = contents(any, "docs").await?;
 
     // At rest: what is restored is what the cluster had.
-    let result = site.ok(&["backup", "create", "--note", "at rest"])?;
+    let marks: Vec<usize> = calls(&site).iter().map(Vec::len).collect();
+    let result = site.ok(&[
+        "backup", "create", "--note", "at rest", "--method", "stored",
+    ])?;
     let point = manifest(&site, &result).await?;
+    only_these_calls(&calls(&site), &marks, &point)?;
+    catalogued(&point)?;
     let placed = placed(&point);
     let mut want: Vec<(String, u32)> = (0..6).map(|shard| ("docs".to_owned(), shard)).collect();
     // Shards of a collection with shard keys are numbered from 1.
@@ -135,7 +143,7 @@ async fn a_cluster_is_captured_whole_and_every_shard_once() -> Result<()> {
     ensure!(nodes.len() == 3, "one node did not take part: {placed:?}");
 
     // Under load: everything acknowledged before is there, nothing that came after the end.
-    let load = Load::begin(any);
+    let load = Load::begin(any, DOCS);
     holdfast_tests::wait::until(
         "a first round",
         std::time::Duration::from_secs(60),
@@ -199,6 +207,91 @@ async fn a_cluster_is_captured_whole_and_every_shard_once() -> Result<()> {
     );
     let there = alone.qdrant.get("/collections/tenants/exists").await?;
     ensure!(there["exists"] == false, "half a restore is left: {there}");
+    Ok(())
+}
+
+/// What the recovery point says of the cluster beside the data.
+fn catalogued(point: &Manifest) -> Result<()> {
+    let names: Vec<_> = point
+        .peers
+        .iter()
+        .filter_map(|peer| peer.node.as_ref())
+        .collect();
+    ensure!(names.len() == 3, "{:?}", point.peers);
+    let known = |peer: u64| point.peers.iter().any(|known| known.peer_id == peer);
+    for (collection, shard) in point.shards() {
+        let two = collection.name.as_str() == DOCS.name;
+        ensure!(shard.replicas.len() == if two { 2 } else { 1 }, "{shard:?}");
+        let good = |r: &ReplicaEntry| r.state == "Active" && known(r.peer_id);
+        ensure!(shard.replicas.iter().all(good), "{shard:?}");
+    }
+    let [docs, tenants] = &point.collections[..] else {
+        anyhow::bail!("{:?}", point.collections);
+    };
+    ensure!(docs.aliases.len() == 2 && docs.shard_keys.is_empty());
+    ensure!(docs.uuid.is_some() && docs.uuid != tenants.uuid);
+    let keys = serde_json::to_value(&tenants.shard_keys)?;
+    let want = json!([{"key": "ada", "shards": [1, 2]}, {"key": "bob", "shards": [3, 4]}, {"key": 7, "shards": [5, 6]}]);
+    ensure!(keys == want, "{keys}");
+    Ok(())
+}
+
+/// What each node's Qdrant was asked over its public API, in the order of the answers.
+fn calls(site: &ClusterSite) -> Vec<Vec<String>> {
+    let line = |line: &str| {
+        let (_, rest) = line.split_once("logger: ")?;
+        let call = rest.split('"').nth(1)?;
+        let call = call.strip_suffix(" HTTP/1.1").unwrap_or(call);
+        Some(
+            call.split_once('?')
+                .map_or(call, |(path, _)| path)
+                .to_owned(),
+        )
+    };
+    let logs = site.nodes.iter().map(|node| node.qdrant.process.log());
+    logs.map(|log| log.lines().filter_map(line).collect())
+        .collect()
+}
+
+/// That a stored capture asks for nothing but this, in this order for each shard, and for nothing that changes anything but
+/// the snapshot that it deletes again.
+fn only_these_calls(calls: &[Vec<String>], marks: &[usize], point: &Manifest) -> Result<()> {
+    let node = |index: usize| format!("n{}", index + 1);
+    for (index, (calls, mark)) in calls.iter().zip(marks).enumerate() {
+        let calls = &calls[*mark..];
+        let mine = point
+            .shards()
+            .filter(|(_, shard)| shard.node.as_str() == node(index));
+        let mut rest: Vec<&String> = calls.iter().collect();
+        for (collection, shard) in mine {
+            let place = format!(
+                "/collections/{}/shards/{}/snapshots",
+                collection.name, shard.shard_id
+            );
+            let of_shard: Vec<&str> = calls
+                .iter()
+                .filter(|call| call.contains(&format!("{place}/")) || call.ends_with(&place))
+                .map(|call| {
+                    call.split_once(".snapshot")
+                        .map_or(call.as_str(), |_| "DELETE it")
+                })
+                .collect();
+            let (get, post) = (format!("GET {place}"), format!("POST {place}"));
+            ensure!(
+                of_shard == [get.as_str(), post.as_str(), "DELETE it"],
+                "{of_shard:?}"
+            );
+            rest.retain(|call| !call.contains("/snapshots"));
+        }
+        // Everything else only reads.
+        let reads = |call: &str| call.starts_with("GET ") || call.ends_with("/points/count");
+        ensure!(rest.iter().all(|call| reads(call)), "{rest:?}");
+        ensure!(
+            !calls
+                .iter()
+                .any(|call| call.contains("recover") || call.contains("upload"))
+        );
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cluster;
+mod cluster_faults;
 mod cold;
 mod copies;
 mod crashes;

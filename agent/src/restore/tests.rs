@@ -27,6 +27,8 @@ fn order(overwrite: bool) -> RestoreOrder {
             aliases: vec![],
             cluster: None,
             shard_count: 1,
+            uuid: None,
+            shard_keys: Vec::new(),
             points: None,
             shards: vec![ShardEntry {
                 shard_id: ShardId(0),
@@ -39,6 +41,7 @@ fn order(overwrite: bool) -> RestoreOrder {
                 wal: None,
                 clocks: None,
                 replica_state: None,
+                replicas: Vec::new(),
                 recipe: vec![],
                 recipe_len: 1,
                 recipe_hash: "ab".repeat(32),

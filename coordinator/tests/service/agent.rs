@@ -427,6 +427,7 @@ fn shard_entry(node: &str, shard: u32) -> ShardEntry {
         wal: None,
         clocks: None,
         replica_state: None,
+        replicas: Vec::new(),
         recipe: vec![],
         recipe_len: 0,
         recipe_hash: String::new(),
@@ -442,6 +443,8 @@ fn collection_json(name: &str) -> String {
         aliases: vec![format!("{name}-live").parse().unwrap()],
         cluster: None,
         shard_count: 1,
+        uuid: None,
+        shard_keys: Vec::new(),
         points: Some(3),
         shards: vec![],
     };

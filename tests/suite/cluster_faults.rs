@@ -1,0 +1,309 @@
+//! A real cluster whose nodes die, hang and lose replicas around and during captures.
+
+use crate::cluster::{DOCS, Load, manifest, placed};
+use anyhow::{Context as _, Result, ensure};
+use holdfast_archive::Manifest;
+use holdfast_tests::cluster::{ClusterSite, Member, available};
+use holdfast_tests::dataset::Dataset;
+use holdfast_tests::digest::contents;
+use holdfast_tests::qdrant::Qdrant;
+use holdfast_tests::say;
+use holdfast_tests::site::Options;
+use holdfast_tests::wait::until;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Short patience with nodes that don't answer, and news of them at once.
+const HASTY: Options = Options {
+    shared_snapshots: true,
+    shared_storage: false,
+    agent: "",
+    spool_mib: 256,
+    coordinator: "[limits]\nreplica_grace_secs = 2\nheartbeat_interval_ms = 500\n",
+};
+/// Large enough to take a while.
+const BULK: Dataset<'static> = Dataset {
+    name: "docs",
+    points: 12_000,
+    dim: 128,
+};
+
+async fn create(dataset: &Dataset<'_>, qdrant: &Qdrant) -> Result<()> {
+    let body = json!({"vectors": {"size": dataset.dim, "distance": "Cosine"}, "shard_number": 6, "replication_factor": 2});
+    dataset.create_as(qdrant, body).await
+}
+
+/// Waits until every node calls every replica of `docs` Active.
+async fn all_active(site: &ClusterSite) -> Result<()> {
+    until("all replicas to be Active", LIMIT, || async {
+        for node in &site.nodes {
+            let cluster = node.qdrant.get("/collections/docs/cluster").await.ok()?;
+            let lists = [&cluster["local_shards"], &cluster["remote_shards"]];
+            let replicas: Vec<&Value> = lists
+                .into_iter()
+                .filter_map(Value::as_array)
+                .flatten()
+                .collect();
+            let active = replicas.iter().all(|replica| replica["state"] == "Active");
+            let still = cluster["shard_transfers"].as_array()?.is_empty();
+            if replicas.len() != 12 || !active || !still {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await
+}
+
+/// Where shards were captured that `node` did not lose.
+fn elsewhere<'a>(
+    placed: &'a [(String, u32, String)],
+    node: &str,
+) -> Vec<&'a (String, u32, String)> {
+    placed.iter().filter(|(.., on)| on != node).collect()
+}
+
+/// That every shard of `docs` is in the point exactly once.
+fn whole(point: &Manifest) -> Result<()> {
+    let shards: Vec<u32> = placed(point).iter().map(|(_, shard, _)| *shard).collect();
+    ensure!(shards == [0, 1, 2, 3, 4, 5], "{shards:?}");
+    Ok(())
+}
+
+async fn holds(alone: &Member, site: &ClusterSite, point: &Manifest) -> Result<()> {
+    let id = point.id.to_string();
+    let args = [
+        "restore",
+        "run",
+        &id,
+        "--collection",
+        "docs",
+        "--node",
+        "alone",
+        "--as",
+        &id,
+    ];
+    site.ok(&args)?;
+    let (got, want) = (
+        contents(&alone.qdrant, &id).await?,
+        contents(&site.nodes[0].qdrant, "docs").await?,
+    );
+    ensure!(
+        (got.points, got.digest) == (want.points, want.digest),
+        "{id}"
+    );
+    alone.qdrant.delete(&format!("/collections/{id}")).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let mut site = ClusterSite::start(3, HASTY).await?;
+    create(&DOCS, &site.nodes[0].qdrant).await?;
+    let first = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    let pinned = placed(&first);
+    let again = site.ok(&["backup", "create"])?;
+    ensure!(placed(&manifest(&site, &again).await?) == pinned);
+    let stored = again["backup"]["stored_bytes"]
+        .as_u64()
+        .context("no bytes")?;
+    ensure!(
+        stored * 20 <= first.stats.stored_bytes,
+        "{stored} bytes for nothing new"
+    );
+
+    // n3 dies, and its replicas with it; only what was captured there moves.
+    site.node_mut("n3").qdrant.process.kill9()?;
+    DOCS.upsert(&site.nodes[0].qdrant, 0..100, 1).await?;
+    let (code, plan) = site.json(&["backup", "create", "--dry-run"])?;
+    let captures = plan["captures"].as_array().context("no plan")?;
+    let left: Vec<&Value> = captures.iter().filter(|c| c["left_node"] == "n3").collect();
+    ensure!(code == 0 && !left.is_empty(), "{plan}");
+    let why = left[0]["left_because"].as_str().unwrap_or_default();
+    ensure!(
+        why.contains("its Qdrant can't be used") || why.contains("Dead"),
+        "{plan}"
+    );
+    let without = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    whole(&without)?;
+    let moved = placed(&without);
+    ensure!(elsewhere(&moved, "n3").len() == 6, "{moved:?}");
+    for kept in elsewhere(&pinned, "n3") {
+        ensure!(moved.contains(kept), "{kept:?} moved: {moved:?}");
+    }
+    let told = without.shards().filter(|(_, shard)| {
+        let mut reasons = shard.reasons.iter();
+        reasons.any(|reason| reason.contains("not from n3 as before"))
+    });
+    ensure!(told.count() == left.len());
+    let peers: Vec<_> = without
+        .peers
+        .iter()
+        .filter_map(|peer| peer.node.as_ref())
+        .collect();
+    ensure!(peers.len() == 3, "{:?}", without.peers);
+    let dead = without.shards().flat_map(|(_, shard)| &shard.replicas);
+    ensure!(
+        dead.filter(|replica| replica.state == "Dead").count() == 4,
+        "n3 had four replicas"
+    );
+
+    // It comes back: nothing moves again.
+    site.node_mut("n3").qdrant.process.restart()?;
+    site.node("n3").qdrant.wait_ready().await?;
+    all_active(&site).await?;
+    site.wait_connected().await?;
+    let back = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    ensure!(placed(&back) == moved);
+
+    // n2 hangs: it is connected, and answers nothing.
+    site.node("n2").qdrant.process.freeze()?;
+    let began = Instant::now();
+    let hung = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    say(&format!("beside a hanging node: {:?}", began.elapsed()));
+    site.node("n2").qdrant.process.thaw()?;
+    whole(&hung)?;
+    ensure!(
+        elsewhere(&placed(&hung), "n2").len() == 6,
+        "{:?}",
+        placed(&hung)
+    );
+    all_active(&site).await?;
+    let alone = site.start_alone().await?;
+    holds(&alone, &site, &hung).await
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Qdrant,
+    Agent,
+    Coordinator,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_dies_during_a_capture_the_point_is_whole() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let mut site = ClusterSite::start(3, HASTY).await?;
+    create(&BULK, &site.nodes[0].qdrant).await?;
+    let alone = site.start_alone().await?;
+    let began = Instant::now();
+    site.ok(&["backup", "create"])?;
+    let took = began.elapsed();
+    let mut generation = 0;
+    for victim in [Victim::Qdrant, Victim::Agent, Victim::Coordinator] {
+        for fraction in [0.3, 0.6] {
+            generation += 1;
+            // New content, so that there is something to send.
+            BULK.upsert(&site.nodes[0].qdrant, 0..BULK.points, generation)
+                .await?;
+            let point = with_a_death(&mut site, victim, took.mul_f64(fraction)).await?;
+            whole(&point)?;
+            say(&format!("{victim:?} at {fraction}: {:?}", placed(&point)));
+            holds(&alone, &site, &point)
+                .await
+                .with_context(|| format!("{victim:?} at {fraction}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A backup during which the victim dies; it stays dead until the backup has ended, except for the coordinator.
+async fn with_a_death(site: &mut ClusterSite, victim: Victim, delay: Duration) -> Result<Manifest> {
+    let child = site.spawn(&["backup", "create"])?;
+    tokio::time::sleep(delay).await; // the moment of the death, not a synchronisation
+    match victim {
+        Victim::Qdrant => site.node_mut("n2").qdrant.process.kill9()?,
+        Victim::Agent => site.node_mut("n3").agent.kill9()?,
+        Victim::Coordinator => {
+            site.coordinator.kill9()?;
+            site.coordinator.restart()?;
+        }
+    }
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
+    let outcome = until("the job to end", LIMIT, || async {
+        let (_, status) = site.json(&["status"]).ok()?;
+        let job = status["jobs"].as_array()?.first()?.clone();
+        (job["state"] != "running").then_some(job)
+    })
+    .await?;
+    ensure!(
+        outcome["state"] == "succeeded",
+        "{victim:?} after {delay:?}: {outcome}, {}\n{}",
+        String::from_utf8_lossy(&ended.stdout),
+        site.logs()
+    );
+    match victim {
+        Victim::Qdrant => {
+            site.node_mut("n2").qdrant.process.restart()?;
+            site.node("n2").qdrant.wait_ready().await?;
+            all_active(site).await?;
+        }
+        Victim::Agent => site.node_mut("n3").agent.restart()?,
+        Victim::Coordinator => {}
+    }
+    site.wait_connected().await?;
+    let point = json!({"backup": {"recovery_point": outcome["recovery_point"]}});
+    manifest(site, &point).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_are_moved_meanwhile_are_captured_where_they_are() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let site = ClusterSite::start(3, HASTY).await?;
+    let any = &site.nodes[0].qdrant;
+    create(&BULK, any).await?;
+    let load = Load::begin(any, BULK);
+    let peers = any.get("/cluster").await?;
+    let peers: Vec<u64> = peers["peers"]
+        .as_object()
+        .context("no peers")?
+        .keys()
+        .filter_map(|peer| peer.parse().ok())
+        .collect();
+    for round in 0..4 {
+        let transfer = ["stream_records", "snapshot"][round / 2];
+        let child = site.spawn(&[
+            "backup",
+            "create",
+            "--method",
+            ["stream", "stored"][round % 2],
+        ])?;
+        for shard in [0, 3, 5] {
+            let cluster = any.get("/collections/docs/cluster").await?;
+            let holders = holders(&cluster, shard);
+            let to = peers.iter().find(|peer| !holders.contains(peer));
+            let from = holders.first().context("no replica")?;
+            let moved = json!({"move_shard": {"shard_id": shard, "from_peer_id": from, "to_peer_id": to,
+                "method": transfer}});
+            // One that is on its way already is refused.
+            let _ = any.post("/collections/docs/cluster", moved).await;
+        }
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
+        let result: Value = serde_json::from_slice(&ended.stdout)?;
+        ensure!(ended.status.success(), "{result}\n{}", site.logs());
+        whole(&manifest(&site, &result).await?)?;
+        say(&format!("{:?}", placed(&manifest(&site, &result).await?)));
+        all_active(&site).await?;
+    }
+    load.end().await?;
+    Ok(())
+}
+
+/// The peers with a replica of the shard.
+fn holders(cluster: &Value, shard: u32) -> Vec<u64> {
+    let of = |list: &'static str| {
+        let replicas = cluster[list].as_array().into_iter().flatten();
+        replicas.filter(move |replica| replica["shard_id"] == shard)
+    };
+    let own = of("local_shards").filter_map(|_| cluster["peer_id"].as_u64());
+    let others = of("remote_shards").filter_map(|replica| replica["peer_id"].as_u64());
+    own.chain(others).collect()
+}
