@@ -19,6 +19,9 @@ use tokio::sync::Notify;
 /// Clocks further apart than this are reported.
 pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(300);
 
+/// A Qdrant that has not answered the simplest question for so long won't answer a look in time either.
+const HOPELESS: Duration = Duration::from_secs(10);
+
 /// Every node heard of since the start.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -89,14 +92,17 @@ impl Registry {
         self.news.notify_waiters();
     }
 
-    /// Waits until every connected node has reported in answer to `request`, or has gone.
+    /// Waits until every connected node has reported in answer to `request`, or has gone, or hangs.
     pub async fn answered(&self, request: u64) {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             // Enrolled before the look, so that no report between look and wait is missed.
             news.as_mut().enable();
-            let open = |record: &NodeRecord| record.connected && record.answers < request;
+            let hangs = |record: &NodeRecord| record.pulse.silent >= HOPELESS;
+            let open = |record: &NodeRecord| {
+                record.connected && record.answers < request && !hangs(record)
+            };
             if !self.lock().values().any(open) {
                 return;
             }

@@ -4,15 +4,19 @@ use anyhow::{Context as _, Result, ensure};
 use holdfast_archive::{Kek, Manifest, ReplicaEntry};
 use holdfast_repository::Repository;
 use holdfast_store::DiskStore;
-use holdfast_tests::cluster::{ClusterSite, available};
+use holdfast_tests::cluster::{ClusterSite, Member, available};
 use holdfast_tests::dataset::Dataset;
-use holdfast_tests::digest::contents;
+use holdfast_tests::digest::{Contents, contents};
 use holdfast_tests::qdrant::Qdrant;
 use holdfast_tests::site::Options;
+use holdfast_tests::wait::until;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) const DOCS: Dataset<'static> = Dataset {
     name: "docs",
@@ -144,56 +148,114 @@ async fn a_cluster_is_captured_whole_and_every_shard_once() -> Result<()> {
 
     // Under load: everything acknowledged before is there, nothing that came after the end.
     let load = Load::begin(any, DOCS);
-    holdfast_tests::wait::until(
-        "a first round",
-        std::time::Duration::from_secs(60),
-        || async { (load.done() > 0).then_some(()) },
-    )
+    until("a first round", LIMIT, || async {
+        (load.done() > 0).then_some(())
+    })
     .await?;
     let least = load.done();
     let loaded = site.ok(&["backup", "create", "--collection", "docs"])?;
     let most = load.end().await? + 1;
+    let busy = manifest(&site, &loaded).await?;
+
     let alone = site.start_alone().await?;
-    let id = |result: &Value| {
-        result["backup"]["recovery_point"]
-            .as_str()
-            .map(str::to_owned)
-    };
-    let (quiet, loaded) = (id(&result).context("id")?, id(&loaded).context("id")?);
-    site.ok(&[
-        "restore",
-        "run",
-        &quiet,
-        "--collection",
-        "docs",
-        "--node",
-        "alone",
-    ])?;
-    let after = contents(&alone.qdrant, "docs").await?;
+    let after = restored(&site, &alone, &point, "docs").await?;
     ensure!((after.points, &after.digest) == (before.points, &before.digest));
     ensure!(after.indexes == before.indexes && after.aliases == before.aliases);
-    site.ok(&[
+    restored(&site, &alone, &busy, "busy").await?;
+    let all = generations(&alone.qdrant, "busy").await?;
+    ensure!(all.len() as u64 == DOCS.points, "{} points", all.len());
+    let fits = all.iter().all(|g| (least..=most).contains(g));
+    ensure!(fits, "{least} {most} {all:?}");
+    keyed_shards_hold_everything(&site, &alone, &point).await?;
+    no_keys_alone(&site, &alone, &point).await
+}
+
+/// Restores `docs` into the stand-alone node under a name, and reads it there.
+async fn restored(
+    site: &ClusterSite,
+    alone: &Member,
+    point: &Manifest,
+    name: &str,
+) -> Result<Contents> {
+    let id = point.id.to_string();
+    let mut args = vec![
         "restore",
         "run",
-        &loaded,
+        &id,
         "--collection",
         "docs",
         "--node",
         "alone",
-        "--as",
-        "busy",
-    ])?;
-    let all = generations(&alone.qdrant, "busy").await?;
-    ensure!(all.len() as u64 == DOCS.points, "{} points", all.len());
-    ensure!(
-        all.iter().all(|g| (least..=most).contains(g)),
-        "{least} {most} {all:?}"
-    );
-    // A stand-alone server has no shard keys: refused in its own words, and nothing is left of it.
+    ];
+    if name != "docs" {
+        args.extend(["--as", name]);
+    }
+    site.ok(&args)?;
+    contents(&alone.qdrant, name).await
+}
+
+/// Each shard of `tenants`, exported and loaded by itself, together hold exactly what the cluster has.
+async fn keyed_shards_hold_everything(
+    site: &ClusterSite,
+    alone: &Member,
+    point: &Manifest,
+) -> Result<()> {
+    let (id, http) = (point.id.to_string(), reqwest::Client::new());
+    let mut found = BTreeMap::new();
+    for shard in 1..=6 {
+        let file = site.dir().join(format!("tenants-{shard}.snapshot"));
+        let (number, path) = (shard.to_string(), file.display().to_string());
+        let args = [
+            "backup", "export", &id, "-c", "tenants", "--shard", &number, "-o", &path,
+        ];
+        site.ok(&args)?;
+        let body = json!({"vectors": {"size": TENANTS.dim, "distance": "Dot"}});
+        alone.qdrant.put("/collections/part", body).await?;
+        let form = reqwest::multipart::Form::new();
+        let part = reqwest::multipart::Part::bytes(std::fs::read(&file)?).file_name("s.snapshot");
+        let url = format!(
+            "{}/collections/part/shards/0/snapshots/upload?priority=snapshot",
+            alone.qdrant.url
+        );
+        let answer = http
+            .post(url)
+            .multipart(form.part("snapshot", part))
+            .send()
+            .await?;
+        ensure!(answer.status().is_success(), "{}", answer.text().await?);
+        for (id, point) in points(&alone.qdrant, "part").await? {
+            ensure!(
+                found.insert(id, point).is_none(),
+                "point {id} is in two shards"
+            );
+        }
+        alone.qdrant.delete("/collections/part").await?;
+    }
+    ensure!(found == points(&site.nodes[0].qdrant, "tenants").await?);
+    ensure!(found.len() as u64 == TENANTS.points);
+    Ok(())
+}
+
+/// Points by id, with vectors and payloads.
+async fn points(qdrant: &Qdrant, collection: &str) -> Result<BTreeMap<u64, Value>> {
+    let path = format!("/collections/{collection}/points/scroll");
+    let body = json!({"limit": TENANTS.points, "with_payload": true, "with_vector": true});
+    let page = qdrant.post(&path, body).await?;
+    let points = page["points"].as_array().context("no points")?.iter();
+    let one = |p: &Value| Some((p["id"].as_u64()?, json!([p["vector"], p["payload"]])));
+    points
+        .map(one)
+        .collect::<Option<_>>()
+        .context("a point without an id")
+}
+
+/// A stand-alone server has no shard keys: refused in its own words, and nothing is left of it.
+async fn no_keys_alone(site: &ClusterSite, alone: &Member, point: &Manifest) -> Result<()> {
+    let id = point.id.to_string();
     let args = [
         "restore",
         "run",
-        &quiet,
+        &id,
         "--collection",
         "tenants",
         "--node",
@@ -201,10 +263,8 @@ async fn a_cluster_is_captured_whole_and_every_shard_once() -> Result<()> {
     ];
     let (code, refused) = site.json(&args)?;
     let message = refused["message"].as_str().unwrap_or_default();
-    ensure!(
-        code != 0 && message.contains("Distributed mode disabled"),
-        "{refused}"
-    );
+    let said = message.contains("Distributed mode disabled");
+    ensure!(code != 0 && said, "{refused}");
     let there = alone.qdrant.get("/collections/tenants/exists").await?;
     ensure!(there["exists"] == false, "half a restore is left: {there}");
     Ok(())

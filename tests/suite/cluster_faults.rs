@@ -195,31 +195,49 @@ async fn whatever_dies_during_a_capture_the_point_is_whole() -> Result<()> {
     let began = Instant::now();
     site.ok(&["backup", "create"])?;
     let took = began.elapsed();
-    let mut generation = 0;
+    let (mut generation, mut moved) = (0, 0);
+    let mut busy = "n2".to_owned();
     for victim in [Victim::Qdrant, Victim::Agent, Victim::Coordinator] {
-        for fraction in [0.3, 0.6] {
+        for fraction in [0.2, 0.5] {
             generation += 1;
             // New content, so that there is something to send.
             BULK.upsert(&site.nodes[0].qdrant, 0..BULK.points, generation)
                 .await?;
-            let point = with_a_death(&mut site, victim, took.mul_f64(fraction)).await?;
+            let point = with_a_death(&mut site, victim, &busy, took.mul_f64(fraction)).await?;
             whole(&point)?;
-            say(&format!("{victim:?} at {fraction}: {:?}", placed(&point)));
+            let told = |reason: &String| reason.contains("as before");
+            moved += point
+                .shards()
+                .filter(|(_, shard)| shard.reasons.iter().any(told))
+                .count();
+            // The next one to die is pinned, so that its death matters.
+            let on = |node: &str| placed(&point).iter().filter(|(.., on)| on == node).count();
+            busy = if on("n2") > on("n3") { "n2" } else { "n3" }.to_owned();
+            say(&format!(
+                "{victim:?} at {fraction}: {moved} moved: {:?}",
+                placed(&point)
+            ));
             holds(&alone, &site, &point)
                 .await
                 .with_context(|| format!("{victim:?} at {fraction}"))?;
         }
     }
+    ensure!(moved > 0, "no death came in time to matter");
     Ok(())
 }
 
 /// A backup during which the victim dies; it stays dead until the backup has ended, except for the coordinator.
-async fn with_a_death(site: &mut ClusterSite, victim: Victim, delay: Duration) -> Result<Manifest> {
+async fn with_a_death(
+    site: &mut ClusterSite,
+    victim: Victim,
+    node: &str,
+    delay: Duration,
+) -> Result<Manifest> {
     let child = site.spawn(&["backup", "create"])?;
     tokio::time::sleep(delay).await; // the moment of the death, not a synchronisation
     match victim {
-        Victim::Qdrant => site.node_mut("n2").qdrant.process.kill9()?,
-        Victim::Agent => site.node_mut("n3").agent.kill9()?,
+        Victim::Qdrant => site.node_mut(node).qdrant.process.kill9()?,
+        Victim::Agent => site.node_mut(node).agent.kill9()?,
         Victim::Coordinator => {
             site.coordinator.kill9()?;
             site.coordinator.restart()?;
@@ -240,11 +258,11 @@ async fn with_a_death(site: &mut ClusterSite, victim: Victim, delay: Duration) -
     );
     match victim {
         Victim::Qdrant => {
-            site.node_mut("n2").qdrant.process.restart()?;
-            site.node("n2").qdrant.wait_ready().await?;
+            site.node_mut(node).qdrant.process.restart()?;
+            site.node(node).qdrant.wait_ready().await?;
             all_active(site).await?;
         }
-        Victim::Agent => site.node_mut("n3").agent.restart()?,
+        Victim::Agent => site.node_mut(node).agent.restart()?,
         Victim::Coordinator => {}
     }
     site.wait_connected().await?;

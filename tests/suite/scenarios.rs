@@ -294,7 +294,7 @@ impl World {
             version: "1.18.3".parse().expect("a version"),
             commit: None,
             peer_id: (!node.alone).then_some(node.peer),
-            peers: peers.clone().count() as u32,
+            peers: u32::try_from(peers.clone().count()).unwrap_or(u32::MAX),
             cluster: peers.map(|other| (other.peer, String::new())).collect(),
             unusable_collections: Vec::new(),
             unusable_aliases: Vec::new(),
@@ -309,7 +309,7 @@ impl World {
     fn view(&self, id: &NodeId, name: &CollectionName, shards: &[Vec<NodeId>]) -> CollectionView {
         let mut view = CollectionView {
             status: "green".into(),
-            shard_count: shards.len() as u32,
+            shard_count: u32::try_from(shards.len()).unwrap_or(u32::MAX),
             shards: BTreeMap::new(),
             remote: Vec::new(),
             transfers: Vec::new(),

@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
         let offer = if cleaning { Offer::Running } else { offer };
         for action in protocol::answer(&id, offer) {
             match action {
-                Action::Send(message) => self.send(message).await?,
+                Action::Send(message) => self.send(*message).await?,
                 Action::Wake => self.control.running.wake(),
                 Action::Stop(stopped) => self.control.running.stop(&stopped),
                 Action::Progress => self.tell_open().await?,

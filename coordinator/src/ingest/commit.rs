@@ -92,13 +92,6 @@ pub async fn commit(
     writer.flush().await.map_err(failed)?;
 
     let mut shard = shard_entry(&header.shard_json, &step, &recipe, chunks, recipe_len, hash)?;
-    if let Some(Repin { from, why }) = &step.repinned {
-        let reason = format!(
-            "captured from {}, not from {from} as before: {why}",
-            step.node
-        );
-        shard.reasons.insert(0, reason);
-    }
     if backup.imported_by.is_some() {
         IMPORTED.clone_into(&mut shard.method);
     }
@@ -110,12 +103,23 @@ pub async fn commit(
         sent_bytes: figures.sent_bytes,
         stored_bytes: figures.stored_bytes,
     };
+    record_commit(core, &delivery, &step, committed).await?;
+    Ok(figures.stored_bytes)
+}
+
+/// Records a capture, unless the shard is captured otherwise meanwhile.
+async fn record_commit(
+    core: &Core,
+    delivery: &Delivery<'_>,
+    step: &CaptureStep,
+    committed: CommittedShard,
+) -> Result<(), Status> {
     let mut taken = false;
     core.book
         .change(delivery.job, |record| {
             let planned = record.backup_mut().filter(|backup| {
                 let planned = backup.plan.captures.get(delivery.index);
-                planned == Some(&step) && !backup.dropped.contains(&delivery.index)
+                planned == Some(step) && !backup.dropped.contains(&delivery.index)
             });
             if let Some(backup) = planned {
                 backup.committed.insert(delivery.index, committed);
@@ -123,12 +127,12 @@ pub async fn commit(
             }
         })
         .await?;
-    if !taken {
-        return Err(Status::not_found(
-            "the shard is captured from another node meanwhile, or not at all",
-        ));
+    if taken {
+        return Ok(());
     }
-    Ok(figures.stored_bytes)
+    Err(Status::not_found(
+        "the shard is captured from another node meanwhile, or not at all",
+    ))
 }
 
 async fn receive(
@@ -201,7 +205,16 @@ fn shard_entry(
             "the shard entry contains operations beyond its last one",
         ));
     }
+    let mut reasons = told.reasons;
+    if let Some(Repin { from, why }) = &step.repinned {
+        let reason = format!(
+            "captured from {}, not from {from} as before: {why}",
+            step.node
+        );
+        reasons.insert(0, reason);
+    }
     Ok(ShardEntry {
+        reasons,
         recipe: chunks,
         recipe_len,
         recipe_hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),

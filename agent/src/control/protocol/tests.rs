@@ -117,7 +117,7 @@ fn a_command_without_sense_is_answered_and_not_run() {
 #[test]
 fn every_offer_has_its_actions() {
     let failed = Outcome::Failed(Failed::new(Code::Cancelled, "stopped"));
-    let send = |name: &str, outcome: &Outcome| Action::Send(result(&id(name), outcome));
+    let send = |name: &str, outcome: &Outcome| Action::Send(Box::new(result(&id(name), outcome)));
     assert_eq!(answer(&id("a"), Offer::Run), [Action::Wake]);
     assert_eq!(answer(&id("a"), Offer::Running), [Action::Progress]);
     assert_eq!(
