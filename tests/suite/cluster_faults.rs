@@ -2,7 +2,7 @@
 
 use crate::cluster::{DOCS, Load, manifest, placed};
 use anyhow::{Context as _, Result, ensure};
-use holdfast_archive::Manifest;
+use holdfast_archive::{Manifest, PeerEntry};
 use holdfast_tests::cluster::{ClusterSite, Member, available};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
@@ -279,38 +279,47 @@ async fn shards_that_are_moved_meanwhile_are_captured_where_they_are() -> Result
     let any = &site.nodes[0].qdrant;
     create(&BULK, any).await?;
     let load = Load::begin(any, BULK);
-    let peers = any.get("/cluster").await?;
-    let peers: Vec<u64> = peers["peers"]
-        .as_object()
-        .context("no peers")?
-        .keys()
-        .filter_map(|peer| peer.parse().ok())
-        .collect();
-    for round in 0..4 {
-        let transfer = ["stream_records", "snapshot"][round / 2];
-        let child = site.spawn(&[
-            "backup",
-            "create",
-            "--method",
-            ["stream", "stored"][round % 2],
-        ])?;
-        for shard in [0, 3, 5] {
+    let mut last = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    let (mut moves, mut other) = (0, 0);
+    for (way, transfer) in [
+        ("stream", "stream_records"),
+        ("stored", "snapshot"),
+        ("stream", "snapshot"),
+    ] {
+        let child = site.spawn(&["backup", "create", "--method", way])?;
+        // The replicas that are being captured go away.
+        for (shard, node) in
+            [(0, 0), (3, 3), (5, 5)].map(|(at, n)| (at, placed(&last)[n].2.clone()))
+        {
             let cluster = any.get("/collections/docs/cluster").await?;
             let holders = holders(&cluster, shard);
-            let to = peers.iter().find(|peer| !holders.contains(peer));
-            let from = holders.first().context("no replica")?;
+            let peer = |p: &&PeerEntry| p.node.as_ref().is_some_and(|n| n.as_str() == node);
+            let from = last.peers.iter().find(peer).context("no peer")?.peer_id;
+            let to = last
+                .peers
+                .iter()
+                .find(|peer| !holders.contains(&peer.peer_id));
+            let to = to.context("nowhere to go")?.peer_id;
             let moved = json!({"move_shard": {"shard_id": shard, "from_peer_id": from, "to_peer_id": to,
                 "method": transfer}});
             // One that is on its way already is refused.
-            let _ = any.post("/collections/docs/cluster", moved).await;
+            let begun = any.post("/collections/docs/cluster", moved).await;
+            moves += u32::from(begun.is_ok());
         }
         let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
         let result: Value = serde_json::from_slice(&ended.stdout)?;
         ensure!(ended.status.success(), "{result}\n{}", site.logs());
-        whole(&manifest(&site, &result).await?)?;
-        say(&format!("{:?}", placed(&manifest(&site, &result).await?)));
+        last = manifest(&site, &result).await?;
+        whole(&last)?;
+        let told = |reason: &String| reason.contains("as before");
+        other += last
+            .shards()
+            .filter(|(_, shard)| shard.reasons.iter().any(told))
+            .count();
         all_active(&site).await?;
     }
+    say(&format!("{moves} moves, {other} shards captured elsewhere"));
+    ensure!(moves > 0, "nothing was moved");
     load.end().await?;
     Ok(())
 }
