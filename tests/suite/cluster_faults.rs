@@ -22,6 +22,7 @@ const HASTY: Options = Options {
     spool_mib: 256,
     coordinator: "[limits]\nreplica_grace_secs = 2\nheartbeat_interval_ms = 500\n",
 };
+const DOCS_ONLY: &[&str] = &["backup", "create", "--collection", "docs"];
 /// Large enough to take a while.
 const BULK: Dataset<'static> = Dataset {
     name: "docs",
@@ -104,9 +105,12 @@ async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
     }
     let mut site = ClusterSite::start(3, HASTY).await?;
     create(&DOCS, &site.nodes[0].qdrant).await?;
-    let first = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    // One replica of each shard: without n3 nobody can describe it, which must hide nothing else.
+    let body = json!({"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 3});
+    site.nodes[0].qdrant.put("/collections/solo", body).await?;
+    let first = manifest(&site, &site.ok(DOCS_ONLY)?).await?;
     let pinned = placed(&first);
-    let again = site.ok(&["backup", "create"])?;
+    let again = site.ok(DOCS_ONLY)?;
     ensure!(placed(&manifest(&site, &again).await?) == pinned);
     let stored = again["backup"]["stored_bytes"]
         .as_u64()
@@ -119,7 +123,7 @@ async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
     // n3 dies, and its replicas with it; only what was captured there moves.
     site.node_mut("n3").qdrant.process.kill9()?;
     DOCS.upsert(&site.nodes[0].qdrant, 0..100, 1).await?;
-    let (code, plan) = site.json(&["backup", "create", "--dry-run"])?;
+    let (code, plan) = site.json(&["backup", "create", "-c", "d*s", "--dry-run"])?;
     let captures = plan["captures"].as_array().context("no plan")?;
     let left: Vec<&Value> = captures.iter().filter(|c| c["left_node"] == "n3").collect();
     ensure!(code == 0 && !left.is_empty(), "{plan}");
@@ -128,7 +132,12 @@ async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
         why.contains("its Qdrant can't be used") || why.contains("Dead"),
         "{plan}"
     );
-    let without = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    let (_, refused) = site.json(&["backup", "create"])?;
+    let message = refused["message"].as_str().unwrap_or_default();
+    let said =
+        message.contains("of collection solo") && message.contains("n3: its Qdrant can't be used");
+    ensure!(refused["code"] == "plan-blocked" && said, "{refused}");
+    let without = manifest(&site, &site.ok(DOCS_ONLY)?).await?;
     whole(&without)?;
     let moved = placed(&without);
     ensure!(elsewhere(&moved, "n3").len() == 6, "{moved:?}");
@@ -157,13 +166,13 @@ async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
     site.node("n3").qdrant.wait_ready().await?;
     all_active(&site).await?;
     site.wait_connected().await?;
-    let back = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    let back = manifest(&site, &site.ok(DOCS_ONLY)?).await?;
     ensure!(placed(&back) == moved);
 
     // n2 hangs: it is connected, and answers nothing.
     site.node("n2").qdrant.process.freeze()?;
     let began = Instant::now();
-    let hung = manifest(&site, &site.ok(&["backup", "create"])?).await?;
+    let hung = manifest(&site, &site.ok(DOCS_ONLY)?).await?;
     say(&format!("beside a hanging node: {:?}", began.elapsed()));
     site.node("n2").qdrant.process.thaw()?;
     whole(&hung)?;
