@@ -340,6 +340,7 @@ pub async fn commit_shard(
         clocks: contents.clocks,
         replica_state: Some(contents.replica_state),
         // the coordinator stores the recipe and names its chunks
+        replicas: Vec::new(),
         recipe: Vec::new(),
         recipe_len: encoded.len() as u64,
         recipe_hash: hex(&hash),

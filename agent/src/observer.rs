@@ -8,12 +8,17 @@ use holdfast_proto::v1;
 use holdfast_qdrant::{CollectionInventory, NodeInventory, QdrantClient, QdrantError, inventory};
 use holdfast_service::failure::Code;
 use holdfast_service::health::HealthState;
+use optimizing::Optimizing;
 use prost::Message as _;
+use pulse::Pulse;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+mod optimizing;
+mod pulse;
 
 /// Between two looks that nobody asked for: each is some lines in Qdrant's log.
 const EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +48,7 @@ type Observation = Option<Arc<Seen>>;
 pub struct ObservationReceiver {
     seen: watch::Receiver<Observation>,
     asked: Arc<watch::Sender<u64>>,
+    pulse: Arc<Pulse>,
 }
 
 /// Where it is put, and requests arrive.
@@ -50,6 +56,7 @@ pub struct ObservationReceiver {
 pub struct ObservationSender {
     seen: watch::Sender<Observation>,
     asked: watch::Receiver<u64>,
+    pulse: Arc<Pulse>,
 }
 
 /// A pair without an observation.
@@ -57,13 +64,16 @@ pub struct ObservationSender {
 pub fn channel() -> (ObservationSender, ObservationReceiver) {
     let (seen_sender, seen) = watch::channel(None);
     let (asked_sender, asked) = watch::channel(0);
+    let pulse = Arc::new(Pulse::new());
     let sender = ObservationSender {
         seen: seen_sender,
         asked,
+        pulse: Arc::clone(&pulse),
     };
     let receiver = ObservationReceiver {
         seen,
         asked: Arc::new(asked_sender),
+        pulse,
     };
     (sender, receiver)
 }
@@ -73,6 +83,11 @@ impl ObservationReceiver {
     #[must_use]
     pub fn latest(&self) -> Option<Arc<Seen>> {
         self.seen.borrow().clone()
+    }
+
+    /// Adds to a heartbeat how Qdrant answers the simplest question.
+    pub fn tell_pulse(&self, beat: &mut v1::Heartbeat) {
+        self.pulse.tell(beat);
     }
 
     /// Asks for a look that begins from now on. Returns the request's number: the first look whose
@@ -119,7 +134,12 @@ fn differs(before: &v1::Inventory, now: &v1::Inventory) -> bool {
         let collections: Vec<_> = inventory
             .collections
             .iter()
-            .map(|c| (c.name.clone(), c.status.clone(), c.aliases.clone()))
+            .map(|c| {
+                let states = c.local_shards.iter().map(|s| (s.shard_id, s.state.clone()));
+                let remote = c.remote_shards.clone();
+                let essence = (c.name.clone(), c.status.clone(), c.aliases.clone());
+                (essence, states.collect::<Vec<_>>(), remote)
+            })
             .collect();
         (inventory.qdrant_version.clone(), collections)
     };
@@ -134,12 +154,25 @@ pub async fn run(
     health: HealthState,
     stop: CancellationToken,
 ) {
+    let pulse = Arc::clone(&out.pulse);
+    let looks = look_on(&qdrant, &config, &mut out, &health, &stop);
+    tokio::join!(looks, pulse.beat(&qdrant, &stop));
+}
+
+async fn look_on(
+    qdrant: &QdrantClient,
+    config: &AgentConfig,
+    out: &mut ObservationSender,
+    health: &HealthState,
+    stop: &CancellationToken,
+) {
     let mut last_told = None;
+    let mut optimizing = Optimizing::default();
     loop {
         let asked = *out.asked.borrow_and_update();
         let began = Instant::now();
         let seen = tokio::select! {
-            seen = look(&qdrant, &config) => seen,
+            seen = look(qdrant, config, &mut optimizing) => seen,
             () = stop.cancelled() => return,
         };
         match &seen {
@@ -171,7 +204,11 @@ pub async fn run(
     }
 }
 
-async fn look(qdrant: &QdrantClient, config: &AgentConfig) -> Result<v1::Inventory, Failed> {
+async fn look(
+    qdrant: &QdrantClient,
+    config: &AgentConfig,
+    optimizing: &mut Optimizing,
+) -> Result<v1::Inventory, Failed> {
     let look = async {
         qdrant.check_supported().await?;
         inventory(qdrant).await
@@ -181,11 +218,16 @@ async fn look(qdrant: &QdrantClient, config: &AgentConfig) -> Result<v1::Invento
         .map_err(|_| Failed::new(Code::QdrantUnreachable, "Qdrant does not answer in time"))?;
     let node = node.map_err(|error| qdrant_failed(&error))?;
     let section = &config.qdrant;
-    Ok(bounded(v1::Inventory {
+    let mut inventory = v1::Inventory {
         qdrant_version: node.version.to_string(),
         qdrant_commit: node.commit.unwrap_or_default(),
         peer_id: node.peer_id,
         peers: node.peers,
+        cluster_peers: node
+            .cluster
+            .into_iter()
+            .map(|(peer_id, uri)| v1::Peer { peer_id, uri })
+            .collect(),
         unusable_collections: node.unusable_collections,
         unusable_aliases: node.unusable_aliases,
         collections: node.collections.into_iter().map(collection).collect(),
@@ -195,7 +237,9 @@ async fn look(qdrant: &QdrantClient, config: &AgentConfig) -> Result<v1::Invento
             .as_deref()
             .is_some_and(|dir| std::fs::read_dir(dir).is_ok()),
         splices_logs: true,
-    }))
+    };
+    optimizing.look(qdrant, &mut inventory).await;
+    Ok(bounded(inventory))
 }
 
 /// A node with thousands of collections must not send a message that the coordinator refuses: it then
@@ -210,23 +254,40 @@ fn bounded(mut inventory: v1::Inventory) -> v1::Inventory {
 }
 
 fn collection(seen: CollectionInventory) -> v1::CollectionInfo {
+    let status = seen.status.map(|status| status.to_string());
+    let local = seen.shards.local_shards.into_iter();
+    let remote = seen.shards.remote_shards.into_iter();
+    let transfers = seen.shards.shard_transfers.into_iter();
     v1::CollectionInfo {
         name: seen.name.to_string(),
-        status: seen.status.to_string(),
+        status: status.unwrap_or_else(|| "unknown".to_owned()),
         info_json: seen.info.to_string(),
         aliases: seen.aliases.iter().map(ToString::to_string).collect(),
-        shard_count: seen.shard_count,
-        local_shards: seen
-            .local_shards
-            .into_iter()
+        shard_count: seen.shards.shard_count,
+        local_shards: local
             .map(|shard| v1::ShardInfo {
                 shard_id: shard.shard_id.0,
                 state: shard.state,
                 points_approx: shard.points_count,
+                optimizing_ms: 0,
             })
             .collect(),
         // counting exactly is too much work for a heartbeat
         points_exact: None,
+        remote_shards: remote
+            .map(|replica| v1::RemoteShard {
+                shard_id: replica.shard_id.0,
+                peer_id: replica.peer_id,
+                state: replica.state,
+            })
+            .collect(),
+        transfers: transfers
+            .map(|transfer| v1::ShardTransfer {
+                shard_id: transfer.shard_id.0,
+                from: transfer.from,
+                to: transfer.to,
+            })
+            .collect(),
     }
 }
 

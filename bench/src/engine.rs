@@ -91,6 +91,7 @@ pub(crate) async fn commit(
         wal: None,
         clocks: None,
         replica_state: None,
+        replicas: Vec::new(),
         recipe: chunks,
         recipe_len: len,
         recipe_hash: hex::encode(hash),
@@ -306,10 +307,14 @@ fn manifest(
             aliases: Vec::new(),
             cluster: None,
             shard_count: 1,
+            uuid: None,
+            shard_keys: Vec::new(),
             points: None,
             shards: vec![shard],
         }],
         stats: PointStats::default(),
         safety_for: None,
+        left_out: vec![],
+        peers: vec![],
     })
 }

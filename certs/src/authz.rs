@@ -52,6 +52,7 @@ pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.Admin/ListNodes", READER),
     rule("/holdfast.v1.Admin/ListCollections", READER),
     rule("/holdfast.v1.Admin/CreateBackup", OPERATOR),
+    rule("/holdfast.v1.Admin/PlanBackup", READER),
     rule("/holdfast.v1.Admin/ImportBackup", OPERATOR),
     rule("/holdfast.v1.Admin/ListBackups", READER),
     rule("/holdfast.v1.Admin/ShowBackup", READER),

@@ -135,6 +135,19 @@ impl Coordinator {
             .map_err(|s| from_status(Action::Backup, &s))
     }
 
+    /// `Admin.PlanBackup`.
+    pub(crate) async fn plan_backup(
+        &mut self,
+        request: v1::CreateBackupRequest,
+    ) -> Outcome<v1::BackupPlan> {
+        let mut request = Request::new(request);
+        request.set_timeout(holdfast_proto::limits::PLAN_DEADLINE);
+        let answer = self.admin.plan_backup(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Backup, &s))
+    }
+
     /// `Admin.PlanRestore`.
     pub(crate) async fn plan_restore(
         &mut self,

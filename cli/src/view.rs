@@ -25,7 +25,9 @@ mod upkeep;
 mod verify;
 mod window;
 
-pub(crate) use backups::{BackupDetailView, BackupResultView, BackupView, BackupsView};
+pub(crate) use backups::{
+    BackupDetailView, BackupPlanView, BackupResultView, BackupView, BackupsView,
+};
 pub(crate) use certs::{CaView, CertificateView, CertificatesView, IssuedView};
 pub(crate) use collections::CollectionsView;
 pub(crate) use config::ConfigCheckView;

@@ -61,6 +61,9 @@ pub struct PointSummary {
     /// Set if it came out of a snapshot file, and is no capture of this cluster: how old its data is at least.
     #[serde(default)]
     pub imported: Option<Timestamp>,
+    /// What came or went while it was captured and is not in it, in words.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 /// Why a catalogue can't be used.
@@ -420,6 +423,11 @@ impl PointSummary {
                 .filter(|(_, shard)| shard.method == IMPORTED)
                 .map(|(_, shard)| shard.captured_at)
                 .max(),
+            left_out: manifest
+                .left_out
+                .iter()
+                .map(|what| what.why.clone())
+                .collect(),
         }
     }
 }

@@ -98,6 +98,9 @@ pub struct RepositorySection {
 pub struct Limits {
     /// How long a job waits for an agent that is away.
     pub agent_grace: Duration,
+    /// How long a capture waits for an agent that is away, or for a Qdrant that does not answer, where another node's replica
+    /// can be captured in its place.
+    pub replica_grace: Duration,
     /// How long a connected agent may say nothing about a command.
     pub command_silence: Duration,
     /// How often agents report.
@@ -346,6 +349,7 @@ fn validate_repository(raw: RawRepository) -> Result<RepositorySection, Coordina
 fn validate_limits(raw: RawLimits) -> Result<Limits, CoordinatorConfigError> {
     let RawLimits {
         agent_grace_secs,
+        replica_grace_secs,
         command_silence_secs,
         heartbeat_interval_ms,
         kept_jobs,
@@ -364,6 +368,7 @@ fn validate_limits(raw: RawLimits) -> Result<Limits, CoordinatorConfigError> {
     }
     Ok(Limits {
         agent_grace: Duration::from_secs(agent_grace_secs),
+        replica_grace: Duration::from_secs(replica_grace_secs),
         command_silence: Duration::from_secs(command_silence_secs),
         heartbeat: Duration::from_millis(heartbeat_interval_ms.into()),
         kept_jobs: usize::try_from(kept_jobs).unwrap_or(usize::MAX).max(1),

@@ -214,7 +214,8 @@ impl Core {
 
     /// Asks every connected agent to look at its Qdrant now, and waits for their reports, but not for ever:
     /// a node that does not answer stands in the observation as it was last seen.
-    pub async fn look(&self) {
+    /// Returns the number of the request.
+    pub async fn look(&self) -> u64 {
         let now = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
         let next = |last: u64| now.max(last).saturating_add(1);
         let last = self
@@ -231,13 +232,14 @@ impl Core {
                 "not every agent has looked at its Qdrant in time"
             );
         }
+        request
     }
 
     /// Everything there is now, for a planner.
     pub async fn observe(&self) -> Observation {
-        self.look().await;
+        let request = self.look().await;
         let running = self.book.running().await;
-        self.nodes.observation(self.epoch, running)
+        self.nodes.observation(self.epoch, running, request)
     }
 
     /// Why the clock must not be trusted with what can't be taken back: it jumped since the start, or the store's or a node's

@@ -22,6 +22,7 @@ mod backup;
 mod import;
 mod manifest;
 mod restore;
+mod settle;
 
 /// Longest pause before the catalogue is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -44,6 +45,9 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
         plan,
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        failed: Vec::new(),
+        dropped: BTreeSet::new(),
+        left_out: Vec::new(),
         done: false,
     };
     start(
@@ -96,6 +100,9 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         plan: captures,
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        failed: Vec::new(),
+        dropped: BTreeSet::new(),
+        left_out: Vec::new(),
         done: false,
     });
     let work = RestoreWork {

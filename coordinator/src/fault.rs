@@ -107,7 +107,10 @@ impl From<&Blocker> for Fault {
             Blocker::ServerTooOld { .. } => Code::QdrantTooOld,
             Blocker::CollectionUnknown { .. }
             | Blocker::NothingToCapture
+            | Blocker::NothingFits { .. }
+            | Blocker::Dropped { .. }
             | Blocker::CollectionNotInPoint { .. } => Code::CollectionNotFound,
+            Blocker::NoReplicaLeft { .. } => Code::JobFailed,
             Blocker::IndependentCopies { .. }
             | Blocker::ShardsMissing { .. }
             | Blocker::MethodUnavailable { .. }

@@ -2,7 +2,7 @@
 
 use crate::job::{BackupWork, CommittedShard, JobRecord, Work};
 use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats, ShardEntry};
-use holdfast_decide::{BackupPlan, CaptureStep, Method, NodeFacts};
+use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_types::{ChunkId, Epoch, ShardId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -20,6 +20,7 @@ pub(crate) fn shard_entry(shard: u32) -> ShardEntry {
         wal: None,
         clocks: None,
         replica_state: None,
+        replicas: Vec::new(),
         recipe: vec![ChunkId::from_bytes([7; 32])],
         recipe_len: 10,
         recipe_hash: "ab".repeat(32),
@@ -35,6 +36,8 @@ pub(crate) fn collection_entry(name: &str) -> CollectionEntry {
         aliases: vec!["live".parse().unwrap()],
         cluster: None,
         shard_count: 1,
+        uuid: None,
+        shard_keys: Vec::new(),
         points: Some(10),
         shards: vec![],
     }
@@ -63,6 +66,8 @@ pub(crate) fn manifest(id: &str, committed: i64) -> Manifest {
         collections: vec![collection],
         stats: PointStats::default(),
         safety_for: None,
+        left_out: vec![],
+        peers: vec![],
     }
 }
 
@@ -72,6 +77,7 @@ pub(crate) fn backup_work() -> BackupWork {
         shard: ShardId(shard),
         node: "n1".parse().unwrap(),
         method: Method::Stored,
+        repinned: None,
     };
     BackupWork {
         point: "20261121t101530z-0a1b2c3d".parse().unwrap(),
@@ -83,6 +89,7 @@ pub(crate) fn backup_work() -> BackupWork {
         plan: BackupPlan {
             epoch: Epoch(1),
             collections: ["books", "docs"].map(|name| name.parse().unwrap()).into(),
+            asked: Asked::default(),
             nodes: vec![NodeFacts {
                 node: "n1".parse().unwrap(),
                 version: "1.18.3".parse().unwrap(),
@@ -94,6 +101,9 @@ pub(crate) fn backup_work() -> BackupWork {
         },
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        failed: Vec::new(),
+        dropped: [].into(),
+        left_out: Vec::new(),
         done: false,
     }
 }

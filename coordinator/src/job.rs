@@ -3,7 +3,7 @@
 //! A record is changed by whole values only and written before anything acts on the change.
 
 use crate::fault::Fault;
-use holdfast_archive::{CollectionEntry, ShardEntry};
+use holdfast_archive::{CollectionEntry, LeftOut, ShardEntry};
 use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
 use holdfast_types::{CaptureId, CopyName, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -81,8 +81,28 @@ pub struct BackupWork {
     /// How often a capture was begun again because what it had stored was no longer there, by its index.
     #[serde(default)]
     pub repeats: BTreeMap<usize, u32>,
+    /// Captures that failed and were tried from another replica.
+    #[serde(default)]
+    pub failed: Vec<FailedCapture>,
+    /// Captures of the plan, by index, that are left out because what they capture is there no more.
+    #[serde(default)]
+    pub dropped: BTreeSet<usize>,
+    /// What came or went while the job ran and is not in the recovery point.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
     /// Set once the recovery point exists.
     pub done: bool,
+}
+
+/// A capture that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedCapture {
+    /// Its index in the plan.
+    pub index: usize,
+    /// The node it was captured from.
+    pub node: NodeId,
+    /// Why it failed.
+    pub why: String,
 }
 
 /// A capture whose chunks and recipe are durable.
@@ -140,6 +160,21 @@ pub struct RestoredStep {
 }
 
 impl BackupWork {
+    /// The captures that are still to be made, with their index.
+    pub fn open(&self) -> impl Iterator<Item = (usize, &CaptureStep)> {
+        let steps = self.plan.captures.iter().enumerate();
+        steps.filter(|(index, _)| {
+            !self.committed.contains_key(index) && !self.dropped.contains(index)
+        })
+    }
+
+    /// Notes what is not in the recovery point, once.
+    pub fn leave_out(&mut self, what: LeftOut) {
+        if !self.left_out.contains(&what) {
+            self.left_out.push(what);
+        }
+    }
+
     /// The id of the command for the capture at `index`; stable, so that a restart re-sends the same. A capture that is
     /// repeated has another one each time, because its agent has done the former.
     ///

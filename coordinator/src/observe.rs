@@ -4,7 +4,8 @@
 //! nothing and remembers nothing across a restart: nobody is known until they say hello.
 
 use holdfast_decide::{
-    CollectionView, NodeView, Observation, RunningJob, ServerSeen, ServerView, ShardView,
+    CollectionView, NodeView, Observation, Past, Pulse, RemoteView, RunningJob, ServerSeen,
+    ServerView, ShardView, TransferView,
 };
 use holdfast_proto::convert::{CollectionSeen, Greeting, NodeSeen, ReportedFailure};
 use holdfast_proto::v1;
@@ -18,8 +19,8 @@ use tokio::sync::Notify;
 /// Clocks further apart than this are reported.
 pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(300);
 
-/// Qdrant's name of a replica that serves everything.
-const ACTIVE: &str = "Active";
+/// A Qdrant that has not answered the simplest question for so long won't answer a look in time either.
+const HOPELESS: Duration = Duration::from_secs(10);
 
 /// Every node heard of since the start.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub struct NodeRecord {
     pub program: String,
     /// The newest request to look again that its last report answers.
     answers: u64,
+    /// How its Qdrant answers, by the last report.
+    pulse: Pulse,
     server: ServerView,
     /// The last server that was told of, for when the agent is away.
     last_server: Option<ServerSeen>,
@@ -64,6 +67,7 @@ impl Registry {
                 last_seen: now,
                 reported_at: None,
                 answers: 0,
+                pulse: Pulse::default(),
                 program: String::new(),
                 server: ServerView::Unknown,
                 last_server: None,
@@ -75,6 +79,7 @@ impl Registry {
         record.last_seen = now;
         record.reported_at = None;
         record.answers = 0;
+        record.pulse = Pulse::default();
         record.program.clone_from(&greeting.program);
         record.clock_offset_us = offset(greeting.now, now);
     }
@@ -87,14 +92,17 @@ impl Registry {
         self.news.notify_waiters();
     }
 
-    /// Waits until every connected node has reported in answer to `request`, or has gone.
+    /// Waits until every connected node has reported in answer to `request`, or has gone, or hangs.
     pub async fn answered(&self, request: u64) {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             // Enrolled before the look, so that no report between look and wait is missed.
             news.as_mut().enable();
-            let open = |record: &NodeRecord| record.connected && record.answers < request;
+            let hangs = |record: &NodeRecord| record.pulse.silent >= HOPELESS;
+            let open = |record: &NodeRecord| {
+                record.connected && record.answers < request && !hangs(record)
+            };
             if !self.lock().values().any(open) {
                 return;
             }
@@ -121,17 +129,29 @@ impl Registry {
         }
         record.error = beat.qdrant_error;
         record.answers = beat.answers;
+        record.pulse = Pulse {
+            silent: Duration::from_millis(beat.qdrant_silent_ms),
+            answer: Duration::from_millis(beat.qdrant_answer_ms),
+        };
         drop(nodes);
         self.news.notify_waiters();
     }
 
-    /// Everything known, for a planner.
+    /// Everything known, for a planner. A connected node that has not answered `request` is late.
     #[must_use]
-    pub fn observation(&self, epoch: Epoch, running: Option<RunningJob>) -> Observation {
+    pub fn observation(
+        &self,
+        epoch: Epoch,
+        running: Option<RunningJob>,
+        request: u64,
+    ) -> Observation {
         let view = |record: &NodeRecord| NodeView {
             connected: record.connected,
             reported_at: record.reported_at,
             clock_skew: record.clock_skew(),
+            before: record.last_server.clone(),
+            late: record.connected && record.answers < request,
+            pulse: record.pulse,
             server: match (&record.last_server, record.connected) {
                 (Some(last), false) => ServerView::Seen(last.clone()),
                 (None | Some(_), _) => record.server.clone(),
@@ -143,7 +163,16 @@ impl Registry {
             epoch,
             running,
             nodes: nodes.collect(),
+            past: Past::default(),
         }
+    }
+
+    /// For how long the node's Qdrant has not answered its agent.
+    #[must_use]
+    pub fn silence(&self, node: &NodeId) -> Duration {
+        let nodes = self.lock();
+        let record = nodes.get(node);
+        record.map_or(Duration::ZERO, |record| record.pulse.silent)
     }
 
     /// Every node by name.
@@ -200,6 +229,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         commit,
         peer_id,
         peers,
+        cluster,
         unusable_collections,
         unusable_aliases,
         collections,
@@ -214,11 +244,14 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
             aliases,
             shard_count,
             shards,
+            remote,
+            transfers,
             points_exact: _,
         } = collection;
         let shards = shards.into_iter().map(|shard| {
             let view = ShardView {
-                active: shard.state == ACTIVE,
+                state: shard.state,
+                optimizing: shard.optimizing,
                 points_approx: shard.points_approx,
             };
             (shard.id, view)
@@ -227,6 +260,14 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
             status,
             shard_count,
             shards: shards.collect(),
+            remote: remote
+                .into_iter()
+                .map(|(shard, peer, state)| RemoteView { shard, peer, state })
+                .collect(),
+            transfers: transfers
+                .into_iter()
+                .map(|(shard, from, to)| TransferView { shard, from, to })
+                .collect(),
             aliases,
         };
         (name, view)
@@ -236,6 +277,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         commit,
         peer_id,
         peers,
+        cluster,
         unusable_collections,
         unusable_aliases,
         storage_free: storage_free_bytes.map(ByteCount),
@@ -282,7 +324,7 @@ mod tests {
                 message: "broken".into(),
                 retryable: true,
             }),
-            answers: 0,
+            ..Default::default()
         }
     }
 
@@ -297,6 +339,7 @@ mod tests {
                     shard_id: 0,
                     state: state.into(),
                     points_approx: 5,
+                    ..Default::default()
                 }],
                 ..Default::default()
             }],
@@ -305,7 +348,7 @@ mod tests {
     }
 
     fn server(registry: &Registry) -> ServerView {
-        let mut obs = registry.observation(Epoch(1), None);
+        let mut obs = registry.observation(Epoch(1), None, 0);
         obs.nodes.remove(&n1()).unwrap().server
     }
 
@@ -318,13 +361,13 @@ mod tests {
             panic!("no server");
         };
         let docs = seen.collections.values().next().unwrap();
-        assert!(docs.shards.values().next().unwrap().active);
+        assert!(docs.shards.values().next().unwrap().is_active());
         registry.heard(&n1(), beat(Some(inventory("Dead")), None), NOW);
         let ServerView::Seen(seen) = server(&registry) else {
             panic!("no server");
         };
         let docs = seen.collections.values().next().unwrap();
-        assert!(!docs.shards.values().next().unwrap().active);
+        assert!(!docs.shards.values().next().unwrap().is_active());
         registry.heard(&n1(), beat(None, Some("qdrant-unreachable")), NOW);
         assert!(
             matches!(server(&registry), ServerView::Failing { code, .. } if code == "qdrant-unreachable")

@@ -6,14 +6,17 @@ use crate::instant;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_decide::instant::Choice;
 use holdfast_decide::{
-    BackupPlan, BackupRequest, Blocker, CapturedCollection, Mapping, MethodWish, PointView,
-    RestorePlan, RestoreRequest, RestoreStep, Violation, check_backup, check_restore, plan_backup,
-    plan_restore,
+    BackupPlan, BackupRequest, Blocker, CapturedCollection, Mapping, MethodWish, NamePattern,
+    ParsePatternError, PointView, RestorePlan, RestoreRequest, RestoreStep, Violation,
+    check_backup, check_restore, plan_backup, plan_restore,
 };
 use holdfast_proto::convert::{BackupOrder, Method, RestoreFrom, RestoreOrder};
 use holdfast_repository::{AffectedShard, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_types::{CopyName, RecoveryPointId};
+use std::collections::BTreeSet;
+
+mod past;
 
 /// Plans a backup.
 ///
@@ -22,6 +25,7 @@ use holdfast_types::{CopyName, RecoveryPointId};
 pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Fault> {
     let request = BackupRequest {
         collections: order.collections.iter().cloned().collect(),
+        patterns: patterns(order)?,
         method: match order.method {
             Method::Auto => MethodWish::Auto,
             Method::Direct => MethodWish::Direct,
@@ -30,10 +34,23 @@ pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Faul
             Method::Stream => MethodWish::Stream,
         },
     };
-    let (seen, now) = (core.observe().await, core.clock.now());
-    let plan = plan_backup(&seen, &request, now).map_err(|blockers| blocked(&blockers))?;
+    let (mut seen, now) = (core.observe().await, core.clock.now());
+    seen.past = past::past(core).await;
+    let mut plan = plan_backup(&seen, &request, now).map_err(|blockers| blocked(&blockers))?;
     approved(&check_backup(&plan, &request, &seen, now))?;
+    if order.by_rule {
+        // The rule that named them would not name them again, were they dropped.
+        let named = std::mem::take(&mut plan.asked.named);
+        let patterns = named.iter().filter_map(|name| name.as_str().parse().ok());
+        plan.asked.patterns.extend(patterns);
+    }
     Ok(plan)
+}
+
+fn patterns(order: &BackupOrder) -> Result<BTreeSet<NamePattern>, Fault> {
+    let parsed = order.patterns.iter().map(|text| text.parse());
+    let parsed: Result<_, ParsePatternError> = parsed.collect();
+    parsed.map_err(|error| Fault::from_error(Code::Usage, &error))
 }
 
 /// Plans a restore to be shown: what speaks against it stands in the plan.

@@ -241,6 +241,8 @@ async fn start_job(
     }
     let order = BackupOrder {
         collections: selection.capture.into_iter().collect(),
+        patterns: Vec::new(),
+        by_rule: true,
         method: if start.full {
             whole(&seen)
         } else {

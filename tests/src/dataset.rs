@@ -24,8 +24,16 @@ impl Dataset<'_> {
     /// # Errors
     /// If Qdrant refuses anything.
     pub async fn create(&self, qdrant: &Qdrant) -> Result<()> {
-        let path = format!("/collections/{}", self.name);
         let body = json!({"vectors": {"size": self.dim, "distance": "Cosine"}});
+        self.create_as(qdrant, body).await
+    }
+
+    /// Like [`Self::create`], with the body of the request that creates the collection.
+    ///
+    /// # Errors
+    /// If Qdrant refuses anything.
+    pub async fn create_as(&self, qdrant: &Qdrant, body: Value) -> Result<()> {
+        let path = format!("/collections/{}", self.name);
         qdrant.put(&path, body).await?;
         for (field, schema) in [("city", "keyword"), ("rank", "integer")] {
             let body = json!({"field_name": field, "field_schema": schema});

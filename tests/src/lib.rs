@@ -5,6 +5,7 @@
     reason = "a skipped test says so on stdout, a failed one what it did"
 )]
 
+pub mod cluster;
 pub mod dataset;
 pub mod digest;
 pub mod process;

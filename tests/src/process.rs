@@ -61,6 +61,32 @@ impl Process {
         Ok(())
     }
 
+    /// Lets the program hang: SIGSTOP. It answers nothing until [`Self::thaw`]; dropping it ends it all the same.
+    ///
+    /// # Errors
+    /// If it can't be signalled.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a frozen program go on: SIGCONT.
+    ///
+    /// # Errors
+    /// If it can't be signalled.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, which: &str) -> Result<()> {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args([which, &pid]).status();
+        ensure!(
+            status.context("kill")?.success(),
+            "kill {which} {pid} failed"
+        );
+        Ok(())
+    }
+
     /// Starts the program again after it ended.
     ///
     /// # Errors

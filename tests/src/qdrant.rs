@@ -4,6 +4,7 @@ use crate::process::{Process, Recipe, built, free_port};
 use crate::wait::until;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,6 +73,34 @@ impl Qdrant {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(dir: &Path, extra: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(dir, Vec::new(), extra).await
+    }
+
+    /// Starts a peer of a Qdrant cluster under `dir`: the first one, or one that joins the peer at `bootstrap`. Yields it
+    /// with its own address among the peers.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_peer(
+        dir: &Path,
+        bootstrap: Option<&str>,
+        extra: &[(&str, &str)],
+    ) -> Result<(Self, String)> {
+        let port = free_port()?.to_string();
+        let uri = format!("http://127.0.0.1:{port}");
+        let mut args: Vec<OsString> = vec!["--uri".into(), uri.clone().into()];
+        if let Some(first) = bootstrap {
+            args.extend(["--bootstrap".into(), first.into()]);
+        }
+        let mut env = vec![
+            ("QDRANT__CLUSTER__ENABLED", "true"),
+            ("QDRANT__CLUSTER__P2P__PORT", port.as_str()),
+        ];
+        env.extend(extra);
+        Ok((Self::launch(dir, args, &env).await?, uri))
+    }
+
+    async fn launch(dir: &Path, args: Vec<OsString>, extra: &[(&str, &str)]) -> Result<Self> {
         let (kind, program) = program()?;
         let (storage, snapshots, cwd) =
             (dir.join("storage"), dir.join("snapshots"), dir.join("cwd"));
@@ -104,7 +133,7 @@ impl Qdrant {
         let log = dir.join("qdrant.log");
         let process = Process::start(Recipe {
             program,
-            args: Vec::new(),
+            args,
             env,
             dir: cwd,
             log,

@@ -78,7 +78,7 @@ impl Site {
             .tempdir()?;
         let root = dir.path();
         let qdrant = Qdrant::start(&root.join("qdrant")).await?;
-        certificates(root)?;
+        certificates(root, &[(NODE, "agent")])?;
         let port = free_port()?;
         let endpoint = format!("https://127.0.0.1:{port}");
         fs::write(root.join("repository.key"), "0123456789abcdef".repeat(4))?;
@@ -88,10 +88,10 @@ impl Site {
         )?;
         fs::write(
             root.join("agent.toml"),
-            agent_config(root, &endpoint, &qdrant, options),
+            agent_config(root, (NODE, "agent"), &endpoint, &qdrant, options),
         )?;
-        let coordinator = start_program(root, "coordinator")?;
-        let agent = start_program(root, "agent")?;
+        let coordinator = start_program(root, "coordinator", "coordinator")?;
+        let agent = start_program(root, "agent", "agent")?;
         let site = Self {
             qdrant,
             coordinator,
@@ -188,12 +188,7 @@ impl Site {
     }
 
     fn command(&self, identity: &str, args: &[&str]) -> Result<Command> {
-        let mut command = Command::new(built("holdfast")?);
-        command
-            .env("HOLDFAST_COORDINATOR", &self.endpoint)
-            .env("HOLDFAST_TLS_DIR", self.dir().join("certs").join(identity))
-            .args(args);
-        Ok(command)
+        command(self.dir(), &self.endpoint, identity, args)
     }
 
     /// Runs `holdfast … --output json`; yields the exit code and the document on stdout.
@@ -201,14 +196,7 @@ impl Site {
     /// # Errors
     /// If stdout is no JSON document; stderr is in the error.
     pub fn json(&self, args: &[&str]) -> Result<(i32, Value)> {
-        let mut all = args.to_vec();
-        all.extend(["--output", "json"]);
-        let output = self.cli(&all)?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let code = output.status.code().context("holdfast was killed")?;
-        let value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("exit code {code}, stdout is no JSON; stderr: {stderr}"))?;
-        Ok((code, value))
+        json(self.dir(), &self.endpoint, args)
     }
 
     /// Like [`Self::json`] and requires exit code 0.
@@ -227,6 +215,33 @@ impl Site {
     }
 }
 
+/// `holdfast` with an identity of the site under `root`.
+pub(crate) fn command(
+    root: &Path,
+    endpoint: &str,
+    identity: &str,
+    args: &[&str],
+) -> Result<Command> {
+    let mut command = Command::new(built("holdfast")?);
+    command
+        .env("HOLDFAST_COORDINATOR", endpoint)
+        .env("HOLDFAST_TLS_DIR", root.join("certs").join(identity))
+        .args(args);
+    Ok(command)
+}
+
+/// Runs `holdfast … --output json` as an operator; yields the exit code and the document on stdout.
+pub(crate) fn json(root: &Path, endpoint: &str, args: &[&str]) -> Result<(i32, Value)> {
+    let mut all = args.to_vec();
+    all.extend(["--output", "json"]);
+    let output = command(root, endpoint, "operator", &all)?.output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = output.status.code().context("holdfast was killed")?;
+    let value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("exit code {code}, stdout is no JSON; stderr: {stderr}"))?;
+    Ok((code, value))
+}
+
 /// Runs `holdfast` without any site.
 ///
 /// # Errors
@@ -239,7 +254,8 @@ pub fn holdfast(dir: &Path, args: &[OsString]) -> Result<Output> {
         .context("can't run holdfast")
 }
 
-fn certificates(root: &Path) -> Result<()> {
+/// Makes the site's certificates; of agents, each node's name and its folder.
+pub(crate) fn certificates(root: &Path, agents: &[(&str, &str)]) -> Result<()> {
     let certs = root.join("certs");
     let run = |args: &[&str]| -> Result<()> {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
@@ -253,14 +269,16 @@ fn certificates(root: &Path) -> Result<()> {
     };
     let ca = certs.join("ca").display().to_string();
     run(&["certs", "init", &ca])?;
-    for (role, name) in [
-        ("coordinator", "c1"),
-        ("agent", NODE),
-        ("operator", "alice"),
-        ("operator", "carol"),
-        ("viewer", "bob"),
-    ] {
-        let folder = if name == "carol" { "operator2" } else { role };
+    let others = [
+        ("coordinator", "c1", "coordinator"),
+        ("operator", "alice", "operator"),
+        ("operator", "carol", "operator2"),
+        ("viewer", "bob", "viewer"),
+    ];
+    let agents = agents
+        .iter()
+        .map(|(node, folder)| ("agent", *node, *folder));
+    for (role, name, folder) in others.into_iter().chain(agents) {
         let out = certs.join(folder).display().to_string();
         let mut args = vec![
             "certs", "issue", "--ca", &ca, "--role", role, "--name", name, "--out", &out,
@@ -284,7 +302,7 @@ fn tls(root: &Path, identity: &str) -> String {
     )
 }
 
-fn coordinator_config(root: &Path, port: u16) -> String {
+pub(crate) fn coordinator_config(root: &Path, port: u16) -> String {
     let path = |name: &str| root.join(name).display().to_string();
     format!(
         "name = \"c1\"\ncluster = {CLUSTER:?}\nlisten = \"127.0.0.1:{port}\"\nstate_dir = {:?}\n\
@@ -296,7 +314,14 @@ fn coordinator_config(root: &Path, port: u16) -> String {
     )
 }
 
-fn agent_config(root: &Path, endpoint: &str, qdrant: &Qdrant, options: Options) -> String {
+/// The configuration of the agent of `node`, whose certificates and state are in folders called `folder`.
+pub(crate) fn agent_config(
+    root: &Path,
+    (node, folder): (&str, &str),
+    endpoint: &str,
+    qdrant: &Qdrant,
+    options: Options,
+) -> String {
     let snapshots = match options.shared_snapshots {
         true => format!(
             "snapshots_dir = {:?}\n",
@@ -309,22 +334,23 @@ fn agent_config(root: &Path, endpoint: &str, qdrant: &Qdrant, options: Options) 
         false => String::new(),
     };
     format!(
-        "node = {NODE:?}\ncluster = {CLUSTER:?}\nstate_dir = {:?}\n[coordinator]\nendpoint = {endpoint:?}\n\
+        "node = {node:?}\ncluster = {CLUSTER:?}\nstate_dir = {:?}\n[coordinator]\nendpoint = {endpoint:?}\n\
          {}[qdrant]\nurl = {:?}\n{snapshots}{storage}[spool]\nmax_mib = {}\n{}",
-        root.join("agent").display().to_string(),
-        tls(root, "agent"),
+        root.join(folder).display().to_string(),
+        tls(root, folder),
         qdrant.url,
         options.spool_mib,
         options.agent,
     )
 }
 
-fn start_program(root: &Path, which: &str) -> Result<Process> {
+/// Starts `holdfast-<program>` with the configuration `<name>.toml`.
+pub(crate) fn start_program(root: &Path, program: &str, name: &str) -> Result<Process> {
     Process::start(Recipe {
-        program: built(&format!("holdfast-{which}"))?,
-        args: vec!["--config".into(), root.join(format!("{which}.toml")).into()],
+        program: built(&format!("holdfast-{program}"))?,
+        args: vec!["--config".into(), root.join(format!("{name}.toml")).into()],
         env: Vec::new(),
         dir: root.to_owned(),
-        log: root.join(format!("{which}.log")),
+        log: root.join(format!("{name}.log")),
     })
 }

@@ -2,6 +2,8 @@
 
 mod archive;
 mod bad_input;
+mod cluster;
+mod cluster_faults;
 mod cold;
 mod copies;
 mod crashes;
@@ -13,6 +15,7 @@ mod lost_place;
 mod retention;
 mod roles;
 mod s3;
+mod scenarios;
 mod schedules;
 mod sheet;
 mod ways;

@@ -58,6 +58,7 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/ListCollections"
         | "holdfast.v1.Admin/ListBackups"
         | "holdfast.v1.Admin/ShowBackup"
+        | "holdfast.v1.Admin/PlanBackup"
         | "holdfast.v1.Admin/PlanRestore"
         | "holdfast.v1.Admin/RestoreWindow"
         | "holdfast.v1.Copies/ListCopies"

@@ -80,6 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-types",
             "holdfast-archive",
             "holdfast-certs",
+            "holdfast-decide",
             "holdfast-proto",
             "holdfast-qdrant",
             "holdfast-repository",

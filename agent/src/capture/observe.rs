@@ -45,6 +45,8 @@ pub(super) async fn before(
             aliases: aliases_of(qdrant, name).await?,
             cluster: Some(raw),
             shard_count: cluster.shard_count,
+            uuid: qdrant.collection_uuid(name).await.ok().flatten(),
+            shard_keys: Vec::new(),
             points: None,
             shards: Vec::new(),
         },

@@ -68,6 +68,8 @@ mod tests {
             aliases: aliases.iter().map(|a| a.parse().unwrap()).collect(),
             cluster: None,
             shard_count: 0,
+            uuid: None,
+            shard_keys: Vec::new(),
             points: None,
             shards: Vec::new(),
         };

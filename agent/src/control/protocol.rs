@@ -35,7 +35,7 @@ pub struct Welcomed {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Send this.
-    Send(v1::AgentMessage),
+    Send(Box<v1::AgentMessage>),
     /// Wake the executor.
     Wake,
     /// Stop this command.
@@ -135,26 +135,27 @@ pub fn understand(wire: v1::CoordinatorMessage) -> Understood {
     }
 }
 
+fn send(message: v1::AgentMessage) -> Action {
+    Action::Send(Box::new(message))
+}
+
 /// What follows from the table's answer to a command.
 #[must_use]
 pub fn answer(id: &CommandId, offer: Offer) -> Vec<Action> {
-    let refuse = |failed: Failed| vec![Action::Send(result(id, &Outcome::Failed(failed)))];
+    let refuse = |failed: Failed| vec![send(result(id, &Outcome::Failed(failed)))];
     match offer {
         Offer::Run => vec![Action::Wake],
         Offer::Running => vec![Action::Progress],
-        Offer::Ended(outcome) => vec![Action::Send(result(id, &outcome))],
-        Offer::Stop(stopped) => vec![
-            Action::Stop(stopped),
-            Action::Send(result(id, &Outcome::Cancelled)),
-        ],
+        Offer::Ended(outcome) => vec![send(result(id, &outcome))],
+        Offer::Stop(stopped) => vec![Action::Stop(stopped), send(result(id, &Outcome::Cancelled))],
         Offer::NotOpen(stopped, outcome) => {
             // A command that never arrived is as good as stopped.
             let outcome = outcome.unwrap_or_else(|| {
                 Outcome::Failed(Failed::new(Code::Cancelled, "cancelled before it arrived"))
             });
             vec![
-                Action::Send(result(&stopped, &outcome)),
-                Action::Send(result(id, &Outcome::Cancelled)),
+                send(result(&stopped, &outcome)),
+                send(result(id, &Outcome::Cancelled)),
             ]
         }
         Offer::Stale { newest } => refuse(Failed::new(
@@ -200,13 +201,20 @@ pub fn heartbeat(
     seen: &Result<v1::Inventory, Failed>,
     answers: u64,
     now: Timestamp,
-) -> v1::AgentMessage {
-    message(FromAgent::Heartbeat(v1::Heartbeat {
+) -> v1::Heartbeat {
+    v1::Heartbeat {
         now_us: now.as_micros(),
         inventory: seen.as_ref().ok().cloned(),
         qdrant_error: seen.as_ref().err().map(Failed::to_wire),
         answers,
-    }))
+        ..Default::default()
+    }
+}
+
+/// A heartbeat as a message.
+#[must_use]
+pub fn beat(heartbeat: v1::Heartbeat) -> v1::AgentMessage {
+    message(FromAgent::Heartbeat(heartbeat))
 }
 
 fn message(message: FromAgent) -> v1::AgentMessage {

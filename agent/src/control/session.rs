@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
         let offer = if cleaning { Offer::Running } else { offer };
         for action in protocol::answer(&id, offer) {
             match action {
-                Action::Send(message) => self.send(message).await?,
+                Action::Send(message) => self.send(*message).await?,
                 Action::Wake => self.control.running.wake(),
                 Action::Stop(stopped) => self.control.running.stop(&stopped),
                 Action::Progress => self.tell_open().await?,
@@ -220,8 +220,9 @@ impl<'a> Session<'a> {
         };
         let answers = self.observing.answers(seen.asked);
         let now = self.control.clock.now();
-        self.send(protocol::heartbeat(&seen.inventory, answers, now))
-            .await
+        let mut beat = protocol::heartbeat(&seen.inventory, answers, now);
+        self.control.observation.tell_pulse(&mut beat);
+        self.send(protocol::beat(beat)).await
     }
 
     /// Tells of every open command that it is not forgotten, whether it moves or not.

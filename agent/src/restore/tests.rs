@@ -28,6 +28,8 @@ fn order(overwrite: bool) -> RestoreOrder {
             aliases: vec![],
             cluster: None,
             shard_count: 1,
+            uuid: None,
+            shard_keys: Vec::new(),
             points: None,
             shards: vec![ShardEntry {
                 shard_id: ShardId(0),
@@ -40,6 +42,7 @@ fn order(overwrite: bool) -> RestoreOrder {
                 wal: None,
                 clocks: None,
                 replica_state: None,
+                replicas: Vec::new(),
                 recipe: vec![],
                 recipe_len: 1,
                 recipe_hash: "ab".repeat(32),

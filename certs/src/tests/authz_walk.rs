@@ -22,6 +22,7 @@ const MATRIX: &str = "\
 /holdfast.v1.Admin/ListCollections: operator viewer
 /holdfast.v1.Admin/ListNodes: operator viewer
 /holdfast.v1.Admin/OpenExport: operator
+/holdfast.v1.Admin/PlanBackup: operator viewer
 /holdfast.v1.Admin/PlanRestore: operator viewer
 /holdfast.v1.Admin/RestoreWindow: operator viewer
 /holdfast.v1.Admin/RunRestore: operator

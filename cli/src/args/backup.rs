@@ -12,6 +12,7 @@ pub(crate) enum BackupCommand {
     #[command(after_help = "Examples:
   holdfast backup create
   holdfast backup create --collection products --collection users --note 'before the migration'
+  holdfast backup create --collection 'tenant_a_*' --dry-run
   holdfast backup create --output json --events
 
 Ctrl-C stops watching, not the backup: it goes on in the coordinator (exit code 130).")]
@@ -92,9 +93,14 @@ pub(crate) enum Method {
 /// Options of `backup create`.
 #[derive(Debug, Args)]
 pub(crate) struct BackupCreateArgs {
-    /// A collection to back up; may be given several times [default: all].
+    /// A collection to back up, or a pattern in which '*' stands for any characters; may be given several times
+    /// [default: all].
     #[arg(long = "collection", short = 'c', value_name = "NAME")]
     pub(crate) collections: Vec<String>,
+
+    /// Show what would be captured and from which nodes, and do nothing.
+    #[arg(long, conflicts_with = "events")]
+    pub(crate) dry_run: bool,
 
     /// How the agents obtain the bytes.
     #[arg(long, value_enum, default_value_t = Method::Auto)]

@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::job::{Finished, Follower};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::view::{BackupDetailView, BackupResultView, BackupView, BackupsView};
+use crate::view::{BackupDetailView, BackupPlanView, BackupResultView, BackupView, BackupsView};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use serde_json::Value;
@@ -109,6 +109,10 @@ async fn create_command(
         note: args.note,
         tags: args.tags,
     };
+    if args.dry_run {
+        let plan = coordinator.plan_backup(request).await?;
+        return context.output.show(&BackupPlanView::from(&plan));
+    }
     let result = create(
         coordinator,
         request,

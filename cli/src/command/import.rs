@@ -163,6 +163,8 @@ async fn inspect(args: &BackupImportArgs) -> Outcome<Source> {
             aliases: Vec::new(),
             cluster: contents.cluster.clone(),
             shard_count: u32::try_from(contents.shards.len()).unwrap_or(u32::MAX),
+            uuid: None,
+            shard_keys: Vec::new(),
             points: None,
             shards: Vec::new(),
         },

@@ -37,6 +37,27 @@ pub(crate) struct BackupView {
     pub(crate) removal: Option<RemovalView>,
     /// Whether it was made of a snapshot file.
     pub(crate) imported: bool,
+    /// What came or went while it was captured and is not in it.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// `backup create --dry-run`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackupPlanView {
+    /// Each node takes its own one after the other, in this order.
+    pub(crate) captures: Vec<PlannedCaptureView>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// One capture of a plan.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlannedCaptureView {
+    pub(crate) collection: String,
+    pub(crate) shard: u32,
+    pub(crate) node: String,
+    /// The node that it was captured from the last time, if that is another one.
+    pub(crate) left_node: Option<String>,
+    pub(crate) left_because: Option<String>,
 }
 
 /// `backup list`.
@@ -80,7 +101,51 @@ impl From<&v1::BackupSummary> for BackupView {
             holds: wire.holds.clone(),
             removal: wire.removal.as_ref().map(RemovalView::from),
             imported: wire.imported,
+            left_out: wire.left_out.clone(),
         }
+    }
+}
+
+impl From<&v1::BackupPlan> for BackupPlanView {
+    fn from(wire: &v1::BackupPlan) -> Self {
+        let capture = |wire: &v1::PlannedCapture| PlannedCaptureView {
+            collection: wire.collection.clone(),
+            shard: wire.shard_id,
+            node: wire.node.clone(),
+            left_node: some(&wire.left_node),
+            left_because: some(&wire.left_because),
+        };
+        Self {
+            captures: wire.captures.iter().map(capture).collect(),
+            notes: wire.notes.clone(),
+        }
+    }
+}
+
+impl View for BackupPlanView {
+    const KIND: &'static str = "backup-plan";
+
+    fn text(&self) -> String {
+        let row = |capture: &PlannedCaptureView| {
+            let left = capture
+                .left_node
+                .as_ref()
+                .zip(capture.left_because.as_ref());
+            vec![
+                capture.collection.clone(),
+                capture.shard.to_string(),
+                capture.node.clone(),
+                left.map_or_else(String::new, |(node, why)| {
+                    format!("not {node} as before: {why}")
+                }),
+            ]
+        };
+        let header = ["COLLECTION", "SHARD", "NODE", "WHY"];
+        let mut text = table(&header, self.captures.iter().map(row));
+        for note in &self.notes {
+            text.push_str(&format!("\nNOTE: {note}"));
+        }
+        text
     }
 }
 
@@ -131,7 +196,7 @@ impl BackupView {
             }
             None => "not known exactly: data was being written during the capture".to_owned(),
         };
-        pairs([
+        let mut text = pairs([
             ("Recovery point", self.recovery_point.clone()),
             ("Begun", short_time(self.begun)),
             ("Committed", short_time(self.committed)),
@@ -145,7 +210,11 @@ impl BackupView {
             ("Stored", ByteCount(self.stored_bytes).to_string()),
             ("Took", millis(self.elapsed_ms)),
             ("Note", self.remark()),
-        ])
+        ]);
+        for what in &self.left_out {
+            text.push_str(&format!("\nNot in this point: {what}"));
+        }
+        text
     }
 }
 

@@ -8,8 +8,8 @@ mod removal;
 mod repo;
 
 use super::{
-    BackupDetailView, BackupResultView, BackupView, BackupsView, CancelView, CollectionsView,
-    JobsView, NodesView, PlanView, RestoreView, StatusView,
+    BackupDetailView, BackupPlanView, BackupResultView, BackupView, BackupsView, CancelView,
+    CollectionsView, JobsView, NodesView, PlanView, RestoreView, StatusView,
 };
 use crate::output::View;
 use crate::output::render_json;
@@ -49,7 +49,36 @@ fn summary() -> v1::BackupSummary {
             by: "retention".into(),
         }),
         imported: false,
+        left_out: vec!["collection logs: it was dropped during the capture".into()],
     }
+}
+
+fn backup_plan() -> v1::BackupPlan {
+    let capture = |shard_id, left: [&str; 2]| v1::PlannedCapture {
+        node: "n2".into(),
+        collection: "products".into(),
+        shard_id,
+        left_node: left[0].into(),
+        left_because: left[1].into(),
+    };
+    v1::BackupPlan {
+        captures: vec![
+            capture(0, ["", ""]),
+            capture(1, ["n1", "its agent is not connected"]),
+        ],
+        notes: vec!["collection products is yellow on n2: it is captured as it is".into()],
+    }
+}
+
+#[test]
+fn backup_plans() {
+    let view = BackupPlanView::from(&backup_plan());
+    insta::assert_snapshot!(view.text(), @r"
+COLLECTION  SHARD  NODE  WHY
+products    0      n2
+products    1      n2    not n1 as before: its agent is not connected
+NOTE: collection products is yellow on n2: it is captured as it is
+");
 }
 
 fn status() -> v1::StatusResponse {
@@ -443,7 +472,10 @@ fn backups() {
       ],
       "by": "retention"
     },
-    "imported": false
+    "imported": false,
+    "left_out": [
+      "collection logs: it was dropped during the capture"
+    ]
   }
 }
 "#);
@@ -458,11 +490,12 @@ Sent            5.0 MiB
 Stored          4.0 MiB
 Took            4.5 s
 Note            to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
+Not in this point: collection logs: it was dropped during the capture
 ");
     let view = BackupsView {
         backups: vec![backup],
     };
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false,"left_out":["collection logs: it was dropped during the capture"]}]}"#);
     insta::assert_snapshot!(view.text(), @r"
 RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
 20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
@@ -478,6 +511,7 @@ Sent            5.0 MiB
 Stored          4.0 MiB
 Took            4.5 s
 Note            to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
+Not in this point: collection logs: it was dropped during the capture
 
 COLLECTION  SHARD  NODE  QDRANT  METHOD  CAPTURED              FILES  BYTES      ALIASES
 products    0      n1    1.18.3  stored  2026-11-21 10:15:30Z  42     576.0 MiB  current

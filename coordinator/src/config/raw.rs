@@ -92,6 +92,7 @@ pub(super) enum RawColdClass {
 #[serde(default)]
 pub(super) struct RawLimits {
     pub(super) agent_grace_secs: u64,
+    pub(super) replica_grace_secs: u64,
     pub(super) command_silence_secs: u64,
     pub(super) heartbeat_interval_ms: u32,
     pub(super) kept_jobs: u32,
@@ -101,6 +102,7 @@ impl Default for RawLimits {
     fn default() -> Self {
         Self {
             agent_grace_secs: 60,
+            replica_grace_secs: 20,
             command_silence_secs: 3900,
             heartbeat_interval_ms: 5000,
             kept_jobs: 200,

@@ -1,27 +1,35 @@
 //! Captures the shards of a backup, or of a restore's safety capture, and commits the recovery point.
 
-use super::{import, manifest, recorded};
+use super::settle::Settled;
+use super::{import, manifest, recorded, settle};
 use crate::catalog::PointSummary;
 use crate::core::Core;
-use crate::dispatch::{Answer, Grant};
+use crate::dispatch::{Answer, Grant, Patience};
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::feed::{JobFeed, ProgressKey};
-use crate::job::{BackupWork, CommittedShard, JobRecord};
+use crate::job::{BackupWork, CommittedShard, FailedCapture, JobRecord};
 use futures::future::join_all;
 use holdfast_archive::CollectionEntry;
-use holdfast_decide::Method;
+use holdfast_decide::{CaptureStep, Method, has_other_replica};
 use holdfast_proto::v1;
 use holdfast_repository::RepositoryError;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, JobId, NodeId, RecoveryPointId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How often captures are begun again because what they had stored is gone. It takes a coordinator that collects
 /// garbage while this one is away; that it happens a third time means that two of them share the repository.
 const MAX_REPEATS: usize = 2;
+
+/// How often what failed, or appeared, is captured otherwise. Each round excludes the replicas that failed before.
+const MAX_ROUNDS: usize = 5;
+
+/// How often it is looked whether a Qdrant still answers.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Captures what is not captured yet, then commits.
 pub(super) async fn run(
@@ -35,14 +43,7 @@ pub(super) async fn run(
     heeded.map_err(|error| core.repository_failed(&error))?;
     let mut repeats = 0;
     loop {
-        let work = backup_of(&recorded(core, id).await?)?.clone();
-        capture_all(core, id, feed, cancel, &work).await?;
-        if cancel.is_cancelled() {
-            return Err(Fault::new(
-                Code::Cancelled,
-                "cancelled before it was committed",
-            ));
-        }
+        capture_until_complete(core, id, feed, cancel).await?;
         let work = backup_of(&recorded(core, id).await?)?.clone();
         let manifest = manifest::assemble(core, &work)?;
         match core.repository.commit_point(&manifest).await {
@@ -66,6 +67,52 @@ pub(super) async fn run(
             Err(error) => return Err(core.repository_failed(&error)),
         }
     }
+}
+
+/// Captures, and captures otherwise what failed or has changed, until everything is in.
+async fn capture_until_complete(
+    core: &Arc<Core>,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    cancel: &CancellationToken,
+) -> Result<(), Fault> {
+    for _ in 0..MAX_ROUNDS {
+        let work = backup_of(&recorded(core, id).await?)?.clone();
+        let failure = capture_all(core, id, feed, cancel, &work).await?;
+        if cancel.is_cancelled() {
+            return Err(Fault::new(
+                Code::Cancelled,
+                "cancelled before it was committed",
+            ));
+        }
+        if work.imported_by.is_some() {
+            return Ok(());
+        }
+        match settle::settle(core, id, feed, cancel).await {
+            Ok(Settled::Complete) => return Ok(()),
+            Ok(Settled::Open) => {}
+            Err(fault) => {
+                return Err(match failure {
+                    // A node of its own has no other replicas: what failed says it all.
+                    Some(failure) if work.plan.nodes.iter().all(|n| n.peer_id.is_none()) => failure,
+                    Some(failure) => Fault {
+                        message: format!("{failure}; {}", fault.message),
+                        ..failure
+                    },
+                    None => fault,
+                });
+            }
+        }
+    }
+    Err(Fault {
+        retryable: true,
+        ..Fault::new(
+            Code::JobFailed,
+            format!(
+                "the cluster changed so often during the capture that {MAX_ROUNDS} rounds were not enough: run the backup again when no shards are being moved"
+            ),
+        )
+    })
 }
 
 /// Captures that were committed, and of which chunks are not there any more: garbage to another coordinator, which
@@ -150,53 +197,137 @@ async fn finish(
     Ok(summary)
 }
 
-/// Each node takes its captures one after the other; the first failure stops all.
+/// Each node takes its captures one after the other; nodes don't wait for each other. A failure that another replica may
+/// make good is recorded, and the first such is returned; any other stops all.
 async fn capture_all(
     core: &Arc<Core>,
     id: &JobId,
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
     work: &BackupWork,
-) -> Result<(), Fault> {
+) -> Result<Option<Fault>, Fault> {
     let mut lanes: BTreeMap<&NodeId, Vec<usize>> = BTreeMap::new();
-    for (index, step) in work.plan.captures.iter().enumerate() {
-        if !work.committed.contains_key(&index) {
-            lanes.entry(&step.node).or_default().push(index);
-        }
+    for (index, step) in work.open() {
+        lanes.entry(&step.node).or_default().push(index);
     }
     let together = cancel.child_token();
     let lanes = lanes.into_values().map(|steps| {
         let together = &together;
         async move {
-            for index in steps {
-                if together.is_cancelled() {
-                    break;
-                }
-                let done = match &work.imported_by {
-                    None => capture(core, id, feed, together, work, index).await,
-                    Some(holder) => {
-                        import::delivered(core, id, together, index, work, holder).await
-                    }
-                };
-                if let Err(fault) = done {
-                    together.cancel();
-                    return Err(fault);
-                }
-            }
-            Ok(())
+            let done = lane(core, id, feed, together, work, steps).await;
+            done.inspect_err(|_| together.cancel())
         }
     });
-    let failures: Vec<Fault> = join_all(lanes)
-        .await
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
+    let (mut movable, mut fatal) = (None, Vec::new());
+    for ended in join_all(lanes).await {
+        match ended {
+            Ok(failure) => movable = movable.or(failure),
+            Err(fault) => fatal.push(fault),
+        }
+    }
     // The others were only stopped because of the one that failed by itself.
-    let cause = failures
+    let cause = fatal
         .iter()
         .find(|fault| fault.known_code() != Code::Cancelled)
-        .or(failures.first());
-    cause.map_or(Ok(()), |fault| Err(fault.clone()))
+        .or(fatal.first());
+    cause.map_or(Ok(movable), |fault| Err(fault.clone()))
+}
+
+/// The captures of one node. Returns the first failure that another replica may make good.
+async fn lane(
+    core: &Arc<Core>,
+    id: &JobId,
+    feed: &Arc<JobFeed>,
+    cancel: &CancellationToken,
+    work: &BackupWork,
+    steps: Vec<usize>,
+) -> Result<Option<Fault>, Fault> {
+    let mut first = None;
+    for index in steps {
+        if cancel.is_cancelled() {
+            break;
+        }
+        if let Some(holder) = &work.imported_by {
+            import::delivered(core, id, cancel, index, work, holder).await?;
+            continue;
+        }
+        let Err(fault) = capture(core, id, feed, cancel, work, index).await else {
+            continue;
+        };
+        let Some(blame) = blame(fault.known_code()).filter(|_| !cancel.is_cancelled()) else {
+            return Err(fault);
+        };
+        feed.note(core.clock.now(), fault.message.clone());
+        let failed = FailedCapture {
+            index,
+            node: work.plan.captures[index].node.clone(),
+            why: fault.message.clone(),
+        };
+        settle::note_failure(core, id, failed).await?;
+        first.get_or_insert(fault);
+        match blame {
+            Blame::Node => break,
+            Blame::Replica => {}
+        }
+    }
+    Ok(first)
+}
+
+/// What a failed capture says is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// The node: its other captures would fail the same way.
+    Node,
+    /// This replica, as far as can be told.
+    Replica,
+}
+
+/// What is to blame for a failure; `None` if another replica would not help.
+fn blame(code: Code) -> Option<Blame> {
+    match code {
+        Code::NodeNotFound
+        | Code::JobFailed
+        | Code::QdrantUnreachable
+        | Code::Interrupted
+        | Code::CoordinatorUnreachable => Some(Blame::Node),
+        Code::QdrantNotReady
+        | Code::QdrantError
+        | Code::SnapshotTruncated
+        | Code::SpoolFull
+        | Code::CollectionNotFound => Some(Blame::Replica),
+        Code::Internal
+        | Code::Usage
+        | Code::Config
+        | Code::Certificate
+        | Code::ClockSkew
+        | Code::PermissionDenied
+        | Code::QdrantUnauthorized
+        | Code::QdrantTooOld
+        | Code::DiskFull
+        | Code::ReadOnly
+        | Code::RepositoryForeign
+        | Code::RepositoryNewer
+        | Code::RepositoryDamaged
+        | Code::RepositoryLocked
+        | Code::RepositoryRole
+        | Code::WrongKey
+        | Code::KeyNotFound
+        | Code::KeyExists
+        | Code::KeyInUse
+        | Code::CopyNotFound
+        | Code::PointNotFound
+        | Code::JobNotFound
+        | Code::TargetExists
+        | Code::VersionMismatch
+        | Code::PlanBlocked
+        | Code::InstantNotRecoverable
+        | Code::PointKept
+        | Code::SecondOperator
+        | Code::JobConflict
+        | Code::StaleEpoch
+        | Code::Cancelled
+        | Code::ProofFailed => None,
+    }
 }
 
 async fn capture(
@@ -233,14 +364,25 @@ async fn capture(
         shard: step.shard,
     };
     core.check_epoch().await?;
-    let ticket = core
+    let grace = grace(core, step);
+    let issued = core
         .dispatcher
-        .issue(command, step.node.clone(), body, grant)?;
-    let answer = ticket
-        .wait(core.patience(), cancel, |progress| {
-            feed.progress(core.clock.now(), &key, progress);
-        })
-        .await;
+        .issue(command.clone(), step.node.clone(), body, grant)?;
+    let patience = Patience {
+        away: grace,
+        ..core.patience()
+    };
+    let answer = issued.wait(patience, cancel, |progress| {
+        feed.progress(core.clock.now(), &key, progress);
+    });
+    let answer = tokio::select! {
+        answer = answer => answer,
+        fault = hangs(core, step, grace) => {
+            // Not waited for: what it left, its agent can only clean up when Qdrant answers again.
+            core.dispatcher.cancel_stray(&step.node, &command);
+            Err(fault)
+        }
+    };
     let what = format!("{}/{} on {}", step.collection, step.shard, step.node);
     match (answer, committed(core, id, index).await) {
         // However its agent sees it: what is committed is captured.
@@ -258,6 +400,35 @@ async fn capture(
             format!("the agent says that {what} is captured, but has not committed it"),
         )),
         (Err(fault), None) => Err(fault.within(&format!("capture of {what}"))),
+    }
+}
+
+/// How long a node that does not answer is waited for: less, where another replica can take its place.
+fn grace(core: &Core, step: &CaptureStep) -> Duration {
+    let seen = core.nodes.observation(core.epoch, None, 0);
+    if has_other_replica(&seen, step, core.clock.now()) {
+        core.limits.replica_grace.min(core.limits.agent_grace)
+    } else {
+        core.limits.agent_grace
+    }
+}
+
+/// Waits until the node's Qdrant has not answered its agent for longer than `limit`; for ever, if it does. An agent whose
+/// command waits for such a Qdrant goes on reporting.
+async fn hangs(core: &Core, step: &CaptureStep, limit: Duration) -> Fault {
+    loop {
+        let silence = core.nodes.silence(&step.node);
+        if silence > limit {
+            return Fault::new(
+                Code::QdrantUnreachable,
+                format!(
+                    "Qdrant on node {} has not answered for {} s: look whether it hangs",
+                    step.node,
+                    silence.as_secs()
+                ),
+            );
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -290,7 +461,7 @@ fn captured_note(what: &str, done: &v1::CaptureDone, shard: &CommittedShard) -> 
     )
 }
 
-fn backup_of(record: &JobRecord) -> Result<&BackupWork, Fault> {
+pub(super) fn backup_of(record: &JobRecord) -> Result<&BackupWork, Fault> {
     let missing = || Fault::new(Code::Internal, "the job has no backup in it");
     record.backup().ok_or_else(missing)
 }

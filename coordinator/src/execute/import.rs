@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::BackupWork;
 use holdfast_certs::Identity;
-use holdfast_decide::{BackupPlan, CaptureStep, Method, NodeFacts};
+use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_proto::convert::ImportOrder;
 use holdfast_service::failure::Code;
 use holdfast_types::{JobId, NodeId, RecoveryPointId};
@@ -40,6 +40,7 @@ pub(super) fn work(
         shard,
         node: node.clone(),
         method: Method::Stored,
+        repinned: None,
     });
     Ok(BackupWork {
         point,
@@ -51,6 +52,7 @@ pub(super) fn work(
         plan: BackupPlan {
             epoch: core.epoch,
             captures: captures.collect(),
+            asked: Asked::default(),
             collections: [order.collection].into(),
             nodes: vec![NodeFacts {
                 node,
@@ -62,6 +64,9 @@ pub(super) fn work(
         },
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        failed: Vec::new(),
+        dropped: [].into(),
+        left_out: Vec::new(),
         done: false,
     })
 }

@@ -5,9 +5,13 @@ use crate::fault::Fault;
 use crate::job::{BackupWork, CommittedShard};
 use crate::repository::PROGRAM;
 use holdfast_archive::manifest::MANIFEST_FORMAT;
-use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats};
+use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PeerEntry, PointStats, ShardEntry};
+use holdfast_decide::ServerView;
 use holdfast_service::failure::Code;
-use holdfast_types::{ClusterName, CollectionName, Epoch, Namespace, Timestamp};
+use holdfast_types::{ClusterName, CollectionName, Epoch, Namespace, NodeId, Timestamp};
+use std::collections::BTreeMap;
+
+mod placement;
 
 /// What a manifest says of its writer.
 #[derive(Clone, Debug)]
@@ -16,6 +20,7 @@ struct Writer {
     namespace: Namespace,
     epoch: Epoch,
     now: Timestamp,
+    peers: Vec<PeerEntry>,
 }
 
 /// Puts the manifest together.
@@ -28,12 +33,42 @@ pub(super) fn assemble(core: &Core, work: &BackupWork) -> Result<Manifest, Fault
         namespace: core.namespace.clone(),
         epoch: core.epoch,
         now: core.clock.now(),
+        peers: peers(core, work),
     };
     build(work, writer)
 }
 
+/// The peers of the cluster that was captured from, as any node of it that is seen now tells of them.
+fn peers(core: &Core, work: &BackupWork) -> Vec<PeerEntry> {
+    let captured = |peer: u64| work.plan.nodes.iter().any(|n| n.peer_id == Some(peer));
+    let seen = core.nodes.observation(core.epoch, None, 0);
+    let servers = seen
+        .nodes
+        .iter()
+        .filter_map(|(node, view)| match &view.server {
+            ServerView::Seen(server) => Some((node, server)),
+            ServerView::Unknown | ServerView::Failing { .. } => Some((node, view.before.as_ref()?)),
+        });
+    let servers: Vec<_> = servers.collect();
+    let cluster = servers.iter().map(|(_, server)| &server.cluster);
+    let cluster = cluster.filter(|peers| peers.keys().any(|peer| captured(*peer)));
+    let peers: BTreeMap<u64, String> = cluster.flat_map(|peers| peers.clone()).collect();
+    peers
+        .into_iter()
+        .map(|(peer_id, uri)| {
+            let own = servers.iter().find(|(_, s)| s.peer_id == Some(peer_id));
+            PeerEntry {
+                peer_id,
+                uri,
+                node: own.map(|(node, _)| (*node).clone()),
+                qdrant_version: own.map(|(_, server)| server.version.clone()),
+            }
+        })
+        .collect()
+}
+
 fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
-    let missing = work.plan.captures.len() - work.committed.len().min(work.plan.captures.len());
+    let missing = work.open().count();
     if missing > 0 {
         return Err(Fault::new(
             Code::Internal,
@@ -44,7 +79,9 @@ fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
     let collections = names
         .map(|name| collection(work, name))
         .collect::<Result<_, _>>()?;
-    let nodes = work.plan.nodes.iter().map(|facts| NodeEntry {
+    let captured = |node: &NodeId| work.committed.values().any(|c| c.shard.node == *node);
+    let nodes = work.plan.nodes.iter().filter(|facts| captured(&facts.node));
+    let nodes = nodes.map(|facts| NodeEntry {
         node: facts.node.clone(),
         qdrant_version: facts.version.clone(),
         qdrant_commit: facts.commit.clone(),
@@ -72,6 +109,8 @@ fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
             elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
         },
         safety_for: work.safety_for.clone(),
+        left_out: work.left_out.clone(),
+        peers: writer.peers,
     })
 }
 
@@ -93,14 +132,30 @@ fn collection(work: &BackupWork, name: &CollectionName) -> Result<CollectionEntr
             "the parameters of collection {name} differ between its shards' captures"
         )));
     }
+    // One that could not be learnt says nothing.
+    let mut uuids = captured.iter().filter_map(|c| c.collection.uuid.as_ref());
+    let first = uuids.next();
+    if uuids.any(|uuid| Some(uuid) != first) {
+        return Err(changed(format!(
+            "collection {name} was dropped and made anew between its shards' captures"
+        )));
+    }
     let mut entry = newest.collection.clone();
+    entry.shard_keys = placement::shard_keys(entry.cluster.as_ref());
     if captured
         .iter()
         .any(|shard| shard.collection.points != entry.points)
     {
         entry.points = None;
     }
-    entry.shards = captured.iter().map(|shard| shard.shard.clone()).collect();
+    let shards = captured.iter().map(|captured| {
+        let (shard, cluster) = (&captured.shard, captured.collection.cluster.as_ref());
+        ShardEntry {
+            replicas: placement::replicas(cluster, shard.shard_id),
+            ..shard.clone()
+        }
+    });
+    entry.shards = shards.collect();
     if entry.shards.len() != entry.shard_count as usize {
         return Err(changed(format!(
             "collection {name} has {} shards now, {} were captured",
@@ -135,6 +190,7 @@ mod tests {
             namespace: "demo".parse().unwrap(),
             epoch: Epoch(4),
             now: NOW.after(Duration::from_millis(1500)),
+            peers: vec![],
         }
     }
 
@@ -196,6 +252,17 @@ mod tests {
         let fault = build(&work, writer()).unwrap_err();
         assert!(fault.message.contains("collection docs differ"), "{fault}");
         assert!(fault.retryable);
+    }
+
+    #[test]
+    fn a_collection_that_was_made_anew_is_none() {
+        let mut work = complete();
+        work.committed.get_mut(&1).unwrap().collection.uuid = Some("a".into());
+        work.committed.get_mut(&2).unwrap().collection.uuid = Some("a".into());
+        assert!(build(&work, writer()).is_ok());
+        work.committed.get_mut(&2).unwrap().collection.uuid = Some("b".into());
+        let fault = build(&work, writer()).unwrap_err();
+        assert!(fault.message.contains("made anew"), "{fault}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::job::CommittedShard;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use holdfast_archive::{CollectionEntry, ShardEntry, ShardRecipe};
-use holdfast_decide::CaptureStep;
+use holdfast_decide::{CaptureStep, Repin};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
 use holdfast_proto::v1;
 use holdfast_proto::v1::commit_part::Part;
@@ -103,14 +103,36 @@ pub async fn commit(
         sent_bytes: figures.sent_bytes,
         stored_bytes: figures.stored_bytes,
     };
+    record_commit(core, &delivery, &step, committed).await?;
+    Ok(figures.stored_bytes)
+}
+
+/// Records a capture, unless the shard is captured otherwise meanwhile.
+async fn record_commit(
+    core: &Core,
+    delivery: &Delivery<'_>,
+    step: &CaptureStep,
+    committed: CommittedShard,
+) -> Result<(), Status> {
+    let mut taken = false;
     core.book
         .change(delivery.job, |record| {
-            if let Some(backup) = record.backup_mut() {
+            let planned = record.backup_mut().filter(|backup| {
+                let planned = backup.plan.captures.get(delivery.index);
+                planned == Some(step) && !backup.dropped.contains(&delivery.index)
+            });
+            if let Some(backup) = planned {
                 backup.committed.insert(delivery.index, committed);
+                taken = true;
             }
         })
         .await?;
-    Ok(figures.stored_bytes)
+    if taken {
+        return Ok(());
+    }
+    Err(Status::not_found(
+        "the shard is captured from another node meanwhile, or not at all",
+    ))
 }
 
 async fn receive(
@@ -183,7 +205,16 @@ fn shard_entry(
             "the shard entry contains operations beyond its last one",
         ));
     }
+    let mut reasons = told.reasons;
+    if let Some(Repin { from, why }) = &step.repinned {
+        let reason = format!(
+            "captured from {}, not from {from} as before: {why}",
+            step.node
+        );
+        reasons.insert(0, reason);
+    }
     Ok(ShardEntry {
+        reasons,
         recipe: chunks,
         recipe_len,
         recipe_hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),

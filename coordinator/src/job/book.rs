@@ -146,10 +146,8 @@ impl JobBook {
             .filter(|job| job.state == JobState::Running);
         running.any(|job| {
             let captures = job.backup().filter(|b| !b.done).is_some_and(|backup| {
-                (0..backup.plan.captures.len()).any(|index| {
-                    !backup.committed.contains_key(&index)
-                        && backup.capture_id(&job.id, index).as_ref() == Ok(command)
-                })
+                let mut open = backup.open();
+                open.any(|(index, _)| backup.capture_id(&job.id, index).as_ref() == Ok(command))
             });
             let restores = match &job.work {
                 Work::Restore(work) => (work.done.len()..work.plan.steps.len())

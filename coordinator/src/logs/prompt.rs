@@ -68,6 +68,8 @@ async fn look(core: &Arc<Core>, attempts: &mut BTreeMap<CollectionName, Attempt>
     );
     let order = BackupOrder {
         collections: wanted.clone(),
+        patterns: Vec::new(),
+        by_rule: true,
         method: Method::Auto,
         note: format!("base for continuous protection of {first}: {why}"),
         tags: Vec::new(),
@@ -84,7 +86,7 @@ async fn look(core: &Arc<Core>, attempts: &mut BTreeMap<CollectionName, Attempt>
 
 /// Collections of the nodes that are seen, and how many shards each has.
 fn shard_counts(core: &Core) -> BTreeMap<CollectionName, u32> {
-    let seen = core.nodes.observation(core.epoch, None);
+    let seen = core.nodes.observation(core.epoch, None, 0);
     let mut counts = BTreeMap::new();
     for view in seen.nodes.values() {
         if let ServerView::Seen(server) = &view.server {

@@ -6,8 +6,8 @@ use crate::catalog::{CatalogError, PointSummary};
 use crate::core::Core;
 use crate::execute;
 use crate::fault::{Fault, chain};
-use crate::logs;
 use crate::instant;
+use crate::logs;
 use crate::plan;
 use crate::schedule::known_collections;
 use holdfast_proto::convert::{
@@ -117,6 +117,15 @@ impl Admin for AdminService {
         let order = BackupOrder::try_from(request.into_inner()).map_err(usage)?;
         let feed = Box::pin(execute::start_backup(&self.0, &order)).await?;
         Ok(Response::new(follow(&self.0, feed)))
+    }
+
+    async fn plan_backup(
+        &self,
+        request: Request<v1::CreateBackupRequest>,
+    ) -> Result<Response<v1::BackupPlan>, Status> {
+        let order = BackupOrder::try_from(request.into_inner()).map_err(usage)?;
+        let plan = plan::backup(&self.0, &order).await?;
+        Ok(Response::new(wire::backup_plan(&plan)))
     }
 
     async fn import_backup(

@@ -5,7 +5,7 @@ use crate::execute::state_on_wire;
 use crate::fault::Fault;
 use crate::job::JobRecord;
 use holdfast_decide::instant::{Choice, InstantTarget, ShardLog, Window};
-use holdfast_decide::{RestorePlan, RestoreStep};
+use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
 use holdfast_proto::v1;
 use holdfast_repository::{Marks, PointTombstone};
 use holdfast_types::Timestamp;
@@ -41,6 +41,7 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
         holds: Vec::new(),
         removal: None,
         imported: point.imported.is_some(),
+        left_out: point.left_out.clone(),
     }
 }
 
@@ -83,6 +84,23 @@ pub(super) fn job_summary(job: &JobRecord) -> v1::JobSummary {
         ended_us: job.ended.map_or(0, |ended| ended.as_micros()),
         failure: job.failure.as_ref().map(Fault::to_wire),
         recovery_point: job.point().to_string(),
+    }
+}
+
+pub(super) fn backup_plan(plan: &BackupPlan) -> v1::BackupPlan {
+    let capture = |step: &CaptureStep| {
+        let left = step.repinned.as_ref();
+        v1::PlannedCapture {
+            node: step.node.to_string(),
+            collection: step.collection.to_string(),
+            shard_id: step.shard.0,
+            left_node: left.map(|left| left.from.to_string()).unwrap_or_default(),
+            left_because: left.map(|left| left.why.to_string()).unwrap_or_default(),
+        }
+    };
+    v1::BackupPlan {
+        captures: plan.captures.iter().map(capture).collect(),
+        notes: plan.reasons.clone(),
     }
 }
 

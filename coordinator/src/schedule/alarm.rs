@@ -24,7 +24,7 @@ pub fn warnings(core: &Core, points: &[PointSummary], busy: Option<JobId>) -> Ve
         return Vec::new();
     };
     let now = core.clock.now();
-    let seen = core.nodes.observation(core.epoch, None);
+    let seen = core.nodes.observation(core.epoch, None, 0);
     let known = watch::known(&seen);
     let view = view(core, policy, busy);
     let mut warnings = Vec::new();

@@ -58,5 +58,5 @@ pub fn standings(core: &Core, busy: Option<JobId>) -> Vec<Standing<'_>> {
 /// Collections that nodes have told of.
 #[must_use]
 pub fn known_collections(core: &Core) -> BTreeSet<CollectionName> {
-    watch::known(&core.nodes.observation(core.epoch, None))
+    watch::known(&core.nodes.observation(core.epoch, None, 0))
 }

@@ -111,6 +111,7 @@ impl Agent {
                 shard_id: 0,
                 state: "Active".into(),
                 points_approx: 3,
+                ..Default::default()
             }],
             ..Default::default()
         };
@@ -122,6 +123,72 @@ impl Agent {
         };
         *self.inventory.lock().unwrap() = Some(inventory.clone());
         self.say(heartbeat(Some(inventory), 0)).await;
+    }
+
+    /// Reports as a peer of a cluster of three; each collection has one shard, with Active replicas on these peers.
+    pub(crate) async fn report_peer(&self, peer: u64, collections: &[(&str, &[u64])]) {
+        self.say(self.peer_heartbeat(peer, collections)).await;
+    }
+
+    /// Reports that, and that Qdrant has not answered its agent for so many milliseconds.
+    pub(crate) async fn report_silent(&self, peer: u64, collections: &[(&str, &[u64])], ms: u64) {
+        let Message::Heartbeat(beat) = self.peer_heartbeat(peer, collections) else {
+            return;
+        };
+        let qdrant_silent_ms = ms;
+        self.say(Message::Heartbeat(v1::Heartbeat {
+            qdrant_silent_ms,
+            ..beat
+        }))
+        .await;
+    }
+
+    fn peer_heartbeat(&self, peer: u64, collections: &[(&str, &[u64])]) -> Message {
+        let info = |(name, holders): &(&str, &[u64])| {
+            let here = holders.contains(&peer);
+            let others = holders.iter().filter(|holder| **holder != peer);
+            v1::CollectionInfo {
+                name: (*name).into(),
+                status: "green".into(),
+                shard_count: 1,
+                local_shards: here
+                    .then(|| v1::ShardInfo {
+                        state: "Active".into(),
+                        ..Default::default()
+                    })
+                    .into_iter()
+                    .collect(),
+                remote_shards: others
+                    .map(|holder| v1::RemoteShard {
+                        shard_id: 0,
+                        peer_id: *holder,
+                        state: "Active".into(),
+                    })
+                    .collect(),
+                ..Default::default()
+            }
+        };
+        let peers = 1..=3;
+        let inventory = v1::Inventory {
+            qdrant_version: "1.18.3".into(),
+            peer_id: peer,
+            peers: 3,
+            cluster_peers: peers
+                .map(|peer_id| v1::Peer {
+                    peer_id,
+                    uri: String::new(),
+                })
+                .collect(),
+            collections: collections.iter().map(info).collect(),
+            ..Default::default()
+        };
+        *self.inventory.lock().unwrap() = Some(inventory.clone());
+        heartbeat(Some(inventory), 0)
+    }
+
+    /// The order to capture, if one has come already.
+    pub(crate) fn has_command(&mut self) -> bool {
+        !self.inbound.is_empty()
     }
 
     pub(crate) async fn say(&self, message: Message) {
@@ -314,8 +381,8 @@ fn heartbeat(inventory: Option<v1::Inventory>, answers: u64) -> Message {
     Message::Heartbeat(v1::Heartbeat {
         now_us: SystemClock.now().as_micros(),
         inventory,
-        qdrant_error: None,
         answers,
+        ..Default::default()
     })
 }
 
@@ -366,6 +433,7 @@ fn shard_entry(node: &str, shard: u32) -> ShardEntry {
         wal: None,
         clocks: None,
         replica_state: None,
+        replicas: Vec::new(),
         recipe: vec![],
         recipe_len: 0,
         recipe_hash: String::new(),
@@ -381,6 +449,8 @@ fn collection_json(name: &str) -> String {
         aliases: vec![format!("{name}-live").parse().unwrap()],
         cluster: None,
         shard_count: 1,
+        uuid: None,
+        shard_keys: Vec::new(),
         points: Some(3),
         shards: vec![],
     };

@@ -5,6 +5,8 @@ mod agent;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod instant;

@@ -52,6 +52,7 @@ impl World {
             (Role::Coordinator, "c1"),
             (Role::Agent, "n1"),
             (Role::Agent, "n2"),
+            (Role::Agent, "n3"),
             (Role::Operator, "op"),
         ] {
             let request = IssueRequest {

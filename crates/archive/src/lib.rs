@@ -38,7 +38,8 @@ pub use key_file::{FIRST_HOLDER, KeyFile, RemovedKey, WrappedKeys};
 pub use keyring::{Keyring, MasterKeys, RingKey};
 pub use keys::MasterKey;
 pub use manifest::{
-    CollectionEntry, Manifest, ManifestError, NodeEntry, PointStats, ShardEntry, WalMark,
+    CollectionEntry, LeftOut, Manifest, ManifestError, NodeEntry, PeerEntry, PointStats,
+    ReplicaEntry, ShardEntry, ShardKeyEntry, WalMark,
 };
 pub use pack::{FinishedPack, PackBuilder, PackEntry, PackError, PackHeader};
 pub use recipe::{Extent, FileRecipe, RecipeError, ShardRecipe};

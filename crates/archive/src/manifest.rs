@@ -42,6 +42,9 @@ pub struct Manifest {
     pub tags: BTreeSet<Tag>,
     /// The nodes that were captured from.
     pub nodes: Vec<NodeEntry>,
+    /// All nodes of the Qdrant cluster, by id, when the manifest was written; empty without cluster mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerEntry>,
     /// The collections it contains, by name.
     pub collections: Vec<CollectionEntry>,
     /// What it cost.
@@ -50,6 +53,21 @@ pub struct Manifest {
     /// Set on a safety capture: the recovery point whose restore it preceded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety_for: Option<RecoveryPointId>,
+    /// What came or went while the capture ran and is therefore not in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something that would have been captured, had it been there all the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The collection.
+    pub collection: CollectionName,
+    /// Its shard; absent means the whole collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_id: Option<ShardId>,
+    /// What happened, in words.
+    pub why: String,
 }
 
 /// A node that was captured from.
@@ -82,6 +100,12 @@ pub struct CollectionEntry {
     pub cluster: Option<Value>,
     /// Number of shards it has; all of them are in `shards`.
     pub shard_count: u32,
+    /// Its identity in Qdrant, where that is told: one that is made anew under the same name has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// With custom sharding: its shard keys, by the first of their shards, and the shards of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shard_keys: Vec<ShardKeyEntry>,
     /// Exact number of points, only where no write can have come between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<u64>,
@@ -117,6 +141,9 @@ pub struct ShardEntry {
     /// Content of `replica_state.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_state: Option<Value>,
+    /// All its replicas as the captured node knew them at the capture; empty without cluster mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaEntry>,
     /// The chunks that make up the encoded [`crate::ShardRecipe`], in order.
     pub recipe: Vec<ChunkId>,
     /// Length of the encoded recipe in bytes.
@@ -127,6 +154,39 @@ pub struct ShardEntry {
     pub files: u32,
     /// Sum of the files' logical sizes in bytes.
     pub logical_bytes: u64,
+}
+
+/// A shard key of a collection with custom sharding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardKeyEntry {
+    /// The key: a text or a number.
+    pub key: Value,
+    /// Its shards, ascending.
+    pub shards: Vec<ShardId>,
+}
+
+/// A replica of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaEntry {
+    /// The peer that has it.
+    pub peer_id: u64,
+    /// Qdrant's name of its state.
+    pub state: String,
+}
+
+/// A node of the Qdrant cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerEntry {
+    /// Its id.
+    pub peer_id: u64,
+    /// Its address among the peers.
+    pub uri: String,
+    /// Its agent's name for it; absent if it has none that has connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// Version of its Qdrant, where its agent has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qdrant_version: Option<ServerVersion>,
 }
 
 /// Where in its write-ahead log a captured shard stands.

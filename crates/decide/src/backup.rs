@@ -2,19 +2,34 @@
 //!
 //! A backup is whole or refused: a collection that can't be captured completely blocks the plan,
 //! and a request for everything is blocked by a node whose collections are unknown.
+//!
+//! One replica of every shard is captured, and the same one each time as long as nothing speaks against it: replicas are
+//! built independently and share no bytes, so that another one costs its whole size again. The node of the newest
+//! recovery point is the pin; leaving it has a named reason ([`Trouble`]).
 
 use crate::blocker::Blocker;
 use crate::observation::{CollectionView, Observation, ServerSeen, ServerView};
+use crate::retention::NamePattern;
+pub use fleet::has_other_replica;
+use fleet::{Failures, Fleet};
 use holdfast_types::{CollectionName, Epoch, NodeId, ServerVersion, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
+pub use settle::{Gone, Settlement, Standing, settle_backup};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+pub use trouble::Trouble;
+
+mod fleet;
+mod settle;
+mod trouble;
 
 /// What to back up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupRequest {
-    /// Collections by name; empty means every one.
+    /// Collections by name. Without these and without patterns every collection is meant.
     pub collections: BTreeSet<CollectionName>,
+    /// Collections by the shape of their names.
+    pub patterns: BTreeSet<NamePattern>,
     /// How to capture.
     pub method: MethodWish,
 }
@@ -57,12 +72,26 @@ pub struct BackupPlan {
     pub epoch: Epoch,
     /// What will be in the recovery point.
     pub collections: BTreeSet<CollectionName>,
+    /// What was asked for: by it is judged what appears or vanishes while the job runs.
+    #[serde(default)]
+    pub asked: Asked,
     /// The servers that are captured.
     pub nodes: Vec<NodeFacts>,
     /// In this order on each node, one at a time; nodes don't wait for each other.
     pub captures: Vec<CaptureStep>,
     /// Why it is so, where there was a choice or something is unusual.
     pub reasons: Vec<String>,
+}
+
+/// What was asked for. Plans that an earlier release recorded don't say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Collections that were named: none of them may be missing.
+    pub named: BTreeSet<CollectionName>,
+    /// The shapes of names that were given.
+    pub patterns: BTreeSet<NamePattern>,
+    /// Whether every collection was asked for.
+    pub everything: bool,
 }
 
 /// What a recovery point records of a server.
@@ -89,18 +118,29 @@ pub struct CaptureStep {
     pub node: NodeId,
     /// How.
     pub method: Method,
+    /// Set if another node's replica was captured the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repinned: Option<Repin>,
 }
 
-/// Best first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Rank<'a> {
-    not_green: bool,
-    not_shared: bool,
-    captures_already: usize,
-    node: &'a NodeId,
+/// Why a shard is not captured from where it was the last time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repin {
+    /// The node it was captured from.
+    pub from: NodeId,
+    /// What speaks against it.
+    pub why: Trouble,
 }
 
-type Usable<'a> = BTreeMap<&'a NodeId, &'a ServerSeen>;
+impl Asked {
+    /// Whether a collection of this name belongs to it.
+    #[must_use]
+    pub fn wants(&self, name: &CollectionName) -> bool {
+        self.everything
+            || self.named.contains(name)
+            || self.patterns.iter().any(|pattern| pattern.matches(name))
+    }
+}
 
 /// Plans a backup.
 ///
@@ -128,87 +168,102 @@ pub(crate) fn plan_captures(
     request: &BackupRequest,
     now: Timestamp,
 ) -> Result<BackupPlan, Vec<Blocker>> {
-    let usable: Usable = seen
-        .nodes
-        .iter()
-        .filter_map(|(id, node)| Some((id, node.usable(now)?)))
-        .collect();
-    let known: BTreeSet<&CollectionName> = usable
-        .values()
-        .flat_map(|server| server.collections.keys())
-        .collect();
-    let everything = request.collections.is_empty();
-    let wanted: BTreeSet<&CollectionName> = if everything {
-        known.clone()
-    } else {
-        request.collections.iter().collect()
-    };
-
-    let mut plan = BackupPlan {
-        epoch: seen.epoch,
-        collections: wanted.iter().map(|name| (*name).clone()).collect(),
-        nodes: Vec::new(),
-        captures: Vec::new(),
-        reasons: Vec::new(),
-    };
-    let mut blockers = Vec::new();
-    for name in &wanted {
-        if let Err(blocker) = capture_collection(&mut plan, &usable, name, request.method) {
-            blockers.push(match blocker {
-                None => Blocker::CollectionUnknown {
-                    collection: (*name).clone(),
-                    known: known.iter().map(|name| (*name).clone()).collect(),
-                },
-                Some(blocker) => *blocker,
-            });
-        }
-    }
     if !seen.nodes.values().any(|node| node.connected) {
         // What else is missing follows from that.
         return Err(vec![Blocker::NoNode]);
     }
-    let mut trouble = node_trouble(seen, &usable, everything.then_some(&known), now);
-    if everything {
-        trouble.extend(unusable_names(&usable, &mut plan.reasons));
+    let failures = Failures::new();
+    let fleet = Fleet::new(seen, request.method, &seen.past.pins, &failures, now);
+    let known = fleet.known();
+    let everything = request.collections.is_empty() && request.patterns.is_empty();
+    let asked = Asked {
+        named: request.collections.clone(),
+        patterns: request.patterns.clone(),
+        everything,
+    };
+    let (wanted, mut blockers) = wanted(&asked, &known);
+    let mut plan = BackupPlan {
+        epoch: seen.epoch,
+        collections: owned(&wanted),
+        asked: asked.clone(),
+        nodes: Vec::new(),
+        captures: Vec::new(),
+        reasons: Vec::new(),
+    };
+    let mut shards = Vec::new();
+    for name in &wanted {
+        match judge_collection(&fleet, name, &mut plan.reasons) {
+            Ok(found) => shards.extend(found.into_iter().map(|shard| (*name, shard))),
+            Err(None) => blockers.push(Blocker::CollectionUnknown {
+                collection: (*name).clone(),
+                known: owned(&known),
+            }),
+            Err(Some(blocker)) => blockers.push(*blocker),
+        }
     }
-    if everything || !blockers.is_empty() {
+    // A pattern, too, may fit what only a node has that can't be seen.
+    let blind = everything || !request.patterns.is_empty();
+    let mut trouble = node_trouble(&fleet, blind.then_some(&known), &mut plan.reasons, now);
+    if blind {
+        trouble.extend(unusable_names(&fleet, &mut plan.reasons));
+    }
+    if blind || !blockers.is_empty() {
         trouble.append(&mut blockers);
         blockers = trouble;
     }
-    if blockers.is_empty() && plan.captures.is_empty() {
+    if blockers.is_empty() && shards.is_empty() {
         blockers.push(Blocker::NothingToCapture);
     }
-    if blockers.is_empty() {
-        plan.nodes = facts(&plan.captures, &usable);
-        let skews = plan
-            .nodes
-            .iter()
-            .filter_map(|node| seen.skew_warning(&node.node));
-        plan.reasons.extend(skews);
-        Ok(plan)
-    } else {
-        Err(blockers)
+    if !blockers.is_empty() {
+        return Err(blockers);
     }
+    plan.captures = fleet
+        .choose(&shards, BTreeMap::new())
+        .map_err(|left| fleet.none_left(&left))?;
+    plan.nodes = facts(&plan.captures, &fleet.usable);
+    let skews = plan.nodes.iter();
+    let skews = skews.filter_map(|node| seen.skew_warning(&node.node));
+    plan.reasons.extend(skews);
+    Ok(plan)
 }
 
-/// Adds the captures of one collection; `Err(None)` if no usable node has it.
-fn capture_collection(
-    plan: &mut BackupPlan,
-    usable: &Usable,
+/// The collections that are meant, and what speaks against the patterns.
+fn wanted<'a>(
+    asked: &'a Asked,
+    known: &BTreeSet<&'a CollectionName>,
+) -> (BTreeSet<&'a CollectionName>, Vec<Blocker>) {
+    if asked.everything {
+        return (known.clone(), Vec::new());
+    }
+    let mut wanted: BTreeSet<&CollectionName> = asked.named.iter().collect();
+    let mut blockers = Vec::new();
+    for pattern in &asked.patterns {
+        let mut fits = known.iter().filter(|name| pattern.matches(name)).peekable();
+        if fits.peek().is_none() {
+            blockers.push(Blocker::NothingFits {
+                pattern: pattern.clone(),
+                known: owned(known),
+            });
+        }
+        wanted.extend(fits);
+    }
+    (wanted, blockers)
+}
+
+fn owned<T: FromIterator<CollectionName>>(names: &BTreeSet<&CollectionName>) -> T {
+    names.iter().map(|name| (*name).clone()).collect()
+}
+
+/// The shards of one collection; `Err(None)` if no usable node has it.
+fn judge_collection(
+    fleet: &Fleet<'_>,
     name: &CollectionName,
-    wish: MethodWish,
-) -> Result<(), Option<Box<Blocker>>> {
-    let holders: Vec<(&NodeId, &ServerSeen, &CollectionView)> = usable
-        .iter()
-        .filter_map(|(node, server)| Some((*node, *server, server.collections.get(name)?)))
-        .collect();
+    reasons: &mut Vec<String>,
+) -> Result<BTreeSet<ShardId>, Option<Box<Blocker>>> {
+    let holders = fleet.holders(name);
     let expected = holders.iter().map(|(_, _, view)| view.shard_count).max();
     let expected = expected.ok_or(None)?;
-    if holders.len() > 1
-        && holders
-            .iter()
-            .any(|(_, server, _)| server.peer_id.is_none())
-    {
+    if !one_cluster(&holders) {
         return Err(Some(Box::new(Blocker::IndependentCopies {
             collection: name.clone(),
             nodes: holders.iter().map(|(node, ..)| (*node).clone()).collect(),
@@ -222,78 +277,77 @@ fn capture_collection(
             })));
         }
         if view.status != "green" {
-            plan.reasons.push(format!(
+            reasons.push(format!(
                 "collection {name} is {} on {node}: it is captured as it is",
                 view.status
             ));
         }
     }
-
-    let shards: BTreeSet<ShardId> = holders
-        .iter()
-        .flat_map(|(_, _, view)| view.shards.iter().filter(|(_, s)| s.active))
-        .map(|(id, _)| *id)
-        .collect();
-    if shards.is_empty() || shards.len() != expected as usize {
-        return Err(Some(Box::new(Blocker::ShardsMissing {
-            collection: name.clone(),
-            found: shards.len(),
-            expected,
-        })));
+    let shards = fleet.shards(name);
+    let mut missing = Vec::new();
+    let mut bad = 0;
+    for shard in &shards {
+        let holders = holders.iter().map(|(node, ..)| *node);
+        let troubles: Vec<_> = holders
+            .map(|node| (node, fleet.trouble(name, *shard, node)))
+            .collect();
+        if troubles
+            .iter()
+            .any(|(_, t)| !t.as_ref().is_some_and(Trouble::forbids))
+        {
+            continue;
+        }
+        let mut unshared = troubles.iter();
+        if let Some((node, _)) = unshared.find(|(_, t)| *t == Some(Trouble::NotShared)) {
+            let node = (*node).clone();
+            return Err(Some(Box::new(Blocker::MethodUnavailable { node })));
+        }
+        bad += 1;
+        missing.push(format!(
+            "shard {shard}: {}",
+            fleet.lament(name, *shard).join(", ")
+        ));
     }
-    for shard in shards {
-        plan.captures
-            .push(choose(plan, &holders, name, shard, wish)?);
+    if shards.len() < expected as usize {
+        missing.push(format!(
+            "{} have no replica at all",
+            expected as usize - shards.len()
+        ));
+    } else if shards.len() > expected as usize {
+        missing.push("the nodes don't agree yet on how many there are".to_owned());
     }
-    Ok(())
+    if missing.is_empty() && !shards.is_empty() {
+        return Ok(shards);
+    }
+    Err(Some(Box::new(Blocker::ShardsMissing {
+        collection: name.clone(),
+        found: shards.len() - bad,
+        expected,
+        missing,
+    })))
 }
 
-/// The replica of a shard that is captured, and how.
-fn choose(
-    plan: &BackupPlan,
-    holders: &[(&NodeId, &ServerSeen, &CollectionView)],
-    name: &CollectionName,
-    shard: ShardId,
-    wish: MethodWish,
-) -> Result<CaptureStep, Option<Box<Blocker>>> {
-    let (_, node, server) = holders
+/// Whether these nodes, which have a collection of one name, are peers of one Qdrant cluster.
+fn one_cluster(holders: &[(&NodeId, &ServerSeen, &CollectionView)]) -> bool {
+    let mut all = holders
         .iter()
-        .filter(|(_, _, view)| view.shards.get(&shard).is_some_and(|s| s.active))
-        .map(|(node, server, view)| {
-            let rank = Rank {
-                not_green: view.status != "green",
-                not_shared: !server.snapshots_shared,
-                captures_already: plan.captures.iter().filter(|c| c.node == **node).count(),
-                node,
-            };
-            (rank, *node, *server)
-        })
-        .min_by(|a, b| a.0.cmp(&b.0))
-        .ok_or(None)?;
-    let method = match (wish, server.snapshots_shared) {
-        (MethodWish::Auto, _) => Method::Auto,
-        (MethodWish::Direct, _) => Method::Direct,
-        (MethodWish::Partial, _) => Method::Partial,
-        (MethodWish::Stream, _) => Method::Stream,
-        (MethodWish::Stored, true) => Method::Stored,
-        (MethodWish::Stored, false) => {
-            return Err(Some(Box::new(Blocker::MethodUnavailable {
-                node: node.clone(),
-            })));
-        }
-    };
-    Ok(CaptureStep {
-        collection: name.clone(),
-        shard,
-        node: node.clone(),
-        method,
+        .flat_map(|a| holders.iter().map(move |b| (a, b)));
+    all.all(|((a, server, _), (b, other, _))| {
+        a == b
+            || match (server.peer_id, other.peer_id) {
+                // An older agent does not tell of its peers.
+                (Some(_), Some(other)) => {
+                    server.cluster.is_empty() || server.cluster.contains_key(&other)
+                }
+                (None, _) | (_, None) => false,
+            }
     })
 }
 
 /// What a backup of everything can't hold: collections block it, aliases are told of.
-fn unusable_names(usable: &Usable, reasons: &mut Vec<String>) -> Vec<Blocker> {
+fn unusable_names(fleet: &Fleet<'_>, reasons: &mut Vec<String>) -> Vec<Blocker> {
     let mut blockers = Vec::new();
-    for (node, server) in usable {
+    for (node, server) in &fleet.usable {
         let collections = server.unusable_collections.iter();
         blockers.extend(collections.map(|collection| Blocker::UnusableName {
             node: (*node).clone(),
@@ -308,29 +362,37 @@ fn unusable_names(usable: &Usable, reasons: &mut Vec<String>) -> Vec<Blocker> {
     blockers
 }
 
-/// What is wrong with nodes that can't be used. With `known`, a disconnected node whose
-/// collections are all found elsewhere is no trouble; without, every such node is named.
+/// What is wrong with nodes that can't be used. With `known`, a node is no trouble if all that it had is found elsewhere,
+/// or if it is a peer of a cluster that others tell of; without, every such node is named.
 fn node_trouble(
-    seen: &Observation,
-    usable: &Usable,
+    fleet: &Fleet<'_>,
     known: Option<&BTreeSet<&CollectionName>>,
+    reasons: &mut Vec<String>,
     now: Timestamp,
 ) -> Vec<Blocker> {
-    seen.nodes
-        .iter()
-        .filter(|(id, _)| !usable.contains_key(id))
-        .filter_map(|(id, node)| {
-            let covered = |server: &ServerSeen| {
-                known.is_some_and(|known| server.collections.keys().all(|c| known.contains(c)))
-            };
-            match &node.server {
-                ServerView::Seen(server) if !node.connected && covered(server) => None,
-                ServerView::Seen(_) | ServerView::Unknown | ServerView::Failing { .. } => {
-                    seen.node_blocker(id, now)
-                }
+    let mut blockers = Vec::new();
+    let nodes = fleet.seen.nodes.iter();
+    for (id, node) in nodes.filter(|(id, _)| !fleet.usable.contains_key(id)) {
+        let Some(blocker) = fleet.seen.node_blocker(id, now) else {
+            continue;
+        };
+        if known.is_some() && fleet.is_member(id) {
+            reasons.push(format!(
+                "{blocker}; what it has is captured from other nodes"
+            ));
+            continue;
+        }
+        let covered = |server: &ServerSeen| {
+            known.is_some_and(|known| server.collections.keys().all(|c| known.contains(c)))
+        };
+        match &node.server {
+            ServerView::Seen(server) if !node.connected && covered(server) => {}
+            ServerView::Seen(_) | ServerView::Unknown | ServerView::Failing { .. } => {
+                blockers.push(blocker);
             }
-        })
-        .collect()
+        }
+    }
+    blockers
 }
 
 impl Observation {
@@ -362,7 +424,11 @@ impl Observation {
     }
 }
 
-fn facts(captures: &[CaptureStep], usable: &Usable) -> Vec<NodeFacts> {
+/// What is recorded of the nodes of these captures.
+pub(crate) fn facts(
+    captures: &[CaptureStep],
+    usable: &BTreeMap<&NodeId, &ServerSeen>,
+) -> Vec<NodeFacts> {
     let nodes: BTreeSet<&NodeId> = captures.iter().map(|step| &step.node).collect();
     nodes
         .into_iter()
@@ -393,197 +459,13 @@ impl fmt::Display for CaptureStep {
             node,
             ..
         } = self;
-        write!(f, "capture {collection}/{shard} on {node} through {how}")
+        write!(f, "capture {collection}/{shard} on {node} through {how}")?;
+        match &self.repinned {
+            Some(Repin { from, why }) => write!(f, ", not on {from} as before: {why}"),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{BackupRequest, Method, MethodWish, plan_backup};
-    use crate::blocker::Blocker;
-    use crate::fixture::{NOW, busy, collection, names, node, seen, server, single};
-    use crate::observation::ServerView;
-
-    fn request(collections: &[&str], method: MethodWish) -> BackupRequest {
-        BackupRequest {
-            collections: names(collections).into_iter().collect(),
-            method,
-        }
-    }
-
-    fn everything() -> BackupRequest {
-        request(&[], MethodWish::Auto)
-    }
-
-    fn lines(plan: &super::BackupPlan) -> Vec<String> {
-        plan.captures.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn names_that_can_not_be_captured_are_never_passed_over() {
-        let mut obs = single(&["docs"]);
-        server(&mut obs, "n1").unusable_aliases = vec![r#"alias "x\n""#.into()];
-        let plan = plan_backup(&obs, &everything(), NOW).unwrap();
-        assert_eq!(
-            plan.reasons,
-            [r#"alias "x\n" on node n1 is left out: its name can't be captured"#]
-        );
-        server(&mut obs, "n1").unusable_collections = vec![r#"collection "a\n""#.into()];
-        let blockers = plan_backup(&obs, &everything(), NOW).unwrap_err();
-        assert!(
-            blockers[0]
-                .to_string()
-                .starts_with(r#"collection "a\n" on node n1 can't be captured"#)
-        );
-        // Who names others gets them.
-        assert!(plan_backup(&obs, &request(&["docs"], MethodWish::Auto), NOW).is_ok());
-    }
-
-    #[test]
-    fn one_node_is_captured_whole_in_order() {
-        let plan = plan_backup(&single(&["docs", "books"]), &everything(), NOW).unwrap();
-        assert_eq!(
-            lines(&plan),
-            [
-                "capture books/0 on n1 through the quickest way that its agent has",
-                "capture docs/0 on n1 through the quickest way that its agent has",
-            ]
-        );
-        assert_eq!(plan.nodes.len(), 1);
-        assert_eq!(plan.reasons, [""; 0]);
-    }
-
-    #[test]
-    fn replicas_of_a_cluster_share_the_work() {
-        let obs = seen([
-            node("n1", Some(1), [collection("docs", 4, &[0, 1, 2, 3])]),
-            node("n2", Some(2), [collection("docs", 4, &[0, 1, 2, 3])]),
-        ]);
-        let plan = plan_backup(&obs, &everything(), NOW).unwrap();
-        assert_eq!(
-            lines(&plan),
-            [
-                "capture docs/0 on n1 through the quickest way that its agent has",
-                "capture docs/1 on n2 through the quickest way that its agent has",
-                "capture docs/2 on n1 through the quickest way that its agent has",
-                "capture docs/3 on n2 through the quickest way that its agent has",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_green_replica_comes_before_a_yellow_one() {
-        let mut yellow = collection("docs", 1, &[0]);
-        yellow.1.status = "yellow".into();
-        let obs = seen([
-            node("n1", Some(1), [yellow]),
-            node("n2", Some(2), [collection("docs", 1, &[0])]),
-        ]);
-        let plan = plan_backup(&obs, &everything(), NOW).unwrap();
-        assert_eq!(
-            lines(&plan),
-            ["capture docs/0 on n2 through the quickest way that its agent has"]
-        );
-        assert_eq!(plan.reasons.len(), 1);
-    }
-
-    #[test]
-    fn without_a_shared_volume_nothing_is_stored() {
-        let mut obs = single(&["docs"]);
-        crate::fixture::server(&mut obs, "n1").snapshots_shared = false;
-        let plan = plan_backup(&obs, &everything(), NOW).unwrap();
-        assert_eq!(plan.captures[0].method, Method::Auto);
-        let refused = plan_backup(&obs, &request(&["docs"], MethodWish::Stored), NOW);
-        assert!(matches!(
-            refused.unwrap_err()[..],
-            [Blocker::MethodUnavailable { .. }]
-        ));
-    }
-
-    #[test]
-    fn a_missing_shard_blocks() {
-        let obs = seen([node("n1", Some(1), [collection("docs", 3, &[0, 2])])]);
-        let blockers = plan_backup(&obs, &everything(), NOW).unwrap_err();
-        assert!(matches!(
-            blockers[..],
-            [Blocker::ShardsMissing {
-                found: 2,
-                expected: 3,
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn unknown_collections_are_named_with_what_there_is() {
-        let blockers = plan_backup(
-            &single(&["docs"]),
-            &request(&["dogs"], MethodWish::Auto),
-            NOW,
-        )
-        .unwrap_err();
-        assert_eq!(
-            blockers[0].to_string(),
-            "collection dogs is on no node that can be seen; there are: docs"
-        );
-    }
-
-    #[test]
-    fn a_failing_node_blocks_everything_but_not_what_lives_elsewhere() {
-        let mut obs = seen([
-            node("n1", None, [collection("docs", 1, &[0])]),
-            node("n2", None, [collection("books", 1, &[0])]),
-        ]);
-        let n2 = obs.nodes.values_mut().nth(1).unwrap();
-        n2.server = ServerView::Failing {
-            code: "qdrant-unreachable".into(),
-            message: "no answer".into(),
-        };
-        let blockers = plan_backup(&obs, &everything(), NOW).unwrap_err();
-        assert!(
-            matches!(blockers[..], [Blocker::Server { .. }]),
-            "{blockers:?}"
-        );
-        assert!(plan_backup(&obs, &request(&["docs"], MethodWish::Auto), NOW).is_ok());
-        let blockers = plan_backup(&obs, &request(&["books"], MethodWish::Auto), NOW).unwrap_err();
-        assert!(
-            matches!(
-                blockers[..],
-                [Blocker::Server { .. }, Blocker::CollectionUnknown { .. }]
-            ),
-            "{blockers:?}"
-        );
-    }
-
-    #[test]
-    fn nobody_connected_nothing_there_and_independent_copies_block() {
-        let none = plan_backup(&seen([]), &everything(), NOW).unwrap_err();
-        assert_eq!(none, [Blocker::NoNode]);
-        let empty = plan_backup(&single(&[]), &everything(), NOW).unwrap_err();
-        assert_eq!(empty, [Blocker::NothingToCapture]);
-        let twins = seen([
-            node("n1", None, [collection("docs", 1, &[0])]),
-            node("n2", None, [collection("docs", 1, &[0])]),
-        ]);
-        let blockers = plan_backup(&twins, &everything(), NOW).unwrap_err();
-        assert!(matches!(blockers[..], [Blocker::IndependentCopies { .. }]));
-    }
-
-    #[test]
-    fn a_running_job_and_a_stale_report_block() {
-        let obs = busy(single(&["docs"]));
-        let blockers = plan_backup(&obs, &everything(), NOW).unwrap_err();
-        assert!(matches!(blockers[..], [Blocker::JobRunning { .. }]));
-        let later = NOW.after(std::time::Duration::from_secs(61));
-        let blockers = plan_backup(&single(&["docs"]), &everything(), later).unwrap_err();
-        assert!(matches!(blockers[..], [Blocker::NodeSilent { .. }]));
-    }
-
-    #[test]
-    fn an_old_server_blocks() {
-        let mut obs = single(&["docs"]);
-        crate::fixture::server(&mut obs, "n1").version = "1.17.0".parse().unwrap();
-        let blockers = plan_backup(&obs, &everything(), NOW).unwrap_err();
-        assert!(matches!(blockers[..], [Blocker::ServerTooOld { .. }]));
-    }
-}
+mod tests;

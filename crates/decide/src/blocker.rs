@@ -1,7 +1,9 @@
 //! Why a request can't be planned. The text is for a person and says what to do.
 
+use crate::retention::NamePattern;
 use holdfast_types::{
-    AliasName, CollectionName, CopyName, JobId, NodeId, RecoveryPointId, ServerVersion, Timestamp,
+    AliasName, CollectionName, CopyName, JobId, NodeId, RecoveryPointId, ServerVersion, ShardId,
+    Timestamp,
 };
 use std::fmt::Display;
 
@@ -103,7 +105,8 @@ pub enum Blocker {
     },
     /// Not every shard has an active replica on a usable node.
     #[error(
-        "only {found} of {expected} shards of collection {collection} have an active replica on a connected node: repair or connect the others first"
+        "only {found} of {expected} shards of collection {collection} have an active replica on a connected node ({}): repair or connect the others first; `holdfast nodes` shows who is there",
+        .missing.join("; ")
     )]
     ShardsMissing {
         /// Which collection.
@@ -112,6 +115,34 @@ pub enum Blocker {
         found: usize,
         /// Shards it has.
         expected: u32,
+        /// What is known of the others, each in words.
+        missing: Vec<String>,
+    },
+    /// No collection fits a pattern.
+    #[error("no collection that can be seen fits {pattern}; there are: {}", list(.known))]
+    NothingFits {
+        /// The pattern.
+        pattern: NamePattern,
+        /// Those that exist.
+        known: Vec<CollectionName>,
+    },
+    /// A collection that was asked for by its name was dropped while it was captured.
+    #[error(
+        "collection {collection} was dropped before all of it was captured: create it again, or run the backup without it"
+    )]
+    Dropped {
+        /// Which collection.
+        collection: CollectionName,
+    },
+    /// A capture failed and no other replica can take its place.
+    #[error("shard {shard} of collection {collection} can't be captured from any node: {}", .replicas.join("; "))]
+    NoReplicaLeft {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which shard.
+        shard: ShardId,
+        /// What speaks against each replica, in words.
+        replicas: Vec<String>,
     },
     /// A stored capture was asked for where nothing is shared.
     #[error(
@@ -335,6 +366,9 @@ impl Blocker {
             | Self::NothingToCapture
             | Self::IndependentCopies { .. }
             | Self::ShardsMissing { .. }
+            | Self::NothingFits { .. }
+            | Self::Dropped { .. }
+            | Self::NoReplicaLeft { .. }
             | Self::MethodUnavailable { .. }
             | Self::PointUnknown { .. }
             | Self::PointDamaged { .. }

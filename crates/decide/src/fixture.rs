@@ -23,7 +23,8 @@ pub(crate) fn collection(
 ) -> (CollectionName, CollectionView) {
     let shard = |id: &u32| {
         let view = ShardView {
-            active: true,
+            state: "Active".into(),
+            optimizing: std::time::Duration::ZERO,
             points_approx: 10,
         };
         (ShardId(*id), view)
@@ -32,6 +33,8 @@ pub(crate) fn collection(
         status: "green".into(),
         shard_count,
         shards: active.iter().map(shard).collect(),
+        remote: vec![],
+        transfers: vec![],
         aliases: vec![],
     };
     (name(text), view)
@@ -47,6 +50,7 @@ pub(crate) fn node<const N: usize>(
         commit: None,
         peer_id,
         peers: u32::from(peer_id.is_some()),
+        cluster: [].into(),
         unusable_collections: vec![],
         unusable_aliases: vec![],
         storage_free: None,
@@ -59,6 +63,9 @@ pub(crate) fn node<const N: usize>(
         reported_at: Some(NOW),
         clock_skew: None,
         server: ServerView::Seen(server),
+        before: None,
+        late: false,
+        pulse: crate::observation::Pulse::default(),
     };
     (id.parse().unwrap(), view)
 }
@@ -68,6 +75,7 @@ pub(crate) fn seen<const N: usize>(nodes: [(NodeId, NodeView); N]) -> Observatio
         epoch: Epoch(7),
         running: None,
         nodes: nodes.into_iter().collect(),
+        past: crate::observation::Past::default(),
     }
 }
 

@@ -24,13 +24,14 @@ mod violation;
 mod fixture;
 
 pub use backup::{
-    BackupPlan, BackupRequest, CaptureStep, Method, MethodWish, NodeFacts, plan_backup,
+    Asked, BackupPlan, BackupRequest, CaptureStep, Gone, Method, MethodWish, NodeFacts, Repin,
+    Settlement, Standing, Trouble, has_other_replica, plan_backup, settle_backup,
 };
 pub use backup_check::check_backup;
 pub use blocker::Blocker;
 pub use observation::{
-    CollectionView, MAX_REPORT_AGE, NodeView, Observation, RunningJob, ServerSeen, ServerView,
-    ShardView,
+    ACTIVE, CollectionView, MAX_REPORT_AGE, NodeView, Observation, Past, Pulse, RemoteView,
+    RunningJob, ServerSeen, ServerView, ShardView, TransferView,
 };
 pub use restore::{
     CapturedCollection, Mapping, PointView, RestorePlan, RestoreRequest, RestoreStep, plan_restore,

@@ -19,6 +19,17 @@ pub struct Observation {
     pub running: Option<RunningJob>,
     /// Every node heard of since the coordinator started.
     pub nodes: BTreeMap<NodeId, NodeView>,
+    /// What the newest recovery points say; empty where it does not matter.
+    pub past: Past,
+}
+
+/// What recovery points tell of earlier captures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Which node's replica of each shard was captured last: its pin.
+    pub pins: BTreeMap<(CollectionName, ShardId), NodeId>,
+    /// The peer ids that nodes had.
+    pub peers: BTreeMap<NodeId, u64>,
 }
 
 /// A job that has not ended.
@@ -41,6 +52,21 @@ pub struct NodeView {
     pub clock_skew: Option<Duration>,
     /// What that report said. Of a disconnected node: the last one that told of a server.
     pub server: ServerView,
+    /// The last server that it told of, where `server` is failing.
+    pub before: Option<ServerSeen>,
+    /// Whether it was asked to look just now and did not answer in time.
+    pub late: bool,
+    /// How its Qdrant answers the simplest question.
+    pub pulse: Pulse,
+}
+
+/// How a Qdrant answers `GET /`; zeros where nobody tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// For how long there has been no answer.
+    pub silent: Duration,
+    /// How long the last answer took.
+    pub answer: Duration,
 }
 
 /// A Qdrant server, as reported.
@@ -70,6 +96,8 @@ pub struct ServerSeen {
     pub peer_id: Option<u64>,
     /// Nodes of its Qdrant cluster, itself included, known to Holdfast or not; 0 when cluster mode is off.
     pub peers: u32,
+    /// Their ids and addresses; empty when cluster mode is off or an older agent does not tell.
+    pub cluster: BTreeMap<u64, String>,
     /// Collections that can't be captured because of their names, in words.
     pub unusable_collections: Vec<String>,
     /// Aliases that can't be captured because of their names, in words.
@@ -87,12 +115,16 @@ pub struct ServerSeen {
 /// One collection on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionView {
-    /// Qdrant's word: green, yellow, grey or red.
+    /// Qdrant's word: green, yellow, grey or red; "unknown" while a node that is needed to tell does not answer.
     pub status: String,
     /// Shards of the collection in the whole Qdrant cluster.
     pub shard_count: u32,
     /// Replicas on this node.
     pub shards: BTreeMap<ShardId, ShardView>,
+    /// Replicas on other nodes, as this one knows them.
+    pub remote: Vec<RemoteView>,
+    /// Transfers of shards that are under way.
+    pub transfers: Vec<TransferView>,
     /// Aliases that point at it.
     pub aliases: Vec<AliasName>,
 }
@@ -100,10 +132,45 @@ pub struct CollectionView {
 /// One replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardView {
-    /// Whether Qdrant calls it Active. Every other state is no source of a capture.
-    pub active: bool,
+    /// Qdrant's name of its state.
+    pub state: String,
+    /// For how long its optimizers have been at work without a pause, as far as its agent knows.
+    pub optimizing: Duration,
     /// Qdrant's approximate number of points.
     pub points_approx: u64,
+}
+
+/// A replica on another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteView {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The node that has it.
+    pub peer: u64,
+    /// Qdrant's name of its state.
+    pub state: String,
+}
+
+/// A shard on its way between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferView {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Where it comes from.
+    pub from: u64,
+    /// Where it goes.
+    pub to: u64,
+}
+
+/// The only state of a replica that is a source of a capture.
+pub const ACTIVE: &str = "Active";
+
+impl ShardView {
+    /// Whether Qdrant calls it Active. Every other state is no source of a capture.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state == ACTIVE
+    }
 }
 
 impl NodeView {

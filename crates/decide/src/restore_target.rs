@@ -184,6 +184,7 @@ impl<'a> Target<'a> {
         let replaced = plan.steps.iter().filter(|step| step.replaces);
         let request = BackupRequest {
             collections: replaced.map(|step| step.target.clone()).collect(),
+            patterns: [].into(),
             method: MethodWish::Auto,
         };
         if request.collections.is_empty() || !plan.blockers.is_empty() {

@@ -62,6 +62,14 @@ pub enum Violation {
     /// A collection that was not asked for is in the plan.
     #[error("collection {0} is in the plan and was not asked for")]
     Unasked(CollectionName),
+    /// The replica of the last capture was left although nothing speaks against it, or without saying why.
+    #[error("shard {shard} of {collection} is not captured from where it was, for no reason")]
+    Pin {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which shard.
+        shard: ShardId,
+    },
     /// A stored capture where nothing is shared.
     #[error("node {0} shares no snapshots volume")]
     NotShared(NodeId),

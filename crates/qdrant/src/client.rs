@@ -8,6 +8,7 @@ mod optimizations;
 mod partial;
 mod snapshots;
 mod stream;
+mod telemetry;
 
 pub use listed::Listed;
 pub use optimizations::{Optimization, OptimizationLog};

@@ -3,6 +3,7 @@
 use holdfast_types::{ServerVersion, ShardId};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// `GET /`.
@@ -109,9 +110,20 @@ pub struct CollectionCluster {
     /// Replicas on other nodes.
     #[serde(default)]
     pub remote_shards: Vec<RemoteShard>,
-    /// Transfers under way, as they came.
+    /// Transfers under way.
     #[serde(default)]
-    pub shard_transfers: Vec<Value>,
+    pub shard_transfers: Vec<ShardTransfer>,
+}
+
+/// A shard on its way from one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ShardTransfer {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// The node it comes from.
+    pub from: u64,
+    /// The node it goes to.
+    pub to: u64,
 }
 
 /// A replica on the node that was asked.
@@ -161,6 +173,19 @@ impl ClusterState {
         let listed = self.raw.get("peers").and_then(Value::as_object);
         let listed = listed.map_or(0, |peers| u32::try_from(peers.len()).unwrap_or(u32::MAX));
         if self.enabled { listed.max(1) } else { 0 }
+    }
+
+    /// Their ids and addresses; empty when cluster mode is off.
+    #[must_use]
+    pub fn peer_list(&self) -> BTreeMap<u64, String> {
+        let listed = self.raw.get("peers").and_then(Value::as_object);
+        let listed = listed.into_iter().flatten();
+        listed
+            .filter_map(|(id, peer)| {
+                let uri = peer.get("uri").and_then(Value::as_str).unwrap_or_default();
+                Some((id.parse().ok()?, uri.to_owned()))
+            })
+            .collect()
     }
 }
 

@@ -1,8 +1,11 @@
 //! What one node holds, in one observation.
 
-use crate::{CollectionStatus, LocalShard, QdrantClient, QdrantError};
+use crate::{CollectionCluster, CollectionStatus, QdrantClient, QdrantError};
+use futures::future::join_all;
 use holdfast_types::{AliasName, CollectionName, ServerVersion};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One node as its server describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +18,8 @@ pub struct NodeInventory {
     pub peer_id: u64,
     /// Nodes of its Qdrant cluster, itself included; 0 when cluster mode is off.
     pub peers: u32,
+    /// Ids and addresses of these nodes.
+    pub cluster: BTreeMap<u64, String>,
     /// Its collections, by name.
     pub collections: Vec<CollectionInventory>,
     /// Collections under names that can't be used, in words with the names escaped, sorted: `collection "a\nb"`. They
@@ -29,21 +34,24 @@ pub struct NodeInventory {
 pub struct CollectionInventory {
     /// Its name.
     pub name: CollectionName,
-    /// Its condition.
-    pub status: CollectionStatus,
-    /// The `result` of `GET /collections/{c}`: configuration, payload schema, counts.
+    /// Its condition; `None` if another node of the cluster is needed to tell, and does not.
+    pub status: Option<CollectionStatus>,
+    /// The `result` of `GET /collections/{c}`: configuration, payload schema, counts; null with an unknown status.
     pub info: Value,
     /// Aliases that point at it, sorted.
     pub aliases: Vec<AliasName>,
-    /// Number of shards in the cluster.
-    pub shard_count: u32,
-    /// Shards with a replica on this node.
-    pub local_shards: Vec<LocalShard>,
-    /// The `result` of `GET /collections/{c}/cluster`.
-    pub cluster: Value,
+    /// Its shards and replicas, here and on other nodes.
+    pub shards: CollectionCluster,
 }
 
-/// Asks a node for everything it holds. A collection that is dropped meanwhile is left out.
+/// Collections that are asked about at once.
+const AT_ONCE: usize = 8;
+/// How long a node of a cluster may take to describe one collection. What is on other nodes it asks them for; of one that
+/// hangs it gives up after 9 s, and a list of collections must not take that long for each.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Asks a node for everything it holds. A collection that is dropped meanwhile is left out. What a node of a cluster can't
+/// tell without another one, which does not answer, is unknown and hides nothing else.
 pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantError> {
     let server = client.root().await?;
     let cluster = client.cluster().await?;
@@ -54,9 +62,18 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
     unusable_aliases.sort();
     let (aliases, mut names) = (aliases.usable, names.usable);
     names.sort();
+    let several = cluster.peers() > 1;
+    let mut answers = Vec::with_capacity(names.len());
+    for some in names.chunks(AT_ONCE) {
+        let mut asked = Vec::with_capacity(some.len());
+        for name in some {
+            asked.push(one(client, name, &aliases, several));
+        }
+        answers.extend(join_all(asked).await);
+    }
     let mut collections = Vec::with_capacity(names.len());
-    for name in names {
-        match one(client, &name, &aliases).await {
+    for answer in answers {
+        match answer {
             Ok(collection) => collections.push(collection),
             Err(QdrantError::NotFound { .. }) => {}
             Err(error @ QdrantError::Server { .. }) => {
@@ -72,6 +89,7 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
         commit: server.commit,
         peer_id: cluster.peer_id,
         peers: cluster.peers(),
+        cluster: cluster.peer_list(),
         collections,
         unusable_collections,
         unusable_aliases,
@@ -82,9 +100,20 @@ async fn one(
     client: &QdrantClient,
     name: &CollectionName,
     aliases: &[(AliasName, CollectionName)],
+    several: bool,
 ) -> Result<CollectionInventory, QdrantError> {
-    let info = client.collection_info(name).await?;
-    let (cluster, raw) = client.collection_cluster_raw(name).await?;
+    // Answered by the node alone.
+    let shards = client.collection_cluster(name).await?;
+    let described = client.collection_info(name);
+    let described = if several {
+        match tokio::time::timeout(DESCRIBED_WITHIN, described).await {
+            Ok(Err(error)) if !is_own(&error) => None,
+            Ok(answer) => Some(answer?),
+            Err(_) => None,
+        }
+    } else {
+        Some(described.await?)
+    };
     let mut aliases: Vec<AliasName> = aliases
         .iter()
         .filter(|(_, target)| target == name)
@@ -93,11 +122,17 @@ async fn one(
     aliases.sort();
     Ok(CollectionInventory {
         name: name.clone(),
-        status: info.status,
-        info: info.raw,
+        status: described.as_ref().map(|info| info.status),
+        info: described.map_or(Value::Null, |info| info.raw),
         aliases,
-        shard_count: cluster.shard_count,
-        local_shards: cluster.local_shards,
-        cluster: raw,
+        shards,
     })
+}
+
+/// Whether a failure is the node's own, and not that of another one that it asked.
+fn is_own(error: &QdrantError) -> bool {
+    !matches!(
+        error,
+        QdrantError::Server { .. } | QdrantError::Timeout { .. } | QdrantError::NotReady { .. }
+    )
 }

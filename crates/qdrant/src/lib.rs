@@ -30,7 +30,7 @@ pub use compose::{ArchiveFile, ArchiveWriter, ComposeError, ComposedArchive};
 pub use error::QdrantError;
 pub use info::{
     ClusterState, CollectionCluster, CollectionInfo, CollectionStatus, LocalShard, RemoteShard,
-    ServerInfo, SnapshotDescription,
+    ServerInfo, ShardTransfer, SnapshotDescription,
 };
 pub use inventory::{CollectionInventory, NodeInventory, inventory};
 pub use mapping::{

@@ -388,8 +388,12 @@ async fn captured_both_ways_destroyed_and_restored() {
         panic!("{before:?}");
     };
     assert_eq!(
-        (&collection.name, collection.status, collection.shard_count),
-        (&docs, CollectionStatus::Green, 1)
+        (
+            &collection.name,
+            collection.status,
+            collection.shards.shard_count
+        ),
+        (&docs, Some(CollectionStatus::Green), 1)
     );
     assert_eq!(collection.aliases.len(), 2);
     assert_eq!(payload_indexes(&collection.info).unwrap().len(), 3);

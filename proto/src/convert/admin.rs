@@ -11,8 +11,12 @@ use std::time::Duration;
 /// A `CreateBackupRequest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupOrder {
-    /// Collections by name; empty means every one.
+    /// Collections by name. Without these and without patterns every one is meant.
     pub collections: Vec<CollectionName>,
+    /// Patterns of names: those of the wire's names that have a star in them, which no collection's name has.
+    pub patterns: Vec<String>,
+    /// Whether a rule chose the collections, and not a person: then one that is dropped meanwhile is left out.
+    pub by_rule: bool,
     /// How to capture.
     pub method: Method,
     /// Kept with the recovery point.
@@ -113,8 +117,14 @@ impl TryFrom<v1::CreateBackupRequest> for BackupOrder {
                 rule: "at most 4096 bytes",
             });
         }
+        let (patterns, names): (Vec<String>, Vec<String>) = wire
+            .collections
+            .into_iter()
+            .partition(|name| name.contains('*'));
         Ok(Self {
-            collections: parse_all("collections", &wire.collections)?,
+            collections: parse_all("collections", &names)?,
+            patterns,
+            by_rule: false,
             method: Method::from_wire(wire.method)?,
             note: wire.note,
             tags: parse_all("tags", &wire.tags)?,

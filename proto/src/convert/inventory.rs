@@ -3,6 +3,8 @@
 use super::{ConvertError, parse, parse_all};
 use crate::v1;
 use holdfast_types::{AliasName, CollectionName, ServerVersion, ShardId};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// An `Inventory`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct NodeSeen {
     pub peer_id: Option<u64>,
     /// Nodes of its Qdrant cluster, itself included; 0 when cluster mode is off or an older agent does not tell.
     pub peers: u32,
+    /// Ids and addresses of these nodes; empty where an older agent does not tell.
+    pub cluster: BTreeMap<u64, String>,
     /// Collections that can't be captured because of their names, in words.
     pub unusable_collections: Vec<String>,
     /// Aliases that can't be captured because of their names, in words.
@@ -42,6 +46,10 @@ pub struct CollectionSeen {
     pub shard_count: u32,
     /// Replicas on this node.
     pub shards: Vec<ShardSeen>,
+    /// Replicas on other nodes: shard, peer id, Qdrant's name of the state.
+    pub remote: Vec<(ShardId, u64, String)>,
+    /// Transfers under way: shard, from peer, to peer.
+    pub transfers: Vec<(ShardId, u64, u64)>,
     /// Exact number of points, if counted.
     pub points_exact: Option<u64>,
 }
@@ -55,6 +63,8 @@ pub struct ShardSeen {
     pub state: String,
     /// Qdrant's approximate number of points.
     pub points_approx: u64,
+    /// For how long its optimizers have been at work.
+    pub optimizing: Duration,
 }
 
 impl TryFrom<v1::Inventory> for NodeSeen {
@@ -65,6 +75,11 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             commit: Some(wire.qdrant_commit).filter(|commit| !commit.is_empty()),
             peer_id: Some(wire.peer_id).filter(|peer| *peer != 0),
             peers: wire.peers,
+            cluster: wire
+                .cluster_peers
+                .into_iter()
+                .map(|peer| (peer.peer_id, peer.uri))
+                .collect(),
             unusable_collections: wire.unusable_collections,
             unusable_aliases: wire.unusable_aliases,
             collections: wire
@@ -86,13 +101,22 @@ impl TryFrom<v1::CollectionInfo> for CollectionSeen {
             id: ShardId(shard.shard_id),
             state: shard.state,
             points_approx: shard.points_approx,
+            optimizing: Duration::from_millis(shard.optimizing_ms),
         });
+        let remote = wire.remote_shards.into_iter();
+        let transfers = wire.transfers.into_iter();
         Ok(Self {
             name: parse("name", &wire.name)?,
             status: wire.status,
             aliases: parse_all("aliases", &wire.aliases)?,
             shard_count: wire.shard_count,
             shards: shards.collect(),
+            remote: remote
+                .map(|replica| (ShardId(replica.shard_id), replica.peer_id, replica.state))
+                .collect(),
+            transfers: transfers
+                .map(|transfer| (ShardId(transfer.shard_id), transfer.from, transfer.to))
+                .collect(),
             points_exact: wire.points_exact,
         })
     }

@@ -2,11 +2,11 @@
 
 use super::removal::pruned;
 use super::repo::{leftovers, rebuilt, verified};
-use super::{collections, copies, nodes, plan, policy, restored, status, summary};
+use super::{backup_plan, collections, copies, nodes, plan, policy, restored, status, summary};
 use crate::output::render_json;
 use crate::view::{
-    BackupView, CollectionsView, HoldView, MarkedView, NodesView, PlanView, PruneView, RestoreView,
-    SchedulesView, StatusView,
+    BackupPlanView, BackupView, CollectionsView, HoldView, MarkedView, NodesView, PlanView,
+    PruneView, RestoreView, SchedulesView, StatusView,
 };
 use holdfast_proto::v1;
 
@@ -20,6 +20,7 @@ fn the_reference_names_every_field() {
         render_json(&NodesView::from(&nodes()), false),
         render_json(&CollectionsView::from(&collections()), false),
         render_json(&BackupView::from(&summary()).as_result(), false),
+        render_json(&BackupPlanView::from(&backup_plan()), false),
         render_json(&PlanView::from(&plan()), false),
         render_json(&RestoreView::new(String::new(), &restored()), false),
         render_json(&PruneView::new(&pruned(), false), false),

@@ -304,6 +304,7 @@ mod tests {
                     shard_id: 0,
                     state: "Active".into(),
                     points_approx: 5,
+                    ..Default::default()
                 }],
                 ..Default::default()
             };
@@ -314,7 +315,7 @@ mod tests {
                     ..Default::default()
                 }),
                 qdrant_error: None,
-                answers: 0,
+                ..Default::default()
             };
             registry.heard(&node, beat, NOW);
         }

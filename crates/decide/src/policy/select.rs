@@ -67,7 +67,7 @@ fn unknown_nodes(policy: &Policy, seen: &Observation, now: Timestamp) -> Vec<Str
     let silent = seen
         .nodes
         .iter()
-        .filter(|(_, view)| last_told(view).is_none());
+        .filter(|(node, view)| last_told(view).is_none() && !seen.is_covered(node, now));
     let silent = silent.map(|(node, _)| {
         let why = why_not(seen, node, now);
         format!("what is on node {node}: {why}")
@@ -109,7 +109,7 @@ fn unreachable(name: &CollectionName, seen: &Observation, now: Timestamp) -> Opt
                 } = collection;
                 expected = expected.max(shard_count);
                 for (shard, replica) in local {
-                    *shards.entry(shard).or_default() |= replica.active;
+                    *shards.entry(shard).or_default() |= replica.is_active();
                 }
             }
             (None, Some(_)) => away.push(why_not(seen, node, now)),

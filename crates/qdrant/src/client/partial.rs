@@ -1,10 +1,9 @@
-//! Partial snapshots of a shard: the manifest, and what differs from one; and by what a server's life is known.
+//! Partial snapshots of a shard: the manifest, and what differs from one.
 
 use super::{QdrantClient, SnapshotStream};
 use crate::{QdrantError, ShardManifest};
 use holdfast_types::{CollectionName, ShardId};
 use reqwest::{Method, header};
-use serde_json::Value;
 
 impl QdrantClient {
     /// The files of a local shard's segments as they are now; only a snapshot says what they were at one instant.
@@ -37,20 +36,6 @@ impl QdrantClient {
             Err(QdrantError::Server { status: 304, .. }) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// When the server's process started, in its own words: another answer means another process. `None` if the
-    /// server does not say, or not to this API key.
-    pub async fn started(&self) -> Result<Option<String>, QdrantError> {
-        let request = self.call(Method::GET, &["telemetry"]);
-        let request = request.query(&[("details_level", 0)]);
-        let telemetry: Value = match self.json(request, self.timeouts.request).await {
-            Ok(telemetry) => telemetry,
-            Err(QdrantError::Forbidden { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let started = telemetry.pointer("/app/startup");
-        Ok(started.and_then(Value::as_str).map(str::to_owned))
     }
 }
 

@@ -269,10 +269,13 @@ async fn the_inventory_joins_what_the_server_tells() {
         ["a".parse().unwrap(), "z".parse().unwrap()]
     );
     assert_eq!(
-        (collection.shard_count, collection.local_shards[0].shard_id),
+        (
+            collection.shards.shard_count,
+            collection.shards.local_shards[0].shard_id
+        ),
         (2, ShardId(1))
     );
-    assert_eq!((&collection.info, &collection.cluster), (&info, &shards));
+    assert_eq!(collection.info, info);
     // Nothing vanishes silently.
     let collections = [r#"collection "bad/name""#, r#"collection "bell\u{7}""#];
     assert_eq!(found.unusable_collections, collections);

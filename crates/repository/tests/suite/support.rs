@@ -153,6 +153,7 @@ pub(crate) async fn store_recipe(
         wal: None,
         clocks: None,
         replica_state: None,
+        replicas: Vec::new(),
         recipe,
         recipe_len,
         recipe_hash: hex::encode(recipe_hash),
@@ -186,11 +187,15 @@ fn manifest(namespace: &Namespace, epoch: Epoch, n: u32, shard: ShardEntry) -> M
             aliases: Vec::new(),
             cluster: None,
             shard_count: 1,
+            uuid: None,
+            shard_keys: Vec::new(),
             points: None,
             shards: vec![shard],
         }],
         stats: PointStats::default(),
         safety_for: None,
+        left_out: vec![],
+        peers: vec![],
     }
 }
 
