@@ -21,6 +21,7 @@ pub use standing::{CollectionStanding, standings, warnings};
 pub use stream::{ANSWERS, serve};
 
 use arrival::{End, LogId};
+use holdfast_decide::instant::Standing;
 use holdfast_types::{NodeId, TimelineId, Timestamp};
 use record::LogRecord;
 use std::collections::BTreeMap;
@@ -57,6 +58,22 @@ impl Logs {
     /// A recovery point is there.
     pub fn committed(&self, manifest: &holdfast_archive::Manifest) {
         self.lock().bases.learn(manifest);
+    }
+
+    /// The ends of logs, for restores to an instant: up to when each is complete, by what is durable.
+    #[must_use]
+    pub fn ends(&self) -> Vec<Standing> {
+        let state = self.lock();
+        let end = |(id, record): (&LogId, &LogRecord)| {
+            let facts = record.facts(id.shard)?;
+            Some(Standing {
+                timeline: facts.timeline,
+                shard: id.shard,
+                at: facts.complete_until?,
+                next: facts.next,
+            })
+        };
+        state.logs.iter().filter_map(end).collect()
     }
 
     /// A node's agent has opened a stream. The one before it ends.

@@ -6,6 +6,7 @@ use holdfast_archive::{Kek, WalObject};
 use holdfast_repository::Repository;
 use holdfast_store::DiskStore;
 use holdfast_tests::dataset::Dataset;
+use holdfast_tests::digest::contents;
 use holdfast_tests::qdrant::{Kind, program};
 use holdfast_tests::site::{Options, Site};
 use holdfast_tests::wait::until;
@@ -166,39 +167,12 @@ async fn everything_is_archived_in_one_history_through_crashes() -> Result<()> {
         while claimed < before {
             claimed = never_better(&site, &acknowledged).await?;
         }
-        match round {
-            0 => {
-                site.agent.kill9()?;
-                // Written while nobody looks.
-                acknowledged.push(write(&site, 7).await?);
-                site.agent.restart()?;
-            }
-            1 => {
-                site.coordinator.kill9()?;
-                acknowledged.push(write(&site, 8).await?);
-                site.coordinator.restart()?;
-            }
-            2 => {
-                site.qdrant.process.kill9()?;
-                site.qdrant.process.restart()?;
-                site.qdrant.wait_ready().await?;
-            }
-            3 => {
-                site.agent.kill9()?;
-                site.coordinator.kill9()?;
-                site.coordinator.restart()?;
-                site.agent.restart()?;
-            }
-            _ => {}
-        }
-        if (0..4).contains(&round) {
-            site.wait_connected().await?;
-        }
+        disturb(&mut site, round, &mut acknowledged).await?;
     }
     recoverable(&site).await?;
     let all = never_better(&site, &acknowledged).await?;
     ensure!(
-        all as usize == acknowledged.len(),
+        all == acknowledged.len() as u64,
         "{all} of all are recoverable"
     );
     let archive = archived(&site).await?;
@@ -211,6 +185,41 @@ async fn everything_is_archived_in_one_history_through_crashes() -> Result<()> {
         "{frames} entries in {} parts, {claimed} claims looked at",
         parts.len()
     ));
+    all_is_well(&site)
+}
+
+/// kill −9 of each part, by round.
+async fn disturb(site: &mut Site, round: u64, acknowledged: &mut Vec<Acknowledged>) -> Result<()> {
+    match round {
+        0 => {
+            site.agent.kill9()?;
+            // Written while nobody looks.
+            acknowledged.push(write(site, 7).await?);
+            site.agent.restart()?;
+        }
+        1 => {
+            site.coordinator.kill9()?;
+            acknowledged.push(write(site, 8).await?);
+            site.coordinator.restart()?;
+        }
+        2 => {
+            site.qdrant.process.kill9()?;
+            site.qdrant.process.restart()?;
+            site.qdrant.wait_ready().await?;
+        }
+        3 => {
+            site.agent.kill9()?;
+            site.coordinator.kill9()?;
+            site.coordinator.restart()?;
+            site.agent.restart()?;
+        }
+        _ => return Ok(()),
+    }
+    site.wait_connected().await
+}
+
+/// The repository is whole, and no log is complained about.
+fn all_is_well(site: &Site) -> Result<()> {
     let verify = site.cli(&[
         "repo",
         "verify",
@@ -264,5 +273,49 @@ async fn a_collection_made_anew_and_a_restored_one_get_histories_and_bases_of_th
     let newest = third.iter().find(|(line, _)| !second.contains_key(*line));
     let (_, parts) = newest.context("no new timeline")?;
     ensure!(parts[0].origin().because.is_some());
+    Ok(())
+}
+
+/// The user's way: nothing is prepared, a collection is dropped by mistake, and it comes back to the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_collection_comes_back_to_the_instant_before() -> Result<()> {
+    let Some(site) = site().await? else {
+        return Ok(());
+    };
+    recoverable(&site).await?;
+    let mut moments = Vec::new();
+    for round in 0..3 {
+        for n in 0..20 {
+            write(&site, round * 100 + n).await?;
+        }
+        // The look that finds the last write may end later than the write is acknowledged.
+        recoverable(&site).await?;
+        let at = holdfast_types::Timestamp::from_micros(now()?);
+        moments.push((at.to_string(), contents(&site.qdrant, "docs").await?));
+    }
+    recoverable(&site).await?;
+    site.qdrant.delete("/collections/docs").await?;
+    for (at, want) in moments.iter().rev() {
+        site.ok(&[
+            "restore",
+            "run",
+            "--to",
+            at,
+            "--collection",
+            "docs",
+            "--as",
+            "copy",
+        ])?;
+        let found = contents(&site.qdrant, "copy").await?;
+        ensure!(
+            (found.points, &found.digest) == (want.points, &want.digest),
+            "{at}: {found:?}, {want:?}"
+        );
+        site.qdrant.delete("/collections/copy").await?;
+    }
+    // Under its own name, to the end of what is known.
+    site.ok(&["restore", "run", "--to", "latest", "--collection", "docs"])?;
+    let found = contents(&site.qdrant, "docs").await?;
+    ensure!(found == moments[2].1, "{found:?}");
     Ok(())
 }

@@ -169,10 +169,16 @@ async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
     let back = manifest(&site, &site.ok(DOCS_ONLY)?).await?;
     ensure!(placed(&back) == moved);
 
+    let hung = beside_a_hanging_node(&site).await?;
+    let alone = site.start_alone().await?;
+    holds(&alone, &site, &hung).await
+}
+
+async fn beside_a_hanging_node(site: &ClusterSite) -> Result<Manifest> {
     // n2 hangs: it is connected, and answers nothing.
     site.node("n2").qdrant.process.freeze()?;
     let began = Instant::now();
-    let hung = manifest(&site, &site.ok(DOCS_ONLY)?).await?;
+    let hung = manifest(site, &site.ok(DOCS_ONLY)?).await?;
     say(&format!("beside a hanging node: {:?}", began.elapsed()));
     site.node("n2").qdrant.process.thaw()?;
     whole(&hung)?;
@@ -181,9 +187,8 @@ async fn pins_are_kept_and_left_for_a_reason() -> Result<()> {
         "{:?}",
         placed(&hung)
     );
-    all_active(&site).await?;
-    let alone = site.start_alone().await?;
-    holds(&alone, &site, &hung).await
+    all_active(site).await?;
+    Ok(hung)
 }
 
 #[derive(Clone, Copy, Debug)]

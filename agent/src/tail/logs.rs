@@ -147,8 +147,8 @@ impl Logs {
         self.turns += 1;
         let mut waiting: usize = self.logs.values().map(|l| l.follower.queue().bytes()).sum();
         for (number, log) in &mut self.logs {
-            let rests =
-                log.idle > IDLE_AFTER && (self.turns + u64::from(*number)) % IDLE_EVERY != 0;
+            let rests = log.idle > IDLE_AFTER
+                && !(self.turns + u64::from(*number)).is_multiple_of(IDLE_EVERY);
             let before = log.follower.queue().bytes();
             // What waits of one log must not keep the others from being read at all.
             if log.leaving || rests || (waiting >= self.limit && before > 0) {

@@ -58,10 +58,11 @@ fn name_of(entry: &fs::DirEntry) -> Option<String> {
 fn list(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.collect(),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
-            _ => Err(error),
-        },
+        Err(error) => {
+            let kind = error.kind();
+            let none = kind == io::ErrorKind::NotFound || kind == io::ErrorKind::NotADirectory;
+            if none { Ok(Vec::new()) } else { Err(error) }
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) enum Depth {
 
 /// The history within a scope, and whether it is all that there is.
 pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, bool), Fault> {
+    // Before the parts are listed: these then hold everything that is said here.
+    let standings = core.logs.ends();
     let points = points(core).await?;
     let starts = starts(&points, scope);
     let whole = starts.values().all(|start| start.oldest == start.needed);
@@ -59,7 +61,7 @@ pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, 
     let history = History {
         points,
         logs,
-        standings: Vec::new(),
+        standings,
     };
     Ok((history, whole))
 }
