@@ -172,6 +172,7 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
                 unusable_aliases: vec![],
                 storage_free: None,
                 snapshots_shared,
+                splices_logs: true,
                 collections,
             },
         )
