@@ -42,7 +42,7 @@ impl Pulse {
         while !stop.is_cancelled() {
             let asked = Instant::now();
             let answer = tokio::select! {
-                answer = tokio::time::timeout(WITHIN, qdrant.root()) => answer,
+                answer = tokio::time::timeout(WITHIN, qdrant.root_apart()) => answer,
                 () = stop.cancelled() => return,
             };
             match answer {

@@ -95,7 +95,7 @@ impl Logs {
             log.told = None;
         }
         self.logs
-            .retain(|_, log| !log.leaving || !log.follower.queue().is_empty());
+            .retain(|_, log| !log.leaving || !log.follower.queue().is_done());
     }
 
     /// Where a log goes on.

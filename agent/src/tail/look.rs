@@ -88,10 +88,17 @@ impl Queue {
         self.bytes
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits at all.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Whether no entry waits, and everything else was sent: nobody acknowledges that a timeline has ended.
+    #[must_use]
+    pub(super) fn is_done(&self) -> bool {
+        let look = |item: &Item| matches!(item, Item::Look(_));
+        self.sent == self.items.len() && !self.items.iter().any(look)
     }
 
     /// What is to be sent next; from now on it counts as sent.
@@ -248,7 +255,15 @@ mod tests {
         queue.durable(line(1), 10);
         assert_eq!(queue.bytes(), 20);
         queue.durable(line(2), 2);
-        assert!(queue.is_empty());
+        assert!(queue.is_empty() && queue.is_done());
+        queue.push(Item::Ended {
+            timeline: line(2),
+            next: 2,
+            because: "replaced".to_owned(),
+        });
+        assert!(!queue.is_done(), "it is not sent yet");
+        assert_eq!(firsts(&mut queue), [2]);
+        assert!(queue.is_done());
     }
 
     #[test]

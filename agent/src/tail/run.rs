@@ -220,7 +220,7 @@ impl Stream {
     fn introduce(&mut self, logs: &mut Logs, version: &ServerVersion) {
         let mut gone = Vec::new();
         for (number, log) in logs.iter_mut() {
-            if log.leaving && log.follower.queue().is_empty() && self.pieces.is_empty() {
+            if log.leaving && log.follower.queue().is_done() && self.pieces.is_empty() {
                 let why = "its folder is gone: the collection was dropped, or the shard moved away";
                 if log.phase == Phase::New || self.send(wire::gone(number, why.to_owned(), true)) {
                     gone.push(number);

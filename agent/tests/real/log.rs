@@ -146,6 +146,9 @@ async fn a_reader_resumes_and_a_recovered_shard_is_another_history() {
     world.server().upload("docs", &snapshot).await;
     world.upsert(21, 2).await;
     world.other.clear();
+    // What was in the old folder is read to its end first.
+    world.poll();
+    assert_eq!(world.other, []);
     world.poll();
     let first = world.last;
     let began = Event::Began { timeline: 1, first };

@@ -63,11 +63,13 @@ pub fn standings(
                 .filter(|(id, log)| log.followed && log.facts(id.shard).is_some())
                 .map(|(id, _)| id.shard)
                 .collect(),
+            // What no node tells of any more was dropped: its logs end with it.
             troubles: logs
                 .iter()
+                .filter(|_| known.contains(name))
                 .filter_map(|(id, log)| trouble(id, log, now))
                 .collect(),
-            ended: ended.filter(|_| !continuous),
+            ended: ended.filter(|_| !continuous && known.contains(name)),
         };
         (name.clone(), standing)
     };

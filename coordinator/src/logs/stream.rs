@@ -193,6 +193,9 @@ impl Stream {
             .get(&number)
             .is_some_and(|log| !log.pending().is_empty())
         {
+            if let Some(not_before) = self.not_before {
+                tokio::time::sleep_until(not_before.into()).await;
+            }
             self.store_all(true).await?;
         }
         let end = match self.core.logs.known(&id) {

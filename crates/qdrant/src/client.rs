@@ -17,7 +17,7 @@ pub use stream::SnapshotStream;
 use crate::{ClusterState, QdrantError, ServerInfo};
 use holdfast_types::{AliasName, CollectionName, ServerVersion};
 use listed::shown;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{CONNECTION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -163,7 +163,16 @@ impl QdrantClient {
 
     /// Who answers: `GET /`. Any version is accepted; see [`Self::check_supported`].
     pub async fn root(&self) -> Result<ServerInfo, QdrantError> {
+        self.root_by(self.call(Method::GET, &[])).await
+    }
+
+    /// The same over a connection of its own: a server that stops waits for connections that are kept open and used again and again.
+    pub async fn root_apart(&self) -> Result<ServerInfo, QdrantError> {
         let call = self.call(Method::GET, &[]);
+        self.root_by(call.header(CONNECTION, "close")).await
+    }
+
+    async fn root_by(&self, call: RequestBuilder) -> Result<ServerInfo, QdrantError> {
         let answer = self.send(call, self.timeouts.request).await?;
         let (context, body) = self.body(answer).await?;
         let not = |why: String| QdrantError::NotQdrant {

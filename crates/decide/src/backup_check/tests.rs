@@ -23,6 +23,27 @@ fn plan(method: MethodWish) -> (BackupPlan, BackupRequest, Observation) {
     (plan, request, obs)
 }
 
+/// Two nodes of a Qdrant cluster, of which one says that the other's replica is dead.
+fn called_dead(_: &mut BackupPlan, obs: &mut Observation) {
+    let peers = [1, 2].map(|peer| (peer, String::new()));
+    for (id, peer) in [("n1", 1), ("n2", 2)] {
+        let (id, mut view) = crate::fixture::node(id, Some(peer), []);
+        if let Some(known) = obs.nodes.remove(&id) {
+            view = known;
+        }
+        obs.nodes.insert(id, view);
+    }
+    server(obs, "n1").peer_id = Some(1);
+    server(obs, "n1").cluster = peers.into();
+    let mut docs = crate::fixture::collection("docs", 1, &[]);
+    docs.1.remote.push(RemoteView {
+        shard: ShardId(0),
+        peer: 1,
+        state: "Dead".into(),
+    });
+    server(obs, "n2").collections.extend([docs]);
+}
+
 #[test]
 fn each_way_to_spoil_a_plan_is_found() {
     type Spoil = fn(&mut BackupPlan, &mut Observation);
@@ -57,25 +78,7 @@ fn each_way_to_spoil_a_plan_is_found() {
                 .values_mut()
                 .for_each(|node| node.connected = false);
         }),
-        ("a replica that another node calls dead", |_, obs| {
-            let peers = [1, 2].map(|peer| (peer, String::new()));
-            for (id, peer) in [("n1", 1), ("n2", 2)] {
-                let (id, mut view) = crate::fixture::node(id, Some(peer), []);
-                if let Some(known) = obs.nodes.remove(&id) {
-                    view = known;
-                }
-                obs.nodes.insert(id, view);
-            }
-            server(obs, "n1").peer_id = Some(1);
-            server(obs, "n1").cluster = peers.into();
-            let mut docs = crate::fixture::collection("docs", 1, &[]);
-            docs.1.remote.push(RemoteView {
-                shard: ShardId(0),
-                peer: 1,
-                state: "Dead".into(),
-            });
-            server(obs, "n2").collections.extend([docs]);
-        }),
+        ("a replica that another node calls dead", called_dead),
         ("a pin left for nothing", |_, obs| {
             let (id, view) = crate::fixture::node("n2", None, [collection("docs", 1, &[0])]);
             obs.past.pins.insert((name("docs"), ShardId(0)), id.clone());

@@ -510,10 +510,12 @@ async fn an_inventory_in_recovery_mode_says_so() {
             .mount(&server)
             .await;
     }
-    Mock::given(path("/collections/docs"))
-        .respond_with(ResponseTemplate::new(500).set_body_string("Failed to Get Info"))
-        .mount(&server)
-        .await;
+    for at in ["/collections/docs", "/collections/docs/cluster"] {
+        Mock::given(path(at))
+            .respond_with(ResponseTemplate::new(500).set_body_string("Failed to Get Info"))
+            .mount(&server)
+            .await;
+    }
     let error = inventory(&client(&server.uri())).await.unwrap_err();
     assert!(matches!(error, QdrantError::InRecovery), "{error}");
 }
