@@ -2,7 +2,8 @@
 
 use super::removal::pruned;
 use super::repo::{leftovers, rebuilt, verified};
-use super::{backup_plan, collections, copies, nodes, plan, policy, restored, status, summary};
+use super::restores::{plan, restored};
+use super::{backup_plan, collections, copies, nodes, policy, status, summary};
 use crate::output::render_json;
 use crate::view::{
     BackupPlanView, BackupView, CollectionsView, HoldView, MarkedView, NodesView, PlanView,
