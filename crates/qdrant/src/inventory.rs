@@ -84,6 +84,13 @@ pub async fn inventory(client: &QdrantClient) -> Result<NodeInventory, QdrantErr
             Err(error) => return Err(error),
         }
     }
+    let unknown = collections.iter().any(|one| one.status.is_none());
+    if unknown || collections.len() < names.len() {
+        // In recovery mode no collection is what it seems.
+        if let Err(error @ QdrantError::InRecovery) = client.check_supported().await {
+            return Err(error);
+        }
+    }
     Ok(NodeInventory {
         version: server.version,
         commit: server.commit,
