@@ -84,6 +84,10 @@ impl Logs {
         if let Some((_, earlier)) = state.streams.insert(node.clone(), entry.clone()) {
             earlier.cancel();
         }
+        // Whether they still are is said by the new stream.
+        for (_, log) in state.logs.iter_mut().filter(|(id, _)| id.node == *node) {
+            log.followed = false;
+        }
         entry
     }
 
@@ -99,9 +103,10 @@ impl Logs {
         }
     }
 
-    /// The durable end of a log, if it is known without asking the repository.
-    fn known(&self, id: &LogId) -> Option<Option<End>> {
-        self.lock().logs.get(id).map(LogRecord::end)
+    /// The durable end of a log, if it is known without asking the repository. Of a timeline without entries it is not: an earlier
+    /// one may have entries that are still on their way.
+    fn known(&self, id: &LogId) -> Option<End> {
+        self.lock().logs.get(id).and_then(LogRecord::end)
     }
 
     /// What is believed of a log is not what the repository says.
@@ -139,7 +144,6 @@ impl Logs {
     fn durable(&self, id: &LogId, first: u64, end: End) {
         self.change(id, |record| {
             record.durable(first, end);
-            record.trouble = None;
         });
     }
 
@@ -155,10 +159,19 @@ impl Logs {
         });
     }
 
-    fn trouble(&self, id: &LogId, now: Timestamp, why: String) {
+    /// Its agent can't read it.
+    fn unread(&self, id: &LogId, now: Timestamp, why: String) {
         self.change(id, |record| {
-            let since = record.trouble.take().map_or(now, |(since, _)| since);
-            record.trouble = Some((since, why));
+            let since = record.unread.take().map_or(now, |(since, _)| since);
+            record.unread = Some((since, why));
+        });
+    }
+
+    /// What came of it can't be stored.
+    fn unstored(&self, id: &LogId, now: Timestamp, why: String) {
+        self.change(id, |record| {
+            let since = record.unstored.take().map_or(now, |(since, _)| since);
+            record.unstored = Some((since, why));
         });
     }
 

@@ -222,6 +222,7 @@ impl Follower {
             Some(began) => began,
             None => {
                 tail.wake();
+                self.folder.begin();
                 let at = now();
                 let began = (self.stamp(at.wall), at.steady);
                 self.looking = Some(began);

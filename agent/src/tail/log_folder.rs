@@ -25,6 +25,8 @@ pub struct LogFolder {
     held: BTreeMap<FileId, File>,
     last: Option<Listing>,
     draining: bool,
+    /// What was in the folder that is gone has been read.
+    drained: bool,
     buffer: Vec<u8>,
 }
 
@@ -41,6 +43,7 @@ impl LogFolder {
             held: BTreeMap::new(),
             last: None,
             draining: false,
+            drained: false,
             buffer: Vec::new(),
         })
     }
@@ -83,6 +86,11 @@ impl LogFolder {
         self.held.len()
     }
 
+    /// A look begins. What the one before read of a folder that is gone was all that can be read of it.
+    pub fn begin(&mut self) {
+        self.drained |= std::mem::take(&mut self.draining);
+    }
+
     /// Whether the newest listing is that of a folder that is no longer there.
     #[must_use]
     pub fn is_draining(&self) -> bool {
@@ -93,14 +101,14 @@ impl LogFolder {
         // Opened before the old one is closed: so they have different identities if they are different folders.
         let opened = open_folder(&self.path);
         if let Some(last) = &self.last
-            && !self.draining
-            && self.is_replaced(&opened)?
+            && !self.drained
+            && (self.draining || self.is_replaced(&opened)?)
         {
             self.draining = true;
             return Ok(last.clone());
         }
         self.folder = opened?;
-        self.draining = false;
+        self.drained = false;
         let mut files = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
             let entry = entry?;
@@ -177,6 +185,7 @@ mod tests {
 
     fn poll(folder: &mut LogFolder, tail: &mut Tail) -> Vec<Event> {
         tail.wake();
+        folder.begin();
         let mut events = Vec::new();
         while folder.serve(tail).unwrap() {
             events.extend(tail.events());
@@ -221,6 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_a_folder_that_is_gone_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = dir.path().join("wal");
+        fs::create_dir(&wal).unwrap();
+        write(&wal.join("closed-0"), 1, &[b"a"]);
+        write(&wal.join("closed-1"), 2, &[b"b"]);
+        write(&wal.join("open-3"), 3, &[b"c"]);
+        let mut folder = LogFolder::open(wal.clone()).unwrap();
+        let mut tail = Tail::new();
+        // Seen, and not read yet.
+        while !matches!(tail.want(), holdfast_wal::Want::Read { .. }) {
+            folder.serve(&mut tail).unwrap();
+        }
+        fs::remove_dir_all(&wal).unwrap();
+        let mut events = Vec::new();
+        while folder.serve(&mut tail).unwrap() {
+            events.extend(tail.events());
+        }
+        assert_eq!(indexes(&events), [0, 1, 2], "{events:?}");
+    }
+
+    #[test]
     fn another_folder_of_the_same_name_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let wal = dir.path().join("wal");
@@ -235,6 +266,7 @@ mod tests {
         assert_eq!(indexes(&poll(&mut folder, &mut tail)), [1]);
         assert!(folder.is_draining());
         tail.wake();
+        folder.begin();
         assert!(folder.serve(&mut tail).is_err(), "gone for now");
         fs::create_dir(&wal).unwrap();
         write(&wal.join("open-1"), 1, &[b"a"]);

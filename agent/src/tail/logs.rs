@@ -91,6 +91,7 @@ impl Logs {
     pub(super) fn disconnected(&mut self) {
         for log in self.logs.values_mut() {
             log.phase = Phase::New;
+            log.follower.queue_mut().disconnected();
             log.reported = None;
             log.told = None;
         }

@@ -165,6 +165,11 @@ impl Queue {
         })
     }
 
+    /// The connection has ended: whether what was sent has arrived is not known.
+    pub(super) fn disconnected(&mut self) {
+        self.sent = 0;
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

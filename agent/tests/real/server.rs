@@ -134,6 +134,7 @@ impl Server {
 /// Everything that a poll finds.
 pub(crate) fn poll(folder: &mut LogFolder, tail: &mut Tail, frames: &mut Vec<Frame>) -> Vec<Event> {
     tail.wake();
+    folder.begin();
     let mut other = Vec::new();
     while folder.serve(tail).unwrap() {
         for event in tail.events() {

@@ -16,8 +16,10 @@ pub(super) struct LogRecord {
     pub followed: bool,
     /// Its folder is gone.
     pub dropped: bool,
-    /// Why it can't be read or stored at the moment, and since when.
-    pub trouble: Option<(Timestamp, String)>,
+    /// Why its agent can't read it at the moment, and since when.
+    pub unread: Option<(Timestamp, String)>,
+    /// Why what came of it can't be stored.
+    pub unstored: Option<(Timestamp, String)>,
     /// When and why the last timeline ended.
     pub ended: Option<(Timestamp, String)>,
     /// When a look was last reported.
@@ -35,6 +37,8 @@ struct Line {
     /// `None` until it has an entry.
     end: Option<End>,
     complete_until: Option<Timestamp>,
+    /// Nothing can be added to it any more.
+    over: bool,
 }
 
 impl LogRecord {
@@ -47,6 +51,7 @@ impl LogRecord {
             next: end.next,
             end: Some(end),
             complete_until: None,
+            over: false,
         });
         Self {
             line,
@@ -62,6 +67,7 @@ impl LogRecord {
 
     /// A part that begins with entry `first` and ends so is durable.
     pub(super) fn durable(&mut self, first: u64, end: End) {
+        self.unstored = None;
         match &mut self.line {
             Some(line) if line.id == end.timeline => {
                 line.next = end.next;
@@ -75,6 +81,7 @@ impl LogRecord {
                     next: end.next,
                     end: Some(end),
                     complete_until: None,
+                    over: false,
                 });
             }
         }
@@ -91,6 +98,9 @@ impl LogRecord {
         now: Timestamp,
     ) {
         self.heard = Some(now);
+        self.unread = None;
+        // Whatever was believed: somebody reads it.
+        (self.followed, self.dropped) = (true, false);
         if self.line.as_ref().is_none_or(|line| line.id != timeline) {
             // Of a timeline with entries the first part tells; one without any is told of only here.
             if first != Some(next) {
@@ -103,6 +113,7 @@ impl LogRecord {
                 next,
                 end: None,
                 complete_until: None,
+                over: false,
             });
         }
         if self.waiting.len() == MAX_WAITING {
@@ -114,15 +125,19 @@ impl LogRecord {
     }
 
     /// Nothing can be added to the timeline any more.
-    pub(super) fn ended(&mut self, why: String, now: Timestamp) {
+    pub(super) fn ended(&mut self, timeline: TimelineId, why: String, now: Timestamp) {
         self.ended = Some((now, why));
         self.waiting.clear();
+        if let Some(line) = self.line.as_mut().filter(|line| line.id == timeline) {
+            line.over = true;
+        }
     }
 
     fn settle(&mut self) {
         let Some(line) = &mut self.line else { return };
         while let Some((_, until)) = self.waiting.front().filter(|(next, _)| *next <= line.next) {
-            line.complete_until = line.complete_until.max(Some(*until));
+            // The newest counts: it says less only if the clock was set back, and then that is right.
+            line.complete_until = Some(*until);
             self.waiting.pop_front();
         }
     }
@@ -137,6 +152,7 @@ impl LogRecord {
             first: line.first,
             next: line.next,
             complete_until: line.complete_until,
+            open: self.followed && !line.over,
         })
     }
 }
@@ -183,9 +199,9 @@ mod tests {
         assert_eq!(until(&record), Some(20));
         record.durable(8, end(1, 9));
         assert_eq!(until(&record), Some(30));
-        // Late ones don't take anything back.
+        // The clock was set back.
         record.reported(line(1), None, 9, at(25), at(33));
-        assert_eq!(until(&record), Some(30));
+        assert_eq!(until(&record), Some(25));
     }
 
     #[test]
@@ -193,7 +209,9 @@ mod tests {
         let mut record = LogRecord::found(Some((0, end(1, 5))));
         record.reported(line(1), None, 5, at(10), at(11));
         record.reported(line(1), None, 8, at(12), at(13));
-        record.ended("rewound".into(), at(14));
+        assert!(record.facts(ShardId(0)).unwrap().open);
+        record.ended(line(1), "rewound".into(), at(14));
+        assert!(!record.facts(ShardId(0)).unwrap().open);
         // A report of a timeline of which nothing is stored: it has entries, so they are still to come.
         record.reported(line(2), Some(3), 4, at(20), at(21));
         assert_eq!(record.facts(ShardId(0)).unwrap().timeline, line(1));

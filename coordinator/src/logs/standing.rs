@@ -56,7 +56,8 @@ pub fn standings(
         let continuous = recency.as_ref().is_some_and(|recency| recency.continuous);
         let ended = logs.iter().filter_map(|(_, log)| log.ended.clone()).max();
         let standing = CollectionStanding {
-            recoverable_until: recency.map(|recency| recency.until),
+            // After the clock was set back, a report may still speak of what is the future now.
+            recoverable_until: recency.map(|recency| recency.until.min(now)),
             continuous,
             followed: logs
                 .iter()
@@ -81,7 +82,7 @@ fn trouble(id: &LogId, log: &LogRecord, now: Timestamp) -> Option<String> {
         "the log of {}/{} on node {}",
         id.collection, id.shard, id.node
     );
-    if let Some((since, why)) = &log.trouble {
+    if let Some((since, why)) = log.unstored.as_ref().or(log.unread.as_ref()) {
         return Some(format!("{whose} is not archived since {since}: {why}"));
     }
     if !log.followed {

@@ -201,7 +201,7 @@ impl Stream {
         let end = match self.core.logs.known(&id) {
             Some(end) => {
                 self.core.logs.followed(&id, None);
-                end
+                Some(end)
             }
             None => {
                 let found = newest(&self.core, &id).await;
@@ -258,7 +258,12 @@ impl Stream {
             let id = &arrival.id;
             tracing::warn!(node = %id.node, collection = %id.collection, shard = %id.shard, next = ended.next, reason = %ended.because, "the history of a log has ended: a new base is needed");
             let because = ended.because.chars().take(500).collect();
-            self.core.logs.change(id, |log| log.ended(because, now));
+            if let Ok(line) = <[u8; 16]>::try_from(&ended.timeline[..]) {
+                let line = TimelineId::from_bytes(line);
+                self.core
+                    .logs
+                    .change(id, |log| log.ended(line, because, now));
+            }
         }
     }
 
@@ -277,7 +282,7 @@ impl Stream {
             }
         } else {
             let why = gone.because.chars().take(500).collect();
-            self.core.logs.trouble(&id, self.core.clock.now(), why);
+            self.core.logs.unread(&id, self.core.clock.now(), why);
         }
     }
 
@@ -365,7 +370,7 @@ impl Stream {
                 }
                 tracing::error!(node = %self.node, collection = %arrival.id.collection, reason = %fault, "entries of a log can't be stored; trying again");
                 let now = self.core.clock.now();
-                self.core.logs.trouble(&arrival.id, now, fault.message);
+                self.core.logs.unstored(&arrival.id, now, fault.message);
                 self.not_before = Some(Instant::now() + AGAIN);
                 Ok(())
             }

@@ -21,6 +21,8 @@ pub struct LogFacts {
     pub next: u64,
     /// Everything that was acknowledged before this instant is in entries before `next`; `None` while nobody has said so.
     pub complete_until: Option<Timestamp>,
+    /// Whether it is followed now, and more entries may be added to it.
+    pub open: bool,
 }
 
 /// One shard of a recovery point.
@@ -50,7 +52,7 @@ pub struct Recency {
     pub until: Timestamp,
     /// From this recovery point.
     pub point: RecoveryPointId,
-    /// Whether the log of every shard goes on from it.
+    /// Whether the log of every shard goes on from it, and is followed.
     pub continuous: bool,
 }
 
@@ -85,7 +87,7 @@ fn of_shard(base: &BaseFacts, logs: &[LogFacts]) -> (Timestamp, bool) {
     match logs.iter().find(goes_on) {
         Some(log) => {
             let until = log.complete_until.unwrap_or(base.captured_at);
-            (until.max(base.captured_at), true)
+            (until.max(base.captured_at), log.open)
         }
         None => (base.captured_at, false),
     }
@@ -124,6 +126,7 @@ mod tests {
             first,
             next,
             complete_until: until.map(at),
+            open: true,
         }
     }
 
@@ -167,6 +170,16 @@ mod tests {
             of(&[base(0, 10, None)], &[log(0, 1, 0, 50, Some(90))]),
             (10, false)
         );
+    }
+
+    #[test]
+    fn a_history_that_has_ended_counts_and_does_not_go_on() {
+        let marked = [base(0, 10, Some((1, 5)))];
+        let over = LogFacts {
+            open: false,
+            ..log(0, 1, 0, 50, Some(90))
+        };
+        assert_eq!(of(&marked, &[over]), (90, false));
     }
 
     #[test]

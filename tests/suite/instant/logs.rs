@@ -129,6 +129,7 @@ impl Log {
     fn poll(&mut self) -> Result<()> {
         let begun = now();
         self.tail.wake();
+        self.folder.begin();
         let mut frames = Vec::new();
         while self.folder.serve(&mut self.tail)? {
             let events: Vec<Event> = self.tail.events().collect();
