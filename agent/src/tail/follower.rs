@@ -162,9 +162,7 @@ impl Follower {
         if self.tail.is_some() && self.queue.reconnect(durable.as_ref()) && self.goes_on(&durable) {
             return;
         }
-        self.queue.clear();
-        self.looking = None;
-        self.standing = None;
+        self.forget();
         self.line = durable.map(|durable| Line {
             id: durable.timeline,
             first: None,
@@ -183,6 +181,14 @@ impl Follower {
         if durable.is_none() {
             self.since = Timestamp::EPOCH;
         }
+    }
+
+    /// What was read is read again, from where [`place`](Self::place) will say.
+    pub(super) fn forget(&mut self) {
+        self.tail = None;
+        self.queue.clear();
+        self.looking = None;
+        self.standing = None;
     }
 
     /// Where nothing waits, what is durable must be what was read last, or nothing of a timeline without entries.

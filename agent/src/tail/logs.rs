@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of entries that are read of one log before the next one has its turn.
 const TURN_BYTES: usize = 8 << 20;
+/// One of which nothing waits may read so much, however much waits of others.
+const LEAST_BYTES: usize = 64 << 10;
 /// A log that has had no entry for so many looks is looked at less often …
 const IDLE_AFTER: u32 = 50;
 /// … by this factor.
@@ -50,6 +52,8 @@ pub(super) struct Log {
     /// The trouble that the coordinator was told of.
     pub(super) told: Option<String>,
     idle: u32,
+    /// How often in a row what was sent of it was refused.
+    refusals: u32,
 }
 
 /// All logs, by number.
@@ -68,7 +72,8 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    /// Nothing is known yet. At most `limit` bytes of entries, and one look of each log, wait to be durable.
+    /// Nothing is known yet. At most `limit` bytes of entries, and a little of each log beyond it, wait to be durable; what one reading of a
+    /// file yields is taken whole.
     pub(super) fn new(storage: &Path, state: &Path, limit: usize, board: Board) -> Self {
         Self {
             storage: storage.to_owned(),
@@ -107,15 +112,21 @@ impl Logs {
         }
     }
 
-    /// What was sent of a log can't be used: it begins anew.
+    /// What was sent of a log can't be used. It is sent once more, since the coordinator may have had other parts of it; if that does not
+    /// help, it is read once more, behind what is durable.
     pub(super) fn refused(&mut self, number: u32) {
         if let Some(log) = self.logs.get_mut(&number) {
             log.phase = Phase::New;
+            log.refusals += 1;
+            if log.refusals > 1 && !log.leaving {
+                log.follower.forget();
+            }
         }
     }
 
     pub(super) fn durable(&mut self, number: u32, timeline: TimelineId, next: u64) {
         if let Some(log) = self.logs.get_mut(&number) {
+            log.refusals = 0;
             log.follower.queue_mut().durable(timeline, next);
         }
     }
@@ -155,7 +166,8 @@ impl Logs {
             if log.leaving || rests || (waiting >= self.limit && before > 0) {
                 continue;
             }
-            log.read_on(now, TURN_BYTES);
+            let budget = self.limit.saturating_sub(waiting);
+            log.read_on(now, budget.clamp(LEAST_BYTES, TURN_BYTES));
             waiting += log.follower.queue().bytes().saturating_sub(before);
             let reading = log.reading();
             if reading.is_some() || log.follower.standing().is_none() {
@@ -236,6 +248,7 @@ impl Logs {
                     trouble: None,
                     told: None,
                     idle: 0,
+                    refusals: 0,
                 },
             );
             self.next = self.next.wrapping_add(1);

@@ -59,8 +59,9 @@ struct Stream {
     generation: u64,
     out: mpsc::Sender<v1::FollowMessage>,
     inbound: Streaming<v1::FollowAnswer>,
-    /// Messages of the item that is being sent.
+    /// Messages of the item that is being sent, and of which log it is.
     pieces: VecDeque<v1::FollowMessage>,
+    sending: u32,
     /// The newest mark, and when it came.
     mark: Option<(u64, Instant)>,
     reporter: Reporter,
@@ -136,7 +137,7 @@ impl Following {
         }
     }
 
-    /// A stream over the connection that is there; nothing, if there is none or the server's version is not known yet.
+    /// A stream over the connection that is there; nothing, if there is none.
     async fn open(&self) -> Result<Option<Stream>, Failed> {
         let Some(Link {
             channel,
@@ -146,9 +147,6 @@ impl Following {
         else {
             return Ok(None);
         };
-        if self.version().is_none() {
-            return Ok(None);
-        }
         let (out, outgoing) = mpsc::channel(OUTGOING);
         let mut client = LogArchiveClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -167,6 +165,7 @@ impl Following {
             out,
             inbound,
             pieces: VecDeque::new(),
+            sending: 0,
             mark: None,
             reporter: Reporter::default(),
         }))
@@ -184,10 +183,10 @@ impl Following {
             take(answer, stream, logs)?;
         }
         let seen = self.observation.latest();
-        let Some(version) = self.version() else {
-            return Ok(());
-        };
-        stream.introduce(logs, &version);
+        // Without it new logs wait; those that are known don't: what was read just before Qdrant died matters most.
+        if let Some(version) = self.version() {
+            stream.introduce(logs, &version);
+        }
         stream.send_items(logs)?;
         stream.report(logs, seen.as_deref());
         Ok(())
@@ -258,6 +257,7 @@ impl Stream {
                     return Ok(());
                 }
                 if let Some(item) = logs.next_to_send(number) {
+                    self.sending = number;
                     self.pieces = wire::item(number, item)
                         .map_err(|error| Failed::from_error(Code::Internal, &error))?;
                     sent = true;
@@ -312,7 +312,6 @@ fn take(answer: v1::FollowAnswer, stream: &mut Stream, logs: &mut Logs) -> Resul
         )
     };
     match answer.message {
-        Some(Message::Welcome(_)) => {}
         Some(Message::Place(place)) => {
             let durable = match &place.position {
                 None => None,
@@ -331,7 +330,10 @@ fn take(answer: v1::FollowAnswer, stream: &mut Stream, logs: &mut Logs) -> Resul
         Some(Message::Mark(mark)) => stream.mark = Some((mark.number, Instant::now())),
         Some(Message::Refused(refused)) => {
             let why = refused.failure.unwrap_or_default().message;
-            tracing::warn!(log = refused.log, reason = %why, "the coordinator can't archive what was sent of a log; it is read once more");
+            tracing::warn!(log = refused.log, reason = %why, "the coordinator can't archive what was sent of a log; it is sent once more, and then read once more");
+            if stream.sending == refused.log {
+                stream.pieces.clear();
+            }
             logs.refused(refused.log);
         }
         None => return Err(broken("an empty message")),

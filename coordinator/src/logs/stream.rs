@@ -3,12 +3,11 @@
 //! Reading stops while something is stored, so what waits is bounded by what the agent may have unacknowledged. What can't be stored
 //! stays, and is tried again: the agent keeps it, too.
 
-use super::arrival::{Arrival, End, LogId, MAX_LOOK_BYTES, Refusal};
+use super::arrival::{Arrival, End, LogId, Refusal};
 use crate::config::WalSection;
 use crate::core::Core;
 use crate::fault::{Fault, chain};
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::future::join_all;
 use holdfast_archive::WalRun;
 use holdfast_proto::v1;
 use holdfast_proto::v1::follow_answer::Message as Answer;
@@ -32,6 +31,8 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const MARKS: usize = 120;
 /// What could not be stored is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Parts that are stored at once, of at most 8 MiB unless an entry is larger.
+const STORED_AT_ONCE: usize = 8;
 /// Logs that one stream may have.
 const MAX_LOGS: usize = 100_000;
 
@@ -86,11 +87,6 @@ impl Stream {
     }
 
     async fn run(&mut self, mut inbound: Streaming<v1::FollowMessage>) -> Result<(), Status> {
-        let welcome = v1::FollowWelcome {
-            epoch: self.core.epoch.0,
-            max_look_bytes: MAX_LOOK_BYTES,
-        };
-        self.answer(Answer::Welcome(welcome)).await?;
         let mut marks = tokio::time::interval(MARK_EVERY);
         loop {
             let due = self.due();
@@ -307,30 +303,33 @@ impl Stream {
             ..
         } = self.core.wal;
         let now = Instant::now();
-        let mut storing = FuturesUnordered::new();
+        let mut due = Vec::new();
         for (number, arrival) in &self.logs {
             let pending = arrival.pending();
             let Some(oldest) = pending.front() else {
                 continue;
             };
-            let due = oldest.since + flush_after <= now;
-            if !(everything || due || pending.len() > 1 || oldest.bytes >= flush_bytes) {
-                continue;
+            let old = oldest.since + flush_after <= now;
+            if everything || old || pending.len() > 1 || oldest.bytes >= flush_bytes {
+                due.push((*number, oldest));
             }
-            let part = oldest.part();
-            let part = part.map_err(|error| Status::internal(chain(&error)))?;
-            let (number, first, end) = (*number, oldest.first, oldest.end);
-            let core = &self.core;
-            storing.push(async move {
-                let stored = core.repository.append_wal(core.epoch, part).await;
-                (number, first, end, stored)
-            });
         }
+        let core = &self.core;
         let mut stored = Vec::new();
-        while let Some(one) = storing.next().await {
-            stored.push(one);
+        // Few parts are in memory twice.
+        for some in due.chunks(STORED_AT_ONCE) {
+            let mut storing = Vec::new();
+            for (number, oldest) in some {
+                let part = oldest.part();
+                let part = part.map_err(|error| Status::internal(chain(&error)))?;
+                let (number, first, end) = (*number, oldest.first, oldest.end);
+                storing.push(async move {
+                    let stored = core.repository.append_wal(core.epoch, part).await;
+                    (number, first, end, stored)
+                });
+            }
+            stored.extend(join_all(storing).await);
         }
-        drop(storing);
         self.not_before = None;
         for (number, first, end, result) in stored {
             self.settle(number, first, end, result).await?;
@@ -456,7 +455,7 @@ async fn read_end(
             let ours = part.filter(|part| part.origin().node == id.node);
             Ok(ours.map(|part| End::of(&part)))
         }
-        Err(error @ RepositoryError::Damaged { .. }) => {
+        Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. })) => {
             tracing::error!(timeline = %series.timeline, reason = %chain(&error), "the end of an archived log can't be read: the log goes on in another timeline");
             Ok(None)
         }

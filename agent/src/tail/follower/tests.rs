@@ -1,3 +1,5 @@
+//! What one log yields: looks and their instants, over restarts, lost connections and other histories. No server is needed.
+
 use super::{Follower, Now};
 use crate::tail::fixture::{rewrite, write};
 use crate::tail::look::{Durable, Item, Look};

@@ -1,3 +1,5 @@
+//! Which logs are found, read and forgotten, and that reading stops when too much waits.
+
 use super::{Logs, Phase};
 use crate::tail::board::Board;
 use crate::tail::fixture::{rewrite, write};
@@ -163,6 +165,28 @@ fn a_collection_made_anew_between_two_looks_is_another_one() {
         }
     }
     assert_eq!((ends, world.leaving()), (0, vec![true, false]));
+}
+
+#[test]
+fn what_is_refused_twice_is_read_once_more() {
+    let mut world = World::new(1 << 20);
+    world.create("a", &[b"one"]);
+    world.turn();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "one")]));
+    let timeline = world.board.get(&key("a")).unwrap().timeline;
+    let (number, _) = world.logs.iter_mut().next().unwrap();
+    world.logs.refused(number);
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "one")]));
+    let same = world.board.get(&key("a")).unwrap().timeline;
+    assert_eq!(same, timeline, "only sent once more");
+    world.logs.refused(number);
+    world.turn();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "one")]));
+    let other = world.board.get(&key("a")).unwrap().timeline;
+    assert_ne!(other, timeline, "nothing of it is durable");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What is taken of an agent, and what is refused.
+
 use super::{Arrival, End, LogId, MAX_LOOK_BYTES};
 use holdfast_archive::WalFrame;
 use holdfast_proto::v1;
