@@ -1,7 +1,8 @@
 //! Write-ahead logs that agents send: taken in, stored, and what follows from them for each collection.
 //!
 //! [`arrival`] proves what comes, [`stream`] stores it and acknowledges, [`record`] keeps how far a log is durable, and
-//! [`prompt`] has a base made where a log goes on from none. [`Logs`] is what they share. It is in memory: what is durable stands in the
+//! [`prompt`] has a base made where a log goes on from none, [`compact`](mod@compact) makes
+//! few large parts of many small ones. [`Logs`] is what they share. It is in memory: what is durable stands in the
 //! repository, and the rest is told by the agents again.
 //!
 //! | while … | another stream of the node begins | the coordinator is superseded | the store fails |
@@ -10,21 +11,23 @@
 
 pub mod arrival;
 mod bases;
+mod compact;
 mod prompt;
 mod record;
 mod standing;
 mod stream;
 
 pub use bases::Bases;
+pub use compact::{Compacted, compact, run as compact_logs};
 pub use prompt::run as prompt_bases;
 pub use standing::{CollectionStanding, standings, warnings};
 pub use stream::{ANSWERS, serve};
 
 use arrival::{End, LogId};
 use holdfast_decide::instant::Standing;
-use holdfast_types::{NodeId, TimelineId, Timestamp};
+use holdfast_types::{NodeId, ShardId, TimelineId, Timestamp};
 use record::LogRecord;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +77,16 @@ impl Logs {
             })
         };
         state.logs.iter().filter_map(end).collect()
+    }
+
+    /// The timelines that agents follow.
+    #[must_use]
+    pub fn followed_now(&self) -> BTreeSet<(TimelineId, ShardId)> {
+        let state = self.lock();
+        let lines = state.logs.iter().filter(|(_, record)| record.followed);
+        let lines =
+            lines.filter_map(|(id, record)| Some((record.facts(id.shard)?.timeline, id.shard)));
+        lines.collect()
     }
 
     /// A node's agent has opened a stream. The one before it ends.

@@ -13,6 +13,7 @@ mod facts;
 mod ground;
 mod guard;
 mod holds;
+mod logs;
 mod points;
 mod prune;
 mod schedule;
@@ -22,7 +23,7 @@ pub use ground::{Ground, in_use};
 pub use guard::Guard;
 pub use holds::{HoldOrder, list_holds, place_hold, release_hold};
 pub use points::{Removal, delete, pin, undelete, unpin};
-pub use prune::{Pruned, plan, plan_on, prune, prune_on};
+pub use prune::{LogRemoval, Pruned, plan, plan_on, prune, prune_on};
 pub use schedule::run as run_schedule;
 
 /// Who the rules are, as the author of a mark. No operator can be called so.

@@ -73,6 +73,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
     drop(shutdown.spawn(schedule::run(Arc::clone(&core))));
     drop(shutdown.spawn(logs::prompt_bases(Arc::clone(&core))));
+    drop(shutdown.spawn(logs::compact_logs(Arc::clone(&core))));
     for copy in core.copies.iter() {
         drop(shutdown.spawn(copies::run(Arc::clone(&core), Arc::clone(copy))));
     }

@@ -108,8 +108,8 @@ async fn archived(site: &Site) -> Result<BTreeMap<String, Vec<WalObject>>> {
     let mut all = BTreeMap::new();
     for listing in repository.list_wal(&namespace).await? {
         let mut parts: Vec<WalObject> = Vec::new();
-        for first in listing.parts.keys() {
-            let part = repository.read_wal(&listing.series, *first).await?;
+        for stored in listing.parts.values() {
+            let part = repository.read_wal(&listing.series, stored.part).await?;
             let part = part.context("a part is gone")?;
             if let Some(before) = parts.last() {
                 part.follows(before)?;

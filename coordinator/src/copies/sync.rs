@@ -6,7 +6,7 @@ use crate::fault::{Fault, chain};
 use crate::retention::{Ground, Pruned, in_use, prune_on};
 use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
 use holdfast_types::RecoveryPointId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How a run went.
@@ -241,6 +241,8 @@ pub(super) async fn ground<'a>(
         epoch: core.epoch,
         settings: &handle.section.retention,
         in_use: in_use(core).await,
+        // A copy holds no archived logs.
+        followed: BTreeSet::new(),
         // A lock that somebody set refuses the deletion when it comes to it.
         obeys_locks: false,
         catalog: None,

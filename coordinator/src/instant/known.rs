@@ -2,7 +2,7 @@
 
 use holdfast_archive::{CollectionEntry, Manifest, WalFrame, WalObject};
 use holdfast_decide::instant::{Base, BasePoint, LogPart, Look};
-use holdfast_repository::WalSeries;
+use holdfast_repository::{WalPart, WalSeries};
 use holdfast_types::{CollectionName, NodeId, RecoveryPointId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ pub struct Known {
 
 #[derive(Debug, Default)]
 struct Parts {
-    read: HashMap<(WalSeries, u64), KnownPart>,
+    read: HashMap<(WalSeries, WalPart), KnownPart>,
     looks: usize,
 }
 
@@ -37,19 +37,19 @@ pub struct KnownPart {
 impl Known {
     /// A part, if it was read before.
     #[must_use]
-    pub fn part(&self, series: &WalSeries, first: u64) -> Option<KnownPart> {
-        let key = (series.clone(), first);
+    pub fn part(&self, series: &WalSeries, part: WalPart) -> Option<KnownPart> {
+        let key = (series.clone(), part);
         self.parts().read.get(&key).cloned()
     }
 
     /// Remembers a part. When there are too many, all are forgotten, and read again when they are needed.
-    pub fn remember(&self, series: &WalSeries, part: &KnownPart) {
+    pub fn remember(&self, series: &WalSeries, name: WalPart, part: &KnownPart) {
         let mut parts = self.parts();
         let added = part.part.looks.len() + 1;
         if parts.looks + added > MAX_LOOKS {
             *parts = Parts::default();
         }
-        let key = (series.clone(), part.part.first);
+        let key = (series.clone(), name);
         if parts.read.insert(key, part.clone()).is_none() {
             parts.looks += added;
         }
@@ -145,7 +145,7 @@ mod tests {
     use crate::fixture::manifest;
     use holdfast_archive::WalMark;
     use holdfast_decide::instant::{LogPart, Look};
-    use holdfast_repository::WalSeries;
+    use holdfast_repository::{WalPart, WalSeries};
     use holdfast_types::{IncarnationId, ShardId, TimelineId, Timestamp};
     use std::sync::Arc;
 
@@ -181,12 +181,15 @@ mod tests {
             shard: ShardId(0),
             timeline: TimelineId::from_bytes([2; 16]),
         };
-        known.remember(&series, &part(0, 3));
-        known.remember(&series, &part(0, 3));
-        assert!(known.part(&series, 0).is_some());
-        known.remember(&series, &part(1, MAX_LOOKS - 4));
-        assert!(known.part(&series, 0).is_none(), "forgotten");
-        assert!(known.part(&series, 1).is_some());
+        known.remember(&series, WalPart::appended(0), &part(0, 3));
+        known.remember(&series, WalPart::appended(0), &part(0, 3));
+        assert!(known.part(&series, WalPart::appended(0)).is_some());
+        known.remember(&series, WalPart::appended(1), &part(1, MAX_LOOKS - 4));
+        assert!(
+            known.part(&series, WalPart::appended(0)).is_none(),
+            "forgotten"
+        );
+        assert!(known.part(&series, WalPart::appended(1)).is_some());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, stream};
 use holdfast_archive::{WalObject, WalRun};
 use holdfast_decide::instant::ShardLog;
 use holdfast_proto::v1;
-use holdfast_repository::{RepositoryError, WalSeries};
+use holdfast_repository::{RepositoryError, WalPart, WalSeries};
 use holdfast_service::failure::Code;
 use holdfast_types::CollectionName;
 use std::sync::Arc;
@@ -73,13 +73,15 @@ impl Reader {
         let listed = listed.map_err(|error| core.repository_failed(&error))?;
         let begin = listed.range(..=log.from).next_back();
         let begin = *begin.ok_or_else(|| this.lacking())?.0;
-        let firsts: Vec<u64> = listed.range(begin..log.until).map(|(f, _)| *f).collect();
+        let needed = listed.range(begin..log.until);
+        let needed: Vec<WalPart> = needed.map(|(_, stored)| stored.part).collect();
         let repository = core.repository.clone();
-        let read = stream::iter(firsts).map(move |first| {
+        let read = stream::iter(needed).map(move |part| {
             let (repository, series) = (repository.clone(), series.clone());
-            async move { repository.read_wal(&series, first).await }
+            async move { repository.read_wal(&series, part).await }
         });
-        this.parts = read.buffered(at_once(listed.into_values())).boxed();
+        let sizes = listed.into_values().map(|stored| stored.size);
+        this.parts = read.buffered(at_once(sizes)).boxed();
         Ok(this)
     }
 

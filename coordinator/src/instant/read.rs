@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use holdfast_decide::instant::{
     ArchivedLog, Base, BasePoint, History, InstantTarget, LogPart, PartView,
 };
-use holdfast_repository::{RepositoryError, WalListing, WalSeries};
+use holdfast_repository::{RepositoryError, StoredPart, WalListing, WalPart, WalSeries};
 use holdfast_service::failure::Code;
 use holdfast_types::{CollectionName, ShardId, TimelineId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -161,15 +161,25 @@ async fn log(
     scope: &Scope<'_>,
 ) -> Result<ArchivedLog, Fault> {
     let series = &listing.series;
-    let mut firsts: BTreeSet<u64> = BTreeSet::new();
+    let mut needed: BTreeMap<u64, StoredPart> = BTreeMap::new();
     if let Some(from) = from {
         let below = from.saturating_sub(1);
         let begin = listing.parts.range(..=below).next_back();
         let begin = begin.map_or(from, |(first, _)| *first);
-        firsts.extend(listing.parts.range(begin..).map(|(first, _)| *first));
+        needed.extend(
+            listing
+                .parts
+                .range(begin..)
+                .map(|(first, part)| (*first, *part)),
+        );
     }
     if scope.target.is_none() {
-        firsts.extend(listing.parts.first_key_value().map(|(first, _)| *first));
+        needed.extend(
+            listing
+                .parts
+                .first_key_value()
+                .map(|(first, part)| (*first, *part)),
+        );
     }
     let mut log = ArchivedLog {
         timeline: series.timeline,
@@ -179,10 +189,9 @@ async fn log(
         because: None,
         parts: Vec::new(),
     };
-    let sizes = firsts.iter().filter_map(|first| listing.parts.get(first));
-    let at_once = at_once(sizes.copied());
-    let read = stream::iter(firsts).map(move |first| async move {
-        let part = part(core, series, first).await;
+    let at_once = at_once(needed.values().map(|stored| stored.size));
+    let read = stream::iter(needed).map(move |(first, stored)| async move {
+        let part = part(core, series, stored.part).await;
         (first, part)
     });
     let mut read = Box::pin(read.buffered(at_once));
@@ -229,14 +238,14 @@ enum Read {
     Gone,
 }
 
-async fn part(core: &Core, series: &WalSeries, first: u64) -> Result<Read, Fault> {
-    if let Some(known) = core.known.part(series, first) {
+async fn part(core: &Core, series: &WalSeries, name: WalPart) -> Result<Read, Fault> {
+    if let Some(known) = core.known.part(series, name) {
         return Ok(Read::Part(known));
     }
-    match core.repository.read_wal(series, first).await {
+    match core.repository.read_wal(series, name).await {
         Ok(Some(object)) => {
             let known = KnownPart::from(&object);
-            core.known.remember(series, &known);
+            core.known.remember(series, name, &known);
             Ok(Read::Part(known))
         }
         Ok(None) => Ok(Read::Gone),

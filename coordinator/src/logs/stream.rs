@@ -12,7 +12,7 @@ use holdfast_archive::WalRun;
 use holdfast_proto::v1;
 use holdfast_proto::v1::follow_answer::Message as Answer;
 use holdfast_proto::v1::follow_message::Message;
-use holdfast_repository::{Appended, RepositoryError, WalSeries};
+use holdfast_repository::{Appended, RepositoryError, WalPart, WalSeries};
 use holdfast_service::failure::Code;
 use holdfast_types::{IncarnationId, NodeId, ShardId, TimelineId, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -420,9 +420,14 @@ async fn newest(core: &Core, id: &LogId) -> Result<Option<(u64, End)>, Fault> {
         .map_err(|error| core.repository_failed(&error))?;
     let mut newest: Option<(u64, End)> = None;
     for listing in listed {
-        let Some((first, last)) = bounds(&listing.parts) else {
+        let (oldest, newest_part) = (
+            listing.parts.first_key_value(),
+            listing.parts.last_key_value(),
+        );
+        let (Some((first, _)), Some((_, last))) = (oldest, newest_part) else {
             continue;
         };
+        let (first, last) = (*first, last.part);
         match read_end(core, &listing.series, last, id).await? {
             Some(end)
                 if newest.is_none_or(|(_, known)| {
@@ -437,17 +442,11 @@ async fn newest(core: &Core, id: &LogId) -> Result<Option<(u64, End)>, Fault> {
     Ok(newest)
 }
 
-fn bounds(parts: &BTreeMap<u64, u64>) -> Option<(u64, u64)> {
-    let (first, _) = parts.first_key_value()?;
-    let (last, _) = parts.last_key_value()?;
-    Some((*first, *last))
-}
-
 /// The end of a run, if it is this node's.
 async fn read_end(
     core: &Core,
     series: &WalSeries,
-    last: u64,
+    last: WalPart,
     id: &LogId,
 ) -> Result<Option<End>, Fault> {
     match core.repository.read_wal(series, last).await {

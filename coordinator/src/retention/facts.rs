@@ -3,10 +3,13 @@
 use super::Ground;
 use crate::catalog::PointSummary;
 use crate::fault::Fault;
+use crate::instant::known::base_point;
 use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_decide::instant::Base;
+use holdfast_decide::logs::LogPoint;
 use holdfast_decide::{Hold, PointFacts, Proof};
 use holdfast_repository::{Marks, PlacedHold, PointListing, RepositoryError};
-use holdfast_types::{RecoveryPointId, Timestamp};
+use holdfast_types::{CollectionName, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Points whose locks are asked for at a time.
@@ -20,6 +23,8 @@ pub(super) struct Facts {
     pub(super) marked: Vec<PointFacts>,
     /// Those whose manifest can't be read.
     pub(super) unreadable: BTreeSet<RecoveryPointId>,
+    /// The captured shards of those whose manifest can be.
+    bases: BTreeMap<RecoveryPointId, BTreeMap<CollectionName, Vec<Base>>>,
 }
 
 impl Facts {
@@ -28,6 +33,18 @@ impl Facts {
         let mut points = self.live.clone();
         points.push(point.clone());
         points
+    }
+
+    /// All points, with what they say of logs.
+    pub(super) fn log_points(&self) -> Vec<LogPoint> {
+        let live = self.live.iter().map(|point| (point, false));
+        let all = live.chain(self.marked.iter().map(|point| (point, true)));
+        all.map(|(point, marked)| LogPoint {
+            facts: point.clone(),
+            collections: self.bases.get(&point.id).cloned().unwrap_or_default(),
+            marked,
+        })
+        .collect()
     }
 
     pub(super) fn find(&self, id: &RecoveryPointId) -> Option<&PointFacts> {
@@ -46,10 +63,17 @@ pub(super) async fn gather(ground: &Ground<'_>, marks: &Marks) -> Result<Facts, 
         live: Vec::new(),
         marked: Vec::new(),
         unreadable: BTreeSet::new(),
+        bases: BTreeMap::new(),
     };
     for listing in listed {
         let mut point = match &listing.manifest {
-            Ok(manifest) => of_summary(&PointSummary::of(manifest)),
+            Ok(manifest) => {
+                let mut point = of_summary(&PointSummary::of(manifest));
+                let bases = base_point(manifest, true).collections;
+                point.logs = logs_of(&bases);
+                facts.bases.insert(point.id.clone(), bases);
+                point
+            }
             Err(_) => {
                 facts.unreadable.insert(listing.id.clone());
                 unknown(&listing.id)
@@ -65,6 +89,18 @@ pub(super) async fn gather(ground: &Ground<'_>, marks: &Marks) -> Result<Facts, 
         }
     }
     Ok(facts)
+}
+
+/// The collections all of whose captured shards belong to a log, and which.
+fn logs_of(
+    bases: &BTreeMap<CollectionName, Vec<Base>>,
+) -> BTreeMap<CollectionName, BTreeSet<(ShardId, TimelineId)>> {
+    let of = |(name, bases): (&CollectionName, &Vec<Base>)| {
+        let line = |base: &Base| base.certain.and(Some((base.shard, base.timeline?)));
+        let lines: Option<BTreeSet<_>> = bases.iter().map(line).collect();
+        Some((name.clone(), lines.filter(|lines| !lines.is_empty())?))
+    };
+    bases.iter().filter_map(of).collect()
 }
 
 /// The points that the store itself keeps everybody from removing, whoever has locked them, and until when.
@@ -129,6 +165,7 @@ fn of_summary(summary: &PointSummary) -> PointFacts {
         locked_until: None,
         safety: summary.safety_for.is_some(),
         in_use: false,
+        logs: BTreeMap::new(),
     }
 }
 
@@ -145,5 +182,6 @@ fn unknown(id: &RecoveryPointId) -> PointFacts {
         locked_until: None,
         safety: false,
         in_use: false,
+        logs: BTreeMap::new(),
     }
 }

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::job::Work;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::failure::Code;
-use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use holdfast_types::{Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::collections::BTreeSet;
 
 /// A repository and what a run needs to know of it.
@@ -20,6 +20,8 @@ pub struct Ground<'a> {
     pub settings: &'a RetentionSection,
     /// Points that are read now.
     pub in_use: BTreeSet<RecoveryPointId>,
+    /// Logs of which an agent sends what is written now.
+    pub followed: BTreeSet<(TimelineId, ShardId)>,
     /// Whether it may have locks of its own that a decision must know of.
     pub obeys_locks: bool,
     /// The listing to keep up to date, if there is one.
@@ -51,6 +53,7 @@ pub(super) async fn primary<'a>(
         epoch: core.epoch,
         settings: &core.retention.settings,
         in_use: in_use(core).await,
+        followed: core.logs.followed_now(),
         obeys_locks: core.keeping.obeys_locks(),
         catalog: Some(&core.catalog),
         failed,

@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, gather};
 use super::guard::refresh;
-use super::{BY_POLICY, Ground, confirm, ground};
+use super::{BY_POLICY, Ground, confirm, ground, logs};
 use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::{Fault, chain};
@@ -13,7 +13,7 @@ use holdfast_decide::{
 use holdfast_repository::{GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
-use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::collections::BTreeMap;
 
 /// What a run did, or would do.
@@ -31,8 +31,31 @@ pub struct Pruned {
     pub refused: Vec<(RecoveryPointId, String)>,
     /// Marked, and waiting.
     pub waiting: Vec<PointTombstone>,
+    /// Archived entries that nothing needs any more.
+    pub logs: Vec<LogRemoval>,
     /// Packs.
     pub garbage: GarbageReport,
+}
+
+/// Leading parts of an archived log that went, or would go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRemoval {
+    /// Whose log it is.
+    pub collection: Option<CollectionName>,
+    /// Which shard's.
+    pub shard: ShardId,
+    /// Which run of entries.
+    pub timeline: TimelineId,
+    /// How many parts …
+    pub parts: u64,
+    /// … of how many.
+    pub of: u64,
+    /// Their bytes as stored.
+    pub bytes: u64,
+    /// Parts that the store refuses to delete.
+    pub refused: u64,
+    /// Why the rest stays, or nothing does.
+    pub why: String,
 }
 
 /// What becomes of a point that is marked already.
@@ -77,6 +100,9 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
     let done = carry_out(&ground, &facts, &marks, &mut pruned).await;
     refresh(core).await?;
     done?;
+    // While no restore begins: it may be one of a log that nothing needed.
+    let surplus = logs::plan(&ground, &facts).await?;
+    pruned.logs = logs::carry_out(&ground, surplus).await?;
     // Restores need not wait for what follows: what they read is protected otherwise.
     drop(alone);
     let pruned = collect(&ground, pruned).await?;
@@ -129,6 +155,8 @@ async fn look(ground: &Ground<'_>, marks: &Marks) -> Result<Pruned, Fault> {
             Fate::Sweep => pruned.swept.push(stone.point.clone()),
         }
     }
+    let surplus = logs::plan(ground, &facts).await?;
+    pruned.logs = surplus.into_iter().map(|(removal, _)| removal).collect();
     Ok(pruned)
 }
 

@@ -30,6 +30,7 @@ pub async fn run(core: Arc<Core>) {
                 deleted = pruned.swept.len(),
                 packs_deleted = pruned.garbage.swept.packs,
                 bytes_deleted = pruned.garbage.swept.bytes,
+                log_bytes_deleted = pruned.logs.iter().map(|log| log.bytes).sum::<u64>(),
                 "retention was applied"
             ),
             Err(fault) => {

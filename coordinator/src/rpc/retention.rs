@@ -3,7 +3,7 @@
 use super::{peer, wire};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
-use crate::retention::{self, HoldOrder, Pruned, Removal};
+use crate::retention::{self, HoldOrder, LogRemoval, Pruned, Removal};
 use holdfast_decide::{Decision, Verdict};
 use holdfast_proto::v1;
 use holdfast_proto::v1::retention_server::Retention;
@@ -54,7 +54,22 @@ pub(super) async fn report(core: &Core, pruned: Pruned) -> Result<v1::PruneRepor
         waiting: pruned.waiting.iter().map(wire::removal_mark).collect(),
         garbage: Some(garbage(&pruned.garbage)),
         refused: pruned.refused.iter().map(refusal).collect(),
+        logs: pruned.logs.iter().map(log_removal).collect(),
     })
+}
+
+fn log_removal(removal: &LogRemoval) -> v1::LogRemoval {
+    let collection = removal.collection.as_ref();
+    v1::LogRemoval {
+        collection: collection.map(ToString::to_string).unwrap_or_default(),
+        shard: removal.shard.0,
+        timeline: removal.timeline.to_string(),
+        parts: removal.parts,
+        of_parts: removal.of,
+        bytes: removal.bytes,
+        refused: removal.refused,
+        reason: removal.why.clone(),
+    }
 }
 
 fn refusal((id, reason): &(RecoveryPointId, String)) -> v1::RefusedRemoval {

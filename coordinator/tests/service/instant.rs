@@ -10,6 +10,9 @@ use holdfast_proto::v1::restore_target::Target;
 use holdfast_service::clock::SystemClock;
 use holdfast_types::{IncarnationId, ShardId, TimelineId, Timestamp};
 use holdfast_wal::format::entry_crc;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -20,46 +23,36 @@ const FIRST: u64 = 3;
 const CERTAIN: u64 = 5;
 const SECOND: Duration = Duration::from_secs(1);
 
-struct Scene {
+pub(crate) struct Scene {
     world: World,
-    running: Running,
-    core: Arc<Core>,
-    operator: Operator,
-    agent: Agent,
-    point: String,
+    pub(crate) running: Running,
+    pub(crate) core: Arc<Core>,
+    pub(crate) operator: Operator,
+    pub(crate) agent: Agent,
+    pub(crate) point: String,
     /// When it was captured, to the second: the operations below 7 had been written by then.
     captured: Timestamp,
 }
 
-fn timeline() -> TimelineId {
+pub(crate) fn timeline() -> TimelineId {
     TimelineId::from_bytes([4; 16])
 }
 
 /// A node with one backup of `docs`, whose log is archived for a minute after it: an operation every second from 7 on, each found half a
 /// second later.
 async fn scene() -> Scene {
-    let world = World::new();
+    scene_in(World::new()).await
+}
+
+pub(crate) async fn scene_in(world: World) -> Scene {
     let (running, core) = world.start_at(Arc::new(SystemClock)).await;
     let mut operator = world.operator(&running).await;
     let mut agent = Agent::join(&world, &running, "n1").await;
     agent.report(&["docs"]).await;
     operator.sees("n1", &["docs"]).await;
-    let job = operator.backup().await;
-    let command = agent.command().await;
-    let mut delivered = agent.deliver(&command, &files(&[("a", b"one")])).await;
-    let mut shard: ShardEntry = serde_json::from_str(&delivered.header.shard_json).unwrap();
-    shard.wal = Some(WalMark {
-        certain: CERTAIN,
-        timeline: Some(timeline()),
-    });
-    let captured = shard.captured_at;
-    delivered.header.shard_json = serde_json::to_string(&shard).unwrap();
-    agent.commit(delivered).await.unwrap();
-    let done = Outcome::Capture(v1::CaptureDone::default());
-    agent.answer(&command, done).await;
-    let (ended, _) = job.end().await;
+    let (point, captured) = back_up(&mut operator, &mut agent, CERTAIN).await;
     let scene = Scene {
-        point: ended.backup.unwrap().recovery_point,
+        point,
         world,
         running,
         core,
@@ -82,6 +75,29 @@ async fn scene() -> Scene {
     scene
 }
 
+/// A backup of `docs` that is certain of the operations below `certain`; its recovery point, and when it was captured.
+pub(crate) async fn back_up(
+    operator: &mut Operator,
+    agent: &mut Agent,
+    certain: u64,
+) -> (String, Timestamp) {
+    let job = operator.backup().await;
+    let command = agent.command().await;
+    let mut delivered = agent.deliver(&command, &files(&[("a", b"one")])).await;
+    let mut shard: ShardEntry = serde_json::from_str(&delivered.header.shard_json).unwrap();
+    shard.wal = Some(WalMark {
+        certain,
+        timeline: Some(timeline()),
+    });
+    shard.next_operation = shard.next_operation.max(Some(certain));
+    delivered.header.shard_json = serde_json::to_string(&shard).unwrap();
+    agent.commit(delivered).await.unwrap();
+    let done = Outcome::Capture(v1::CaptureDone::default());
+    agent.answer(&command, done).await;
+    let (ended, _) = job.end().await;
+    (ended.backup.unwrap().recovery_point, shard.captured_at)
+}
+
 fn data(index: u64) -> Vec<u8> {
     vec![u8::try_from(index).unwrap(); 100]
 }
@@ -93,10 +109,16 @@ impl Scene {
         self.captured.after(SECOND * seconds)
     }
 
-    /// A part of twenty operations, one look each.
+    /// A part of twenty operations.
     fn part(&self, first: u64, before: u32) -> (WalObject, u32) {
-        let mut crc = before;
         let next = if first == FIRST { 20 } else { first + 20 };
+        self.part_of(first..next, before)
+    }
+
+    /// A part of these operations, one look each, and the CRC with which it ends.
+    pub(crate) fn part_of(&self, run: Range<u64>, before: u32) -> (WalObject, u32) {
+        let mut crc = before;
+        let (first, next) = (run.start, run.end);
         let look = |index| {
             let data = data(index);
             let seed = (index == FIRST).then_some(77);
@@ -122,7 +144,7 @@ impl Scene {
         (WalObject::new(origin, first, before, looks).unwrap(), crc)
     }
 
-    fn order(target: Target) -> v1::RestoreRequest {
+    pub(crate) fn order(target: Target) -> v1::RestoreRequest {
         v1::RestoreRequest {
             to: Some(v1::RestoreTarget {
                 target: Some(target),
@@ -136,13 +158,16 @@ impl Scene {
         Self::order(Target::InstantUs(self.by(until - 1).as_micros()))
     }
 
-    async fn plan(&mut self, order: v1::RestoreRequest) -> Result<v1::RestorePlan, Status> {
+    pub(crate) async fn plan(
+        &mut self,
+        order: v1::RestoreRequest,
+    ) -> Result<v1::RestorePlan, Status> {
         let answer = self.operator.0.plan_restore(order).await;
         answer.map(tonic::Response::into_inner)
     }
 
     /// The data of a log's entries, and whether their chain was whole.
-    async fn log(
+    pub(crate) async fn log(
         &self,
         agent: &Agent,
         command: &str,
@@ -168,25 +193,34 @@ impl Scene {
         Ok(entries)
     }
 
-    /// Files of the archived parts, by the index of their first entries.
-    fn part_file(&self, first: u64) -> std::path::PathBuf {
-        let below = self.world.dir.path().join("repo/wal");
-        let mut folders = vec![below];
+    /// Files of the archived parts, by their names.
+    pub(crate) fn part_files(&self) -> BTreeMap<String, PathBuf> {
+        let mut folders = vec![self.repository().join("wal")];
+        let mut files = BTreeMap::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.to_string_lossy().ends_with(&format!("/{first:020}")) {
-                    return path;
+                } else {
+                    let name = path.file_name().unwrap().to_str().unwrap();
+                    files.insert(name.to_owned(), path);
                 }
             }
         }
-        panic!("no part {first}");
+        files
+    }
+
+    fn part_file(&self, first: u64) -> PathBuf {
+        self.part_files().remove(&format!("{first:020}")).unwrap()
+    }
+
+    pub(crate) fn repository(&self) -> PathBuf {
+        self.world.dir.path().join("repo")
     }
 }
 
-fn replayed(points: u64, replayed_entries: u64) -> Outcome {
+pub(crate) fn replayed(points: u64, replayed_entries: u64) -> Outcome {
     Outcome::Restore(v1::RestoreDone {
         points,
         replayed_entries,
@@ -326,7 +360,7 @@ async fn what_can_t_be_reached_is_refused_with_what_can() {
     scene.running.stop().await;
 }
 
-async fn window(scene: &mut Scene) -> v1::CollectionWindow {
+pub(crate) async fn window(scene: &mut Scene) -> v1::CollectionWindow {
     let asked = v1::RestoreWindowRequest::default();
     let window = scene.operator.0.restore_window(asked).await;
     window.unwrap().into_inner().collections.remove(0)

@@ -11,6 +11,8 @@ mod copies;
 #[cfg(test)]
 mod instant;
 #[cfg(test)]
+mod log_parts;
+#[cfg(test)]
 mod refusal;
 #[cfg(test)]
 mod removal;

@@ -116,6 +116,9 @@ pub enum WalObjectError {
         /// The first index of the object.
         found: u64,
     },
+    /// Two objects were written by servers of different versions.
+    #[error("from entry {0} on an archived log is of another server version")]
+    OtherVersion(u64),
     /// Two objects belong to different timelines.
     #[error("archived log belongs to another timeline")]
     OtherTimeline,
@@ -171,6 +174,44 @@ impl WalObject {
             by: newest.by,
         };
         Ok(Self { origin, run, looks })
+    }
+
+    /// One part of parts that follow one another, for whoever stores few large ones in place of many small ones. Instants that go back
+    /// between two of them are replaced by those that came before, as every reader does.
+    ///
+    /// # Errors
+    /// What is between two of them; another server version counts, since a part names one.
+    pub fn join(parts: Vec<Self>) -> Result<Self, WalObjectError> {
+        let mut parts = parts.into_iter();
+        let mut whole = parts.next().ok_or(WalObjectError::Damaged("no entries"))?;
+        for part in parts {
+            part.follows(&whole)?;
+            if part.origin.server_version != whole.origin.server_version {
+                return Err(WalObjectError::OtherVersion(part.run.first));
+            }
+            let (mut after, mut by) = (whole.run.after, whole.run.by);
+            if let Some(last) = whole.looks.last() {
+                (after, by) = (last.after, last.by);
+            }
+            for look in part.looks {
+                (after, by) = (after.max(look.after), by.max(look.by));
+                whole.looks.push(WalLook { after, by, ..look });
+            }
+            whole.run = WalRun {
+                next: part.run.next,
+                end: part.run.end,
+                by,
+                ..whole.run
+            };
+        }
+        Ok(whole)
+    }
+
+    /// Bytes of all entries' data.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        let frames = self.looks.iter().flat_map(|look| &look.frames);
+        frames.map(|frame| frame.data.len() as u64).sum()
     }
 
     /// Whose log it is.

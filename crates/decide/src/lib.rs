@@ -2,7 +2,7 @@
 //! reasons out.
 //!
 //! A plan is data and leaves its executor no choice. The checkers ([`check_backup`],
-//! [`check_restore`], [`check_retention`], [`instant::check_choice`], [`schedule::check_verdict`]) read plans again and share no
+//! [`check_restore`], [`check_retention`], [`instant::check_choice`], [`logs::check_logs`], [`schedule::check_verdict`]) read plans again and share no
 //! code with the planners.
 //! This crate does no IO, reads no clock and knows neither the wire nor the repository.
 
@@ -10,6 +10,7 @@ mod backup;
 mod backup_check;
 mod blocker;
 pub mod instant;
+pub mod logs;
 mod observation;
 pub mod policy;
 pub mod recency;

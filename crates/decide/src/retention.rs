@@ -9,7 +9,8 @@
 //! each of the newest periods *that have points*, in the zone that is handed in, so that a pause of
 //! the backups costs no history. `keep_within` counts from the newest point of the series and not
 //! from `now`, for the same reason. This is what restic does, except that restic also fills an
-//! unused calendar count with the oldest point. What no rule covers is left alone.
+//! unused calendar count with the oldest point. `instants_within` keeps the points with which restores to the instants of its
+//! window begin; it counts from `now`, and always keeps one from before. What no rule covers is left alone.
 //!
 //! **Why nothing is lost that is needed.** A point is removed only if there is not one reason to
 //! keep it ([`Reason::keeps`]); reasons are only ever added. The reasons are
@@ -56,7 +57,7 @@ pub use policy::{PolicyError, RetentionPolicy, Rule};
 pub use reason::{Claim, Reason};
 pub use tombstone::{NotYet, PointState, Refused, Tombstone, may_sweep};
 
-use claims::{floor_claims, rule_claims};
+use claims::{floor_claims, rule_claims, window_claims};
 use guard::guards;
 use history::{Dated, Series, by_collection, history};
 use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
@@ -102,7 +103,7 @@ pub fn plan_retention(
     let history = history(points, tz, now);
     let mut claims: BTreeMap<&RecoveryPointId, Claims> = BTreeMap::new();
     for (collection, series) in by_collection(&history) {
-        for (dated, claim) in collection_claims(collection, &series, policy) {
+        for (dated, claim) in collection_claims(collection, &series, policy, now) {
             let of_point = claims.entry(&dated.point.id).or_default();
             let needed_by = of_point.entry(claim).or_default();
             needed_by.insert(collection.clone());
@@ -124,12 +125,14 @@ fn collection_claims<'a, 'h>(
     collection: &CollectionName,
     series: &Series<'a, 'h>,
     policy: &RetentionPolicy,
+    now: Timestamp,
 ) -> Vec<(&'h Dated<'a>, Claim)> {
     let mut claims = floor_claims(policy.min_proven, series);
     for rule in &policy.rules {
         let covered = |dated: &&Dated<'a>| rule.covers(dated.point, collection);
         let series = series.iter().copied().filter(covered).collect();
         claims.extend(rule_claims(rule, &series));
+        claims.extend(window_claims(rule, collection, &series, now));
     }
     for dated in series {
         let covers = |rule: &Rule| rule.covers(dated.point, collection);

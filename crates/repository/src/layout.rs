@@ -16,6 +16,7 @@
 //! tombstones/packs/<32 digits>      packs that are to be deleted
 //! quarantine/<name>                 what is known of a damaged object
 //! wal/<namespace>/<incarnation>/<shard>/<timeline>/<20 digits>
+//! wal/<namespace>/<incarnation>/<shard>/<timeline>/<20 digits>-<20 digits>
 //!                                   archived entries of a write-ahead log, from this one on
 //! ```
 
@@ -248,10 +249,31 @@ pub(crate) fn wal_series(series: &WalSeries) -> KeyPrefix {
     prefix(&wal_folder(series))
 }
 
-/// The part of a run that begins with the entry `first`.
-pub(crate) fn wal_part(series: &WalSeries, first: u64) -> ObjectKey {
-    let folder = wal_folder(series);
-    key(&format!("{folder}/{first:020}"))
+/// Which object of a run: its entries, by their indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WalPart {
+    /// Index of the first entry.
+    pub first: u64,
+    /// Index after the last one, where the name says so: such an object was made of several parts, and stands for them.
+    pub merged: Option<u64>,
+}
+
+impl WalPart {
+    /// A part as it was appended.
+    #[must_use]
+    pub const fn appended(first: u64) -> Self {
+        let merged = None;
+        Self { first, merged }
+    }
+}
+
+/// An object of a run.
+pub(crate) fn wal_part(series: &WalSeries, part: WalPart) -> ObjectKey {
+    let (folder, first) = (wal_folder(series), part.first);
+    match part.merged {
+        None => key(&format!("{folder}/{first:020}")),
+        Some(next) => key(&format!("{folder}/{first:020}-{next:020}")),
+    }
 }
 
 fn wal_folder(series: &WalSeries) -> String {
@@ -264,7 +286,7 @@ fn wal_folder(series: &WalSeries) -> String {
     format!("wal/{namespace}/{incarnation}/{shard}/{timeline}")
 }
 
-pub(crate) fn parse_wal(found: &ObjectKey) -> Option<(WalSeries, u64)> {
+pub(crate) fn parse_wal(found: &ObjectKey) -> Option<(WalSeries, WalPart)> {
     let mut parts = found.as_str().strip_prefix("wal/")?.split('/');
     let series = WalSeries {
         namespace: parts.next()?.parse().ok()?,
@@ -272,9 +294,15 @@ pub(crate) fn parse_wal(found: &ObjectKey) -> Option<(WalSeries, u64)> {
         shard: ShardId(parts.next()?.parse().ok()?),
         timeline: parts.next()?.parse().ok()?,
     };
-    let first = parts.next()?.parse().ok()?;
+    let name = parts.next()?;
+    let (first, merged) = match name.split_once('-') {
+        None => (name.parse().ok()?, None),
+        Some((first, next)) => (first.parse().ok()?, Some(next.parse().ok()?)),
+    };
+    let part = WalPart { first, merged };
+    let holds_something = merged.is_none_or(|next| next > first);
     // Only the very name that would be written, not one that means the same number.
-    (wal_part(&series, first) == *found).then_some((series, first))
+    (holds_something && wal_part(&series, part) == *found).then_some((series, part))
 }
 
 /// Whether a text can be a repository's id: 32 hexadecimal digits.
@@ -285,8 +313,8 @@ pub(crate) fn is_repository_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        KeyName, WalSeries, epoch, key_file, key_file_copy, pack, parse_epoch, parse_key_file,
-        parse_pack, parse_point, parse_wal, point, wal_part,
+        KeyName, WalPart, WalSeries, epoch, key_file, key_file_copy, pack, parse_epoch,
+        parse_key_file, parse_pack, parse_point, parse_wal, point, wal_part,
     };
     use holdfast_store::ObjectKey;
     use holdfast_types::{
@@ -310,9 +338,10 @@ mod tests {
             shard: ShardId(7),
             timeline: TimelineId::from_bytes([0xef; 16]),
         };
-        for first in [0, 41, u64::MAX] {
-            let part = wal_part(&series, first);
-            assert_eq!(parse_wal(&part), Some((series.clone(), first)));
+        for (first, merged) in [(0, None), (41, Some(42)), (0, Some(7)), (u64::MAX, None)] {
+            let part = WalPart { first, merged };
+            let name = wal_part(&series, part);
+            assert_eq!(parse_wal(&name), Some((series.clone(), part)));
         }
         for n in [0, 1, u64::MAX] {
             assert_eq!(parse_epoch(&epoch(Epoch(n))), Some(Epoch(n)));
@@ -346,6 +375,8 @@ mod tests {
             format!("wal/demo/{uid}/0/{uid}/41"),
             format!("wal/demo/{uid}/00/{uid}/{:020}", 41),
             format!("wal/demo/{uid}/0/{:020}", 41),
+            format!("wal/demo/{uid}/0/{uid}/{:020}-{:020}", 41, 41),
+            format!("wal/demo/{uid}/0/{uid}/{:020}-42", 41),
         ] {
             assert_eq!(parse_wal(&key(&other)), None, "{other}");
         }

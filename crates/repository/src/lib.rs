@@ -11,7 +11,7 @@
 //! | a writer with a newer epoch appears | fails at flush | refused | refused | goes on | goes on |
 //! | damage is found | stores the chunk anew | – | refused if it concerns the point | another copy, else a named error | reported, and recorded in quarantine |
 //!
-//! Archived write-ahead logs stand beside the points, under `wal/`: each part is one create-only object. Nothing here deletes them.
+//! Archived write-ahead logs stand beside the points, under `wal/`: each part is one create-only object. They go only when they are named.
 //!
 //! This crate does not decide which points to keep: callers do. What no point needs, it deletes when told to.
 
@@ -57,7 +57,7 @@ pub use gc::{GarbageOptions, GarbageReport, PackCount};
 pub use heal::{HealPlan, Healed};
 pub use keep::{ColdRule, KeepOptions, KeepReport, LockRule};
 pub use keys::{KeyListing, KeyRefusal, KeyState, MasterRotation};
-pub use layout::WalSeries;
+pub use layout::{WalPart, WalSeries};
 pub use leftovers::Leftovers;
 pub use marks::{Marks, Pin, PlacedHold, PointTombstone};
 pub use packer::Tuning;
@@ -72,5 +72,5 @@ pub use verify::{
     AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,
     VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,
 };
-pub use wal::{Appended, WalListing};
+pub use wal::{Appended, RemovedParts, StoredPart, WalListing};
 pub use write_session::{PutOutcome, SessionStats, WriteSession};

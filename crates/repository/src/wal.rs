@@ -4,22 +4,30 @@
 //! told what is there and goes on behind it. That is right even if the first one was superseded in between: what it wrote are entries
 //! that the server logged, proven by their CRCs.
 //!
-//! | while … | another appends the same part | it is read | garbage is collected | points are removed |
+//! | while … | another appends the same part | it is read | parts are merged | parts are removed |
 //! |---|---|---|---|---|
-//! | a part is appended | one of them writes, both are told the same end | it is there or not | – | – |
-//! | a newer epoch is claimed | the older writer is refused, before or after it has written one part more | goes on | – | – |
+//! | a part is appended | one of them writes, both are told the same end | it is there or not | only parts that were listed | only parts that were listed |
+//! | it is read | – | – | the part or what stands for it is there | "not there": list again |
+//! | a newer epoch is claimed | the older writer is refused, before or after it has written one part more | goes on | refused, or the same entries under one more name | refused, or one batch more goes of what it had decided upon |
 //!
-//! Neither garbage collection nor the removal of points looks at these objects. They are kept for ever: they may only go when no point
-//! needs them any more, and nothing decides that yet.
+//! Many small parts are **merged** into one object, named by its first entry and the one after its last. It is written create-only and read
+//! back before a part that it stands for may go; as long as both are there, the merged one counts.
+//!
+//! Garbage collection and the removal of points don't look at these objects. What goes is decided by `holdfast_decide::logs` and named one by one.
+
+mod change;
+
+pub(crate) use change::{merge, remove};
 
 use crate::core_state::CoreState;
-use crate::layout::{self, WalSeries};
+use crate::layout::{self, WalPart, WalSeries};
 use crate::verify::VerifyReport;
 use crate::{Damage, RepositoryError, epochs, system};
 use bytes::Bytes;
 use holdfast_archive::{ObjectKind, WalObject, WalOrigin, WalRun, sealed};
 use holdfast_store::{KeyPrefix, ObjectKey, PutMode, StoreError};
-use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId};
+use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId, Timestamp};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,8 +36,34 @@ use std::sync::Arc;
 pub struct WalListing {
     /// Which run.
     pub series: WalSeries,
-    /// First index of each part, and its size in bytes as stored.
-    pub parts: BTreeMap<u64, u64>,
+    /// The parts that count, by the index of their first entries.
+    pub parts: BTreeMap<u64, StoredPart>,
+    /// Parts for which a merged one stands.
+    pub replaced: Vec<StoredPart>,
+}
+
+/// An object of a log, as listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Its name.
+    pub part: WalPart,
+    /// Bytes as stored.
+    pub size: u64,
+    /// When it was stored, by the store's clock.
+    pub stored: Timestamp,
+}
+
+/// What became of parts that were to be removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemovedParts {
+    /// Gone: how many, and their bytes.
+    pub objects: u64,
+    /// Bytes as stored.
+    pub bytes: u64,
+    /// Those that the store refuses to delete, and why it does (the last one's reason).
+    pub refused: u64,
+    /// See `refused`.
+    pub why: Option<String>,
 }
 
 /// What is durable after a part was appended.
@@ -59,7 +93,7 @@ pub(crate) async fn append(
 ) -> Result<Appended, RepositoryError> {
     epochs::check(core, epoch).await?;
     let (series, run) = (WalSeries::from(part.origin()), *part.run());
-    let key = layout::wal_part(&series, run.first);
+    let key = layout::wal_part(&series, WalPart::appended(run.first));
     let salt = system::random()?;
     let (sealing, what) = (core.clone(), key.clone());
     let object = system::blocking(move || {
@@ -82,7 +116,7 @@ pub(crate) async fn append(
             was_there: false,
         }),
         Err(StoreError::AlreadyExists { .. }) => {
-            let there = read(core, &series, run.first).await?;
+            let there = read(core, &series, WalPart::appended(run.first)).await?;
             let there = there.ok_or_else(|| RepositoryError::damaged(&key, Damage::Missing))?;
             Ok(Appended {
                 run: *there.run(),
@@ -113,24 +147,49 @@ async fn list_below(
     core: &CoreState,
     prefix: &KeyPrefix,
 ) -> Result<Vec<WalListing>, RepositoryError> {
-    let mut all: BTreeMap<WalSeries, BTreeMap<u64, u64>> = BTreeMap::new();
+    let mut all: BTreeMap<WalSeries, Vec<StoredPart>> = BTreeMap::new();
     for found in core.store.list(prefix).await? {
-        if let Some((series, first)) = layout::parse_wal(&found.key) {
-            all.entry(series).or_default().insert(first, found.size);
+        if let Some((series, part)) = layout::parse_wal(&found.key) {
+            all.entry(series).or_default().push(StoredPart {
+                part,
+                size: found.size,
+                stored: found.modified,
+            });
         }
     }
     let listings = all.into_iter();
     Ok(listings
-        .map(|(series, parts)| WalListing { series, parts })
+        .map(|(series, found)| listing(series, found))
         .collect())
+}
+
+/// Merged parts count in place of those that they stand for: of several that begin at one entry the longest.
+fn listing(series: WalSeries, mut found: Vec<StoredPart>) -> WalListing {
+    found.sort_by_key(|stored| (stored.part.first, Reverse(stored.part.merged)));
+    let mut listing = WalListing {
+        series,
+        parts: BTreeMap::new(),
+        replaced: Vec::new(),
+    };
+    let mut covered = 0;
+    for stored in found {
+        let WalPart { first, merged } = stored.part;
+        if first < covered && merged.is_none_or(|next| next <= covered) {
+            listing.replaced.push(stored);
+        } else {
+            covered = covered.max(merged.unwrap_or(0));
+            listing.parts.insert(first, stored);
+        }
+    }
+    listing
 }
 
 pub(crate) async fn read(
     core: &Arc<CoreState>,
     series: &WalSeries,
-    first: u64,
+    part: WalPart,
 ) -> Result<Option<WalObject>, RepositoryError> {
-    let key = layout::wal_part(series, first);
+    let key = layout::wal_part(series, part);
     let bytes = match core.store.get(&key).await {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => return Ok(None),
@@ -145,7 +204,7 @@ pub(crate) async fn read(
 pub(crate) async fn parts(
     core: &CoreState,
     series: &WalSeries,
-) -> Result<BTreeMap<u64, u64>, RepositoryError> {
+) -> Result<BTreeMap<u64, StoredPart>, RepositoryError> {
     let runs = list_below(core, &layout::wal_series(series)).await?;
     let own = runs.into_iter().find(|run| run.series == *series);
     Ok(own.map(|run| run.parts).unwrap_or_default())
@@ -157,7 +216,7 @@ pub(crate) async fn last(
 ) -> Result<Option<WalObject>, RepositoryError> {
     let parts = parts(core, series).await?;
     match parts.last_key_value() {
-        Some((first, _)) => read(core, series, *first).await,
+        Some((_, last)) => read(core, series, last.part).await,
         None => Ok(None),
     }
 }
@@ -166,8 +225,12 @@ pub(crate) async fn last(
 pub(crate) fn open(key: &ObjectKey, bytes: &Bytes, core: &CoreState) -> Result<WalObject, Damage> {
     let opened = sealed::open(bytes, ObjectKind::Wal, &core.master)?;
     let part = WalObject::decode(&opened.payload)?;
-    let series = WalSeries::from(part.origin());
-    if layout::wal_part(&series, part.run().first) == *key {
+    let (series, run) = (WalSeries::from(part.origin()), part.run());
+    let named = layout::parse_wal(key).filter(|(named, name)| {
+        let whole = name.merged.is_none_or(|next| next == run.next);
+        *named == series && name.first == run.first && whole
+    });
+    if named.is_some() {
         Ok(part)
     } else {
         Err(Damage::Misplaced)
@@ -181,9 +244,9 @@ pub(crate) async fn check(
 ) -> Result<(), RepositoryError> {
     for listing in list_below(core, &layout::wal()).await? {
         let mut before: Option<WalRun> = None;
-        for first in listing.parts.keys() {
-            let key = layout::wal_part(&listing.series, *first);
-            match read(core, &listing.series, *first).await {
+        for stored in listing.parts.values() {
+            let key = layout::wal_part(&listing.series, stored.part);
+            match read(core, &listing.series, stored.part).await {
                 Ok(Some(part)) => {
                     let run = *part.run();
                     let follows = before.map_or(Ok(()), |before| run.follows(&before));

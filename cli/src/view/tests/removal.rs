@@ -42,6 +42,16 @@ pub(super) fn pruned() -> v1::PruneReport {
             next_sweep_us: 1_795_086_400_000_000,
             ..v1::GarbageSummary::default()
         }),
+        logs: vec![v1::LogRemoval {
+            collection: "products".into(),
+            shard: 1,
+            timeline: "ab".repeat(16),
+            parts: 90,
+            of_parts: 120,
+            bytes: 3 << 20,
+            refused: 2,
+            reason: "recovery point 20261101t101530z-0a1b2c3d goes on from operation 41".into(),
+        }],
     }
 }
 
@@ -54,6 +64,9 @@ RECOVERY POINT             COMMITTED             VERDICT  COLLECTIONS  BECAUSE
 
 MARKED                     UNDELETE UNTIL        BY         BECAUSE
 20261121t101530z-0a1b2c3d  2026-11-21 11:08:20Z  retention  no rule keeps it: products
+
+ARCHIVED LOG  DELETED          BYTES    WHY THE REST STAYS
+products/1    90 of 120 parts  3.0 MiB  recovery point 20261101t101530z-0a1b2c3d goes on from operation 41; the store refuses to delete 2
 
 Would be deleted       20261001t101530z-0a1b2c3d
 Kept after all         none

@@ -132,6 +132,37 @@ fn gaps_between_objects_are_told() {
 }
 
 #[test]
+fn parts_that_follow_become_one_that_says_the_same() {
+    let first = sample();
+    let end = Some(first.run().end);
+    // The clock was set back: its looks begin at 0 again.
+    let part = |origin: WalOrigin, first, before| {
+        let looks = looks(before, &[vec![b"two".to_vec()], vec![b"x".to_vec()]]);
+        WalObject::new(origin, first, before, looks).unwrap()
+    };
+    let second = part(origin(), 44, end);
+    let joined = WalObject::join(vec![first.clone(), second.clone()]).unwrap();
+    let run = joined.run();
+    assert_eq!((run.first, run.next, run.end), (41, 46, second.run().end));
+    let instants = joined.looks().iter().map(|look| (look.after, look.by));
+    let stands = (at(100), at(230));
+    assert!(instants.eq([(at(0), at(130)), stands, stands, stands]));
+    // It is one that could have been written as it is.
+    let read = WalObject::decode(&joined.encode().unwrap());
+    assert_eq!(read, Ok(joined));
+
+    let updated = WalOrigin {
+        server_version: "1.18.4".parse().unwrap(),
+        ..origin()
+    };
+    let other = WalObject::join(vec![first.clone(), part(updated, 44, end)]);
+    assert_eq!(other, Err(WalObjectError::OtherVersion(44)));
+    let gap = WalObject::join(vec![first, part(origin(), 45, end)]);
+    assert!(matches!(gap, Err(WalObjectError::Gap { .. })), "{gap:?}");
+    assert!(WalObject::join(Vec::new()).is_err());
+}
+
+#[test]
 fn every_flipped_bit_and_every_cut_is_an_error_or_is_seen() {
     let object = sample();
     let good = object.encode().unwrap();

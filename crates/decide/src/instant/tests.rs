@@ -2,7 +2,7 @@
 
 mod model;
 
-use self::model::{Truth, history, point_id, t, truth};
+use self::model::{Truth, history, point_id, pruned, t, truth};
 use super::{
     ArchivedLog, Base, BasePoint, Choice, History, InstantRequest, InstantTarget, LogPart,
     PartView, Standing, check_choice, choose, windows,
@@ -507,4 +507,25 @@ fn instants_that_go_back_between_parts_reorder_nothing() {
     assert_eq!(at(65).2, 5);
     assert_eq!((at(66).0, at(66).2), (point_id(1), 9));
     assert!(choose(&history, &to(InstantTarget::Instant(t(60)))).is_ok());
+}
+
+proptest! {
+    #![proptest_config(prop::test_runner::Config::with_cases(3000))]
+
+    /// After what no window needs was removed, every instant of the window can be restored that could be before.
+    #[test]
+    fn removed_entries_are_not_missed(
+        truths in prop::collection::vec(truth(), 1..4),
+        (now, window) in (200..400_i64, 1..300_i64),
+    ) {
+        let before = history(&truths);
+        let after = pruned(&before, &truths, t(now), window);
+        for at in (now - window).max(0)..now {
+            if possible(&before, t(at)) {
+                prop_assert!(possible(&after, t(at)), "{at}");
+                let chosen = choose(&after, &to(InstantTarget::Instant(t(at))));
+                prop_assert!(chosen.is_ok(), "{at} {chosen:?}");
+            }
+        }
+    }
 }

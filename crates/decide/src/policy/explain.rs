@@ -227,6 +227,12 @@ fn rule_line(rule: &Rule) -> String {
     }
     let counted = counts.iter().filter(|(_, count)| *count > 0);
     kept.extend(counted.map(|(word, count)| format!("{count} {word}")));
+    if !rule.instants_within.is_zero() {
+        let period = duration_text(rule.instants_within);
+        kept.push(format!(
+            "every instant within {period} where logs are archived"
+        ));
+    }
     if kept.is_empty() {
         kept.push("nothing".to_owned());
     }

@@ -61,7 +61,7 @@ pub fn check_retention(
             wrong.extend(guarded(point, policy, now));
             for collection in &point.collections {
                 wrong.extend(floor(point, collection, &history, policy.min_proven));
-                wrong.extend(rules::check(point, collection, &history, policy));
+                wrong.extend(rules::check(point, collection, &history, policy, now));
             }
         }
     }

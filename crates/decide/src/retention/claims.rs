@@ -5,6 +5,7 @@ use super::period::PERIODS;
 use super::point::Proof;
 use super::policy::Rule;
 use super::reason::Claim;
+use holdfast_types::{CollectionName, Timestamp};
 use std::collections::BTreeSet;
 
 /// What one rule keeps of a series that it covers.
@@ -18,6 +19,33 @@ pub(super) fn rule_claims<'a, 'h>(
     let mut claims = places(rule, &sound(series));
     let failed = |(dated, _): &(&Dated<'a>, Claim)| dated.point.has_failed();
     claims.extend(places(rule, series).into_iter().filter(failed));
+    claims
+}
+
+/// The points from which the instants of a rule's window are reached: the newest from before it, and those in it at which a log begins anew.
+pub(super) fn window_claims<'a, 'h>(
+    rule: &Rule,
+    collection: &CollectionName,
+    series: &Series<'a, 'h>,
+    now: Timestamp,
+) -> Vec<(&'h Dated<'a>, Claim)> {
+    let period = rule.instants_within;
+    if period.is_zero() {
+        return Vec::new();
+    }
+    let logs = |dated: &'h Dated<'a>| Some((dated, dated.point.logs.get(collection)?));
+    let based: Vec<_> = sound(series).into_iter().filter_map(logs).collect();
+    let older = based.iter().skip(1).map(Some).chain([None]);
+    let mut claims = Vec::new();
+    for ((dated, logs), older) in based.iter().zip(older) {
+        let before = now.since(dated.point.committed) >= period;
+        if before || older.is_none_or(|(_, earlier)| earlier != logs) {
+            claims.push((*dated, Claim::Window { period }));
+        }
+        if before {
+            break;
+        }
+    }
     claims
 }
 

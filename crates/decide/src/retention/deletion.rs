@@ -82,7 +82,7 @@ fn claims_beside(
         for collection in &point.collections {
             let mut series: Series<'_, '_> = others.get(collection).cloned().unwrap_or_default();
             series.insert(series.partition_point(newer), dated);
-            for (claimant, claim) in collection_claims(collection, &series, policy) {
+            for (claimant, claim) in collection_claims(collection, &series, policy, now) {
                 if std::ptr::eq(claimant, dated) {
                     let needed_by: &mut BTreeSet<_> = claims.entry(claim).or_default();
                     needed_by.insert(collection.clone());
@@ -114,6 +114,7 @@ fn forbids(reason: &Reason, how: Deletion) -> bool {
             | Claim::NewestSound => how != Deletion::AskedDespiteFloor,
             Claim::Last { .. }
             | Claim::Within { .. }
+            | Claim::Window { .. }
             | Claim::Calendar { .. }
             | Claim::Uncovered => how == Deletion::ByPolicy,
         },

@@ -6,6 +6,7 @@ use crate::fixture::{NOW, name};
 use holdfast_types::{HoldId, Tag};
 use holdfast_types::{RecoveryPointId, Timestamp};
 use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) fn ago(hours: i64) -> Timestamp {
@@ -38,6 +39,7 @@ pub(crate) fn dated(collections: &str, committed: Timestamp, entropy: u32) -> Po
         locked_until: None,
         safety: false,
         in_use: false,
+        logs: BTreeMap::new(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a retention decision knows of one recovery point.
 
-use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
-use holdfast_types::{HoldId, Tag};
+use holdfast_types::{
+    CollectionName, HoldId, RecoveryPointId, ShardId, Tag, TimelineId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One committed recovery point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct PointFacts {
     pub safety: bool,
     /// Whether a restore or another session reads it now.
     pub in_use: bool,
+    /// The logs that go on from it: of each collection all of whose shards belong to one.
+    pub logs: BTreeMap<CollectionName, BTreeSet<(ShardId, TimelineId)>>,
 }
 
 /// What is known of a point's restorability.
@@ -70,7 +73,7 @@ impl Hold {
 
 impl PointFacts {
     /// Whether it is known not to restore.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         match self.proof {
             Proof::Failed { .. } => true,
             Proof::Proven | Proof::Unproven => false,

@@ -47,6 +47,10 @@ pub struct Rule {
     /// Every point that is at most this much older than the newest of its series. In whole hours.
     #[serde(rename = "keep_within_hours", with = "hours")]
     pub keep_within: Duration,
+    /// Every instant that is at most this old can be restored, where logs are archived: keeps the entries and the points that
+    /// this takes. In whole hours; not together with `tags`.
+    #[serde(rename = "instants_within_hours", with = "hours")]
+    pub instants_within: Duration,
     /// The newest point of each of the newest hours that have points.
     pub hourly: u32,
     /// The newest point of each of the newest days that have points.
@@ -70,6 +74,11 @@ pub enum PolicyError {
         "the retention policy keeps nothing: give at least one rule a count above zero, like daily = 7"
     )]
     KeepsNothing,
+    /// Entries of a log have no tags.
+    #[error(
+        "a rule of the retention policy has both tags and instants_within_hours, which is about all points of a collection: write two rules"
+    )]
+    TaggedInstants,
     /// More rules than make sense.
     #[error("the retention policy has {found} rules: at most {MAX_RULES} are allowed")]
     TooManyRules {
@@ -102,8 +111,15 @@ impl RetentionPolicy {
             let found = self.rules.len();
             return Err(PolicyError::TooManyRules { found });
         }
-        let within = |rule: &Rule| ("keep_within_hours", rule.keep_within);
-        let periods = self.rules.iter().map(within);
+        let tagged = |rule: &Rule| !rule.instants_within.is_zero() && !rule.tags.is_empty();
+        if self.rules.iter().any(tagged) {
+            return Err(PolicyError::TaggedInstants);
+        }
+        let within = |rule: &Rule| {
+            let instants = ("instants_within_hours", rule.instants_within);
+            [("keep_within_hours", rule.keep_within), instants]
+        };
+        let periods = self.rules.iter().flat_map(within);
         for (key, value) in periods.chain([("keep_safety_hours", self.keep_safety)]) {
             if hours_of(value).is_none() {
                 return Err(PolicyError::NotWholeHours { key, value });
@@ -116,14 +132,28 @@ impl RetentionPolicy {
     }
 }
 
-impl Rule {
-    /// Whether it says anything about this collection in this point.
+impl RetentionPolicy {
+    /// How far back every instant of a collection stays restorable; `None` if no rule says so: then as far as any recovery point reaches.
     #[must_use]
-    pub(super) fn covers(&self, point: &PointFacts, collection: &CollectionName) -> bool {
+    pub fn window(&self, collection: &CollectionName) -> Option<Duration> {
+        let rules = self.rules.iter().filter(|rule| rule.names(collection));
+        let windows = rules.map(|rule| rule.instants_within);
+        windows.max().filter(|window| !window.is_zero())
+    }
+}
+
+impl Rule {
+    /// Whether it is about this collection.
+    pub(super) fn names(&self, collection: &CollectionName) -> bool {
         let fits = |pattern: &NamePattern| pattern.matches(collection);
         (self.collections.is_empty() || self.collections.iter().any(fits))
             && !self.except.iter().any(fits)
-            && self.tags.is_subset(&point.tags)
+    }
+
+    /// Whether it says anything about this collection in this point.
+    #[must_use]
+    pub(super) fn covers(&self, point: &PointFacts, collection: &CollectionName) -> bool {
+        self.names(collection) && self.tags.is_subset(&point.tags)
     }
 
     fn keeps_nothing(&self) -> bool {
@@ -133,6 +163,7 @@ impl Rule {
             tags: _,
             keep_last,
             keep_within,
+            instants_within,
             hourly,
             daily,
             weekly,
@@ -140,6 +171,7 @@ impl Rule {
             yearly,
         } = self;
         keep_within.is_zero()
+            && instants_within.is_zero()
             && [keep_last, hourly, daily, weekly, monthly, yearly].map(|count| *count) == [0; 6]
     }
 }

@@ -3,12 +3,13 @@
 use super::policy::{RetentionPolicy, Rule, whole_hours};
 
 impl RetentionPolicy {
-    /// For machines that can be rebuilt: the last 3 points and the newest of 3 days; 1 proven
+    /// For machines that can be rebuilt: the last 3 points and the newest of 3 days, every instant of 24 hours; 1 proven
     /// point; safety captures for 24 hours.
     #[must_use]
     pub fn development() -> Self {
         let rule = Rule {
             keep_last: 3,
+            instants_within: whole_hours(24),
             daily: 3,
             ..Rule::default()
         };
@@ -16,12 +17,13 @@ impl RetentionPolicy {
     }
 
     /// For rehearsals: the last 5 points, all of the last 24 hours, the newest of 7 days and of 4
-    /// weeks; 2 proven points; safety captures for 3 days.
+    /// weeks, every instant of 3 days; 2 proven points; safety captures for 3 days.
     #[must_use]
     pub fn staging() -> Self {
         let rule = Rule {
             keep_last: 5,
             keep_within: whole_hours(24),
+            instants_within: whole_hours(3 * 24),
             daily: 7,
             weekly: 4,
             ..Rule::default()
@@ -30,13 +32,14 @@ impl RetentionPolicy {
     }
 
     /// For what people rely on: the last 5 points, all of the last 48 hours, the newest of 72
-    /// hours, 14 days, 8 weeks, 12 months and 5 years; 3 proven points; safety captures for 14
+    /// hours, 14 days, 8 weeks, 12 months and 5 years, every instant of 14 days; 3 proven points; safety captures for 14
     /// days.
     #[must_use]
     pub fn production() -> Self {
         let rule = Rule {
             keep_last: 5,
             keep_within: whole_hours(48),
+            instants_within: whole_hours(14 * 24),
             hourly: 72,
             daily: 14,
             weekly: 8,

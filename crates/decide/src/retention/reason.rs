@@ -90,6 +90,11 @@ pub enum Claim {
         /// The greatest age, counted from the newest point of the series.
         period: Duration,
     },
+    /// Archived logs go on from it, and instants of the window are reached by them.
+    Window {
+        /// How far back the window reaches.
+        period: Duration,
+    },
     /// The newest of a calendar period.
     Calendar {
         /// What kind of period.
@@ -180,6 +185,10 @@ impl fmt::Display for Claim {
         match self {
             Self::Last { nth, of } => write!(f, "last {nth} of {of}"),
             Self::Within { period } => write!(f, "within {} h", period.as_secs() / 3600),
+            Self::Window { period } => {
+                let hours = period.as_secs() / 3600;
+                write!(f, "instants of the last {hours} h are reached from it")
+            }
             Self::Calendar {
                 period,
                 key,
@@ -221,6 +230,10 @@ mod tests {
         let cases = [
             (Claim::Last { nth: 2, of: 5 }, "last 2 of 5: books, docs"),
             (Claim::Within { period }, "within 48 h: books, docs"),
+            (
+                Claim::Window { period },
+                "instants of the last 48 h are reached from it: books, docs",
+            ),
             (daily, "daily 2026-11-21 (3 of 7): books, docs"),
             (
                 Claim::NewestProven { of: 2 },

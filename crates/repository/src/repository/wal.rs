@@ -1,7 +1,9 @@
 //! Archived write-ahead logs.
 
 use super::Repository;
-use crate::{Appended, RepositoryError, WalListing, WalSeries, wal};
+use crate::{
+    Appended, RemovedParts, RepositoryError, StoredPart, WalListing, WalPart, WalSeries, wal,
+};
 use holdfast_archive::WalObject;
 use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId};
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ impl Repository {
         wal::append(&self.inner.core, epoch, part).await
     }
 
-    /// Every archived run of entries of a namespace, with the first index of each of its parts, by a listing alone.
+    /// Every archived run of entries of a namespace, with its parts, by a listing alone.
     ///
     /// # Errors
     /// A failure of the store.
@@ -44,27 +46,27 @@ impl Repository {
         wal::list_shard(&self.inner.core, namespace, incarnation, shard).await
     }
 
-    /// The first index of each part of one run, and its size in bytes as stored, by a listing alone.
+    /// The parts of one run that count, by the index of their first entries, by a listing alone.
     ///
     /// # Errors
     /// A failure of the store.
     pub async fn list_wal_parts(
         &self,
         series: &WalSeries,
-    ) -> Result<BTreeMap<u64, u64>, RepositoryError> {
+    ) -> Result<BTreeMap<u64, StoredPart>, RepositoryError> {
         wal::parts(&self.inner.core, series).await
     }
 
-    /// The part of a run that begins with the entry `first`, every entry proven by its CRC. `None` if there is none.
+    /// A part of a run, every entry proven by its CRC. `None` if it is not there: it may have been merged or removed since it was listed.
     ///
     /// # Errors
     /// [`RepositoryError::Damaged`], or a failure of the store.
     pub async fn read_wal(
         &self,
         series: &WalSeries,
-        first: u64,
+        part: WalPart,
     ) -> Result<Option<WalObject>, RepositoryError> {
-        wal::read(&self.inner.core, series, first).await
+        wal::read(&self.inner.core, series, part).await
     }
 
     /// The newest part of a run: where the next one has to go on. `None` if there is none.
@@ -73,5 +75,33 @@ impl Repository {
     /// As [`read_wal`](Self::read_wal).
     pub async fn last_wal(&self, series: &WalSeries) -> Result<Option<WalObject>, RepositoryError> {
         wal::last(&self.inner.core, series).await
+    }
+
+    /// Stores one object for parts that follow one another: the first, and as many more as their data fits `max_data` bytes and one server
+    /// version wrote. It is read back and counts from then on; the parts stay until they are removed. `None` if that would be one part alone.
+    ///
+    /// # Errors
+    /// [`RepositoryError::StaleEpoch`]; [`RepositoryError::Damaged`] for a part that can't be read; a failure of the store.
+    pub async fn merge_wal(
+        &self,
+        epoch: Epoch,
+        series: &WalSeries,
+        parts: &[WalPart],
+        max_data: u64,
+    ) -> Result<Option<WalPart>, RepositoryError> {
+        wal::merge(&self.inner.core, epoch, series, parts, max_data).await
+    }
+
+    /// Deletes parts for good, in this order. Whether they may go is for the caller to know.
+    ///
+    /// # Errors
+    /// [`RepositoryError::StaleEpoch`], or a failure of the store: what was deleted before is.
+    pub async fn remove_wal(
+        &self,
+        epoch: Epoch,
+        series: &WalSeries,
+        parts: &[StoredPart],
+    ) -> Result<RemovedParts, RepositoryError> {
+        wal::remove(&self.inner.core, epoch, series, parts).await
     }
 }

@@ -33,4 +33,5 @@ mod support;
 mod upkeep;
 mod verifying;
 mod wal;
+mod wal_change;
 mod writing;

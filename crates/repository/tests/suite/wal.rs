@@ -4,7 +4,7 @@ use crate::garbage::{GRACE, at, options, tombstone};
 use crate::place::TestStore;
 use crate::support::{capture, copy_of, create, files, kek, open, point_id};
 use holdfast_archive::{WalFrame, WalLook, WalObject, WalOrigin};
-use holdfast_repository::{Repository, RepositoryError, VerifyLevel, WalSeries};
+use holdfast_repository::{Repository, RepositoryError, VerifyLevel, WalPart, WalSeries};
 use holdfast_store::{FaultPlan, FaultStore, ObjectStore, PutMode, StopAt, StopEffect};
 use holdfast_types::{Epoch, IncarnationId, ShardId, TimelineId};
 use holdfast_wal::format::entry_crc;
@@ -25,7 +25,7 @@ fn origin(timeline: u8) -> WalOrigin {
     }
 }
 
-fn series(timeline: u8) -> WalSeries {
+pub(crate) fn series(timeline: u8) -> WalSeries {
     WalSeries::from(&origin(timeline))
 }
 
@@ -34,7 +34,7 @@ fn crc_of(index: u64) -> u32 {
 }
 
 /// The entries of a log that has always been the same.
-fn part(timeline: u8, indexes: std::ops::Range<u64>) -> WalObject {
+pub(crate) fn part(timeline: u8, indexes: std::ops::Range<u64>) -> WalObject {
     let frame = |index: u64| WalFrame {
         seed: (index == 0).then_some(SEED),
         crc: crc_of(index),
@@ -51,7 +51,7 @@ fn part(timeline: u8, indexes: std::ops::Range<u64>) -> WalObject {
 }
 
 /// Indexes of the run's parts.
-async fn parts(repository: &Repository, timeline: u8) -> Vec<u64> {
+pub(crate) async fn parts(repository: &Repository, timeline: u8) -> Vec<u64> {
     let namespace = repository.namespace();
     let listings = repository.list_wal(&namespace).await.unwrap();
     let listing = listings
@@ -75,9 +75,18 @@ async fn what_was_appended_is_found_again() {
     let reader = open(store.clone()).await;
     assert_eq!(parts(&reader, 1).await, [0, 5, 6]);
     assert_eq!(parts(&reader, 2).await, [0]);
-    let found = reader.read_wal(&series(1), 5).await.unwrap();
+    let found = reader
+        .read_wal(&series(1), WalPart::appended(5))
+        .await
+        .unwrap();
     assert_eq!(found, Some(part(1, 5..6)));
-    assert_eq!(reader.read_wal(&series(1), 4).await.unwrap(), None);
+    assert_eq!(
+        reader
+            .read_wal(&series(1), WalPart::appended(4))
+            .await
+            .unwrap(),
+        None
+    );
     let last = reader.last_wal(&series(1)).await.unwrap().unwrap();
     assert_eq!(last.run().next, 400);
     assert_eq!(reader.last_wal(&series(3)).await.unwrap(), None);
@@ -117,7 +126,10 @@ async fn whoever_comes_second_is_told_what_is_there() {
         assert!(again.was_there);
         assert_eq!(again.run, *part(1, 0..5).run(), "the end that is durable");
     }
-    let kept = repository.read_wal(&series(1), 0).await.unwrap();
+    let kept = repository
+        .read_wal(&series(1), WalPart::appended(0))
+        .await
+        .unwrap();
     assert_eq!(kept, Some(part(1, 0..5)));
 }
 
@@ -172,7 +184,10 @@ async fn removal_of_points_and_garbage_collection_leave_logs_alone() {
     assert!(packs.is_empty(), "the garbage is gone");
     let reader = open(store.clone()).await;
     assert_eq!(parts(&reader, 1).await, [0]);
-    let kept = reader.read_wal(&series(1), 0).await.unwrap();
+    let kept = reader
+        .read_wal(&series(1), WalPart::appended(0))
+        .await
+        .unwrap();
     assert_eq!(kept, Some(part(1, 0..5)));
 }
 
@@ -200,7 +215,10 @@ async fn damage_and_gaps_are_found_and_healed_from_a_copy() {
         .await
         .unwrap();
     store.delete(&keys[2]).await.unwrap();
-    let error = repository.read_wal(&series(1), 0).await.unwrap_err();
+    let error = repository
+        .read_wal(&series(1), WalPart::appended(0))
+        .await
+        .unwrap_err();
     assert!(matches!(error, RepositoryError::Damaged { .. }), "{error}");
     let found = repository.verify(VerifyLevel::Full).await.unwrap();
     let told: Vec<_> = found.damaged.iter().map(ToString::to_string).collect();
@@ -212,7 +230,10 @@ async fn damage_and_gaps_are_found_and_healed_from_a_copy() {
     let epoch: Epoch = repository.claim_epoch().await.unwrap();
     let plan = repository.plan_heal(&copy, &found, false).await.unwrap();
     repository.heal(&copy, epoch, &plan).await.unwrap();
-    let healed = repository.read_wal(&series(1), 0).await.unwrap();
+    let healed = repository
+        .read_wal(&series(1), WalPart::appended(0))
+        .await
+        .unwrap();
     assert_eq!(healed, Some(part(1, 0..2)));
 }
 
@@ -234,6 +255,9 @@ async fn a_part_under_another_name_is_refused() {
         incarnation: IncarnationId::from_bytes([2; 16]),
         ..series(2)
     };
-    let error = repository.read_wal(&moved, 0).await.unwrap_err();
+    let error = repository
+        .read_wal(&moved, WalPart::appended(0))
+        .await
+        .unwrap_err();
     assert!(matches!(error, RepositoryError::Damaged { .. }), "{error}");
 }

@@ -2,10 +2,14 @@
 
 use crate::fixture::name;
 use crate::instant::{ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView};
+use crate::logs::{LogFacts, LogPoint, PartFacts, check_logs, plan_logs};
+use crate::retention::fixture::dated;
+use crate::retention::{RetentionPolicy, Rule};
 use holdfast_types::{IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use proptest::prelude::prop;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) fn t(at: i64) -> Timestamp {
     Timestamp::from_micros(at)
@@ -43,10 +47,13 @@ impl Truth {
     }
 
     pub(super) fn base(&self, shard: u32, nth: usize) -> Base {
-        let (asked, took, behind) = self.captures[nth];
+        let (asked, took, _) = self.captures[nth];
         // What comes while the snapshot is made may be in it, and the log ends at its end.
         let next = self.count(asked + took);
-        let certain = self.count(asked).saturating_sub(behind);
+        // What was flushed once stays so.
+        let flushed =
+            |(asked, _, behind): &(i64, i64, u64)| self.count(*asked).saturating_sub(*behind);
+        let certain = self.captures[..=nth].iter().map(flushed).max().unwrap();
         let (from, to) = (
             self.timeline(shard, certain),
             self.timeline(shard, next.max(certain)),
@@ -59,6 +66,15 @@ impl Truth {
             certain: Some(certain),
             timeline: (from == to).then_some(from),
         }
+    }
+
+    /// When the capture was committed: the agent has said that its timeline still ran at a look that began after the snapshot.
+    fn committed(&self, nth: usize) -> i64 {
+        let (asked, took, _) = self.captures[nth];
+        let made = asked + took;
+        let seen = self.looks.iter().find(|(begin, _)| *begin >= made);
+        let last = self.looks.last().map_or(made, |(_, end)| *end);
+        seen.map_or(last, |(_, end)| *end).max(made)
     }
 
     /// The parts: one for each look that found something.
@@ -158,4 +174,55 @@ pub(super) fn truth() -> impl prop::strategy::Strategy<Value = Truth> {
             captures,
         }
     })
+}
+
+/// The same without what no instant of the last `window` needs.
+pub(super) fn pruned(history: &History, truths: &[Truth], now: Timestamp, window: i64) -> History {
+    let rule = Rule {
+        instants_within: Duration::from_micros(window.unsigned_abs()),
+        ..Rule::default()
+    };
+    let policy = RetentionPolicy {
+        rules: vec![rule],
+        ..RetentionPolicy::staging()
+    };
+    let points = history.points.iter().enumerate().map(|(nth, point)| {
+        let nth = history.points.len() - 1 - nth;
+        let committed = truths.iter().map(|truth| truth.committed(nth)).max();
+        let mut facts = dated("docs", t(committed.unwrap()), 0);
+        facts.id = point.id.clone();
+        let shards = point.collections[&name("docs")].iter();
+        let logs = shards.map(|base| base.certain.and(Some((base.shard, base.timeline?))));
+        let logs: Option<_> = logs.collect();
+        facts.logs = logs.map(|logs| (name("docs"), logs)).into_iter().collect();
+        LogPoint {
+            facts,
+            collections: point.collections.clone(),
+            marked: false,
+        }
+    });
+    let points: Vec<LogPoint> = points.collect();
+    let facts = history.logs.iter().map(|log| {
+        let part = |part: &PartView| PartFacts {
+            first: part.first(),
+            size: 1,
+            stored: t(0),
+        };
+        LogFacts {
+            timeline: log.timeline,
+            shard: log.shard,
+            collection: Some(name("docs")),
+            followed: true,
+            parts: log.parts.iter().map(part).collect(),
+        }
+    });
+    let facts: Vec<LogFacts> = facts.collect();
+    let verdicts = plan_logs(&points, &facts, &policy, Duration::ZERO, now);
+    let wrong = check_logs(&verdicts, &points, &facts, &policy, Duration::ZERO, now);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let mut left = history.clone();
+    for (log, verdict) in left.logs.iter_mut().zip(verdicts) {
+        log.parts.drain(..verdict.surplus);
+    }
+    left
 }

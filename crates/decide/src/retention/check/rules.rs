@@ -6,6 +6,7 @@ use crate::retention::policy::{RetentionPolicy, Rule};
 use holdfast_types::{CollectionName, Timestamp};
 use jiff::tz::TimeZone;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// A calendar period: numbers that are equal for instants of one period.
 pub(super) type Slot = [i64; 5];
@@ -15,6 +16,7 @@ pub(super) fn check(
     collection: &CollectionName,
     history: &History<'_>,
     policy: &RetentionPolicy,
+    now: Timestamp,
 ) -> Vec<RetentionViolation> {
     let mut wrong = Vec::new();
     let mut spoken_of = false;
@@ -29,7 +31,8 @@ pub(super) fn check(
             speaks_of(rule, other.point, collection) && (failed(point) || !failed(other.point))
         };
         let newer: Vec<&Known<'_>> = history.newer(point, collection).filter(rival).collect();
-        if own.is_some_and(|own| keeps(rule, own, &newer)) {
+        let opens = opens_window(rule, point, collection, history, now);
+        if own.is_some_and(|own| opens || keeps(rule, own, &newer)) {
             wrong.push(RetentionViolation::RuleKeeps {
                 id: point.id.clone(),
                 collection: collection.clone(),
@@ -69,6 +72,37 @@ fn keeps(rule: &Rule, own: &Known<'_>, newer: &[&Known<'_>]) -> bool {
     ];
     let mut kinds = counts.into_iter().enumerate();
     kinds.any(|(kind, count)| has_room(count as usize, &own.slots[kind], newer, kind))
+}
+
+/// Whether instants of the rule's window are reached from this point only.
+fn opens_window(
+    rule: &Rule,
+    point: &PointFacts,
+    collection: &CollectionName,
+    history: &History<'_>,
+    now: Timestamp,
+) -> bool {
+    let Some(own) = point.logs.get(collection) else {
+        return false;
+    };
+    if rule.instants_within == Duration::ZERO || failed(point) {
+        return false;
+    }
+    let is_base = |other: &PointFacts| !failed(other) && other.logs.contains_key(collection);
+    let outside = |other: &PointFacts| other.committed.after(rule.instants_within) <= now;
+    if history
+        .newer(point, collection)
+        .any(|newer| is_base(newer.point) && outside(newer.point))
+    {
+        return false;
+    }
+    let place = |other: &PointFacts| (other.committed, other.id.clone());
+    let older = history.0.iter().filter(|known| {
+        let other = known.point;
+        is_base(other) && other.collections.contains(collection) && place(other) < place(point)
+    });
+    let before = older.max_by_key(|known| place(known.point));
+    outside(point) || before.is_none_or(|known| known.point.logs.get(collection) != Some(own))
 }
 
 /// Whether a rule of `count` periods still reaches the period `own`, and nothing newer stands in it.

@@ -57,6 +57,7 @@ pub(super) fn survivors(
             let good = without_failed(&series);
             let all_winners = winners(rule, &series, tz);
             stay.extend(winners(rule, &good, tz));
+            stay.extend(openers(rule, &good, &name, now));
             let bad = series.iter().filter(|point| !good.contains(point));
             let bad = bad.map(|point| point.id.clone());
             stay.extend(bad.filter(|id| all_winners.contains(id)));
@@ -106,6 +107,35 @@ fn needed(points: &[PointFacts], min_proven: u32) -> BTreeSet<RecoveryPointId> {
     needed.extend(newest(points.to_vec(), 1));
     needed.extend(newest(without_failed(points), 1));
     needed
+}
+
+/// From which points the instants of a window are reached, of good ones, the oldest first.
+fn openers(
+    rule: &Rule,
+    good: &[PointFacts],
+    name: &CollectionName,
+    now: Timestamp,
+) -> BTreeSet<RecoveryPointId> {
+    let mut openers = BTreeSet::new();
+    if rule.instants_within.is_zero() {
+        return openers;
+    }
+    let opens = now.as_micros() - i64::try_from(rule.instants_within.as_micros()).unwrap();
+    let mut last = None;
+    for point in good {
+        let Some(logs) = point.logs.get(name) else {
+            continue;
+        };
+        if point.committed.as_micros() <= opens {
+            // A newer one from before the window takes its place.
+            openers.clear();
+            openers.insert(point.id.clone());
+        } else if last != Some(logs) {
+            openers.insert(point.id.clone());
+        }
+        last = Some(logs);
+    }
+    openers
 }
 
 /// How many periods are kept, and where the period of an instant begins.

@@ -7,7 +7,7 @@ use crate::retention::{
     Decision, Deletion, Hold, PointFacts, Proof, RetentionPolicy, Rule, check_retention,
     judge_deletion, judge_deletions, plan_retention,
 };
-use holdfast_types::{RecoveryPointId, Timestamp};
+use holdfast_types::{CollectionName, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use jiff::tz::TimeZone;
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -83,8 +83,22 @@ fn any_point(anchor: &'static str) -> impl Strategy<Value = PointFacts> {
         rarely(),
         rarely(),
     );
-    let known = (any_offset(), named, tags.prop_map(BTreeSet::from_iter));
-    (known, any_proof(), guards).prop_map(move |((minutes, collections, tags), proof, guards)| {
+    let logs = prop::collection::vec(0..4_u8, 4);
+    let known = (
+        any_offset(),
+        named,
+        tags.prop_map(BTreeSet::from_iter),
+        logs,
+    );
+    (known, any_proof(), guards).prop_map(move |(known, proof, guards)| {
+        let (minutes, collections, tags, logs) = known;
+        let collections: BTreeSet<CollectionName> = collections;
+        let logs = collections.iter().cloned().zip(logs);
+        let logs = logs.filter(|(_, line)| *line > 0).map(|(name, line)| {
+            let timeline = TimelineId::from_bytes([line; 16]);
+            (name, [(ShardId(0), timeline)].into())
+        });
+        let logs = logs.collect();
         let (pin, holds, lock, held, safety, in_use) = guards;
         PointFacts {
             id: RecoveryPointId::new(Timestamp::EPOCH, 0),
@@ -97,6 +111,7 @@ fn any_point(anchor: &'static str) -> impl Strategy<Value = PointFacts> {
             locked_until: lock.map(|minutes| instant(anchor, minutes)),
             safety,
             in_use,
+            logs,
         }
     })
 }
@@ -113,15 +128,18 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         prop_oneof![3 => Just(BTreeSet::new()), 1 => tags.prop_map(BTreeSet::from_iter)],
     );
     let counts = [count(), count(), count(), count(), count(), count()];
-    (filter, counts, prop_oneof![Just(0), 1..400_u64]).prop_map(|(filter, counts, hours)| {
+    let hours = || prop_oneof![Just(0), 1..400_u64];
+    (filter, counts, hours(), hours()).prop_map(|(filter, counts, hours, window)| {
         let (collections, except, tags) = filter;
         let [keep_last, hourly, daily, weekly, monthly, yearly] = counts;
+        let window = if tags.is_empty() { window } else { 0 };
         Rule {
             collections,
             except,
             tags,
             keep_last,
             keep_within: Duration::from_hours(hours),
+            instants_within: Duration::from_hours(window),
             hourly,
             daily,
             weekly,

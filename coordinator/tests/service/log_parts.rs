@@ -1,0 +1,158 @@
+//! Parts of archived logs that go because nothing needs them, and parts that become one: what is promised can be restored meanwhile.
+
+use crate::instant::{Scene, back_up, replayed, scene_in, window};
+use crate::world::World;
+use holdfast_coordinator::logs::{Compacted, compact};
+use holdfast_coordinator::retention::{self, LogRemoval, Removal};
+use holdfast_proto::v1;
+use holdfast_proto::v1::restore_target::Target;
+use std::time::{Duration, SystemTime};
+
+fn world() -> World {
+    World::with(
+        "[retention]\nevery_hours = 0\ngrace_hours = 0\n[[retention.rules]]\nkeep_last = 9\n",
+    )
+}
+
+fn firsts(scene: &Scene) -> Vec<u64> {
+    let names = scene.part_files().into_keys();
+    names.map(|name| name.parse().unwrap()).collect()
+}
+
+async fn surplus(scene: &Scene) -> Vec<LogRemoval> {
+    Box::pin(retention::plan(&scene.core)).await.unwrap().logs
+}
+
+async fn prune(scene: &Scene) -> Vec<LogRemoval> {
+    let by = Some("operator/op");
+    let pruned = Box::pin(retention::prune(&scene.core, by)).await;
+    pruned.unwrap().logs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_go_with_the_last_point_that_needs_them() {
+    let mut scene = scene_in(world()).await;
+    scene.agent.report(&["docs"]).await;
+    scene.operator.sees("n1", &["docs"]).await;
+    let (newer, _) = back_up(&mut scene.operator, &mut scene.agent, 45).await;
+    assert_eq!(surplus(&scene).await, [], "both points go on with the log");
+    let removal = Removal {
+        point: scene.point.parse().unwrap(),
+        reason: "no longer needed".into(),
+        despite_floor: true,
+        dry_run: false,
+    };
+    let marked = retention::delete(&scene.core, &removal, "operator/op").await;
+    marked.unwrap();
+    assert_eq!(surplus(&scene).await, [], "it may still be taken back");
+    assert_eq!(prune(&scene).await, []);
+    assert_eq!(firsts(&scene), [3, 20, 40]);
+
+    // Nobody knows what a point needs that can't be read.
+    let unreadable = scene.repository().join("points/20200101t000000z-00000001");
+    std::fs::write(&unreadable, b"?").unwrap();
+    let by = Some("operator/op");
+    let refused = Box::pin(retention::prune(&scene.core, by)).await;
+    assert_eq!(refused.unwrap_err().code, "repository-damaged");
+    assert_eq!(firsts(&scene), [3, 20, 40]);
+    std::fs::remove_file(unreadable).unwrap();
+
+    let planned = surplus(&scene).await;
+    let told = |removal: &LogRemoval| (removal.parts, removal.of, removal.refused);
+    assert_eq!(planned.iter().map(told).collect::<Vec<_>>(), [(2, 3, 0)]);
+    assert!(planned[0].why.contains(&newer), "{planned:?}");
+    assert_eq!(firsts(&scene), [3, 20, 40], "a plan changes nothing");
+    assert_eq!(prune(&scene).await, planned);
+    assert_eq!(firsts(&scene), [40]);
+    let latest = Scene::order(Target::Latest(true));
+    let plan = scene.plan(latest).await.unwrap();
+    assert_eq!(plan.recovery_point, newer);
+    let log = &plan.steps[0].logs[0];
+    assert_eq!((log.from, log.until), (45, 60));
+    assert_eq!(surplus(&scene).await, []);
+    scene.running.stop().await;
+}
+
+/// Makes files look as old as that.
+fn age(scene: &Scene, age: Duration, which: impl Fn(&str) -> bool) {
+    let then = SystemTime::now() - age;
+    for (name, path) in scene.part_files() {
+        if which(&name) {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(then).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_parts_become_one_and_nothing_is_missing() {
+    let mut scene = scene_in(world()).await;
+    let before = window(&mut scene).await;
+    // A part for each of forty further operations.
+    let (_, mut crc) = {
+        let listed = scene.core.repository.list_wal(&scene.core.namespace).await;
+        let series = listed.unwrap().remove(0).series;
+        let last = scene.core.repository.last_wal(&series).await;
+        let last = last.unwrap().unwrap();
+        (series, last.run().end)
+    };
+    for index in 60..100 {
+        let (part, end) = scene.part_of(index..index + 1, crc);
+        crc = end;
+        let appended = scene.core.repository.append_wal(scene.core.epoch, part);
+        appended.await.unwrap();
+    }
+    let run = async |scene: &Scene| compact(&scene.core).await.unwrap();
+    assert_eq!(run(&scene).await, Compacted::default(), "they are young");
+    let hours = |hours: u64| Duration::from_hours(hours);
+    age(&scene, hours(2), |_| true);
+    let done = run(&scene).await;
+    assert_eq!((done.merged, done.deleted), (1, 0));
+    let merged = format!("{:020}-{:020}", 3, 100);
+    assert_eq!(scene.part_files().len(), 3 + 40 + 1);
+    assert_eq!(
+        run(&scene).await,
+        Compacted::default(),
+        "nothing is left to do"
+    );
+
+    let latest = Scene::order(Target::Latest(true));
+    let job = scene.operator.restore(latest).await;
+    let command = scene.agent.command().await;
+    let all = scene.log(&scene.agent, &command.command_id, 0).await;
+    let want: Vec<Vec<u8>> = (5..100).map(|index| vec![index; 100]).collect();
+    assert_eq!(all.unwrap(), want);
+    scene.agent.answer(&command, replayed(3, 95)).await;
+    job.end().await;
+
+    age(&scene, hours(25), |name| *name == merged);
+    // One that can't be read stands for nothing.
+    let path = scene.part_files().remove(&merged).unwrap();
+    let sound = std::fs::read(&path).unwrap();
+    let mut bad = sound.clone();
+    bad[100] ^= 1;
+    let put = |bytes: &[u8]| {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        age(&scene, hours(25), |name| *name == merged);
+    };
+    put(&bad);
+    assert_eq!(run(&scene).await, Compacted::default());
+    put(&sound);
+    let done = run(&scene).await;
+    assert_eq!((done.merged, done.deleted), (0, 43));
+    let names: Vec<String> = scene.part_files().into_keys().collect();
+    assert_eq!(names, [merged]);
+
+    let after = window(&mut scene).await;
+    let (from, to) = (&before.stretches[0], &after.stretches[0]);
+    assert_eq!(from.from_us, to.from_us);
+    assert!(from.to_us < to.to_us, "{after:?}");
+    let instant = v1::RestoreRequest {
+        recovery_point: scene.point.clone(),
+        ..Scene::order(Target::InstantUs(from.to_us))
+    };
+    let plan = scene.plan(instant).await.unwrap();
+    assert_eq!(plan.steps[0].logs[0].until, 60);
+    scene.running.stop().await;
+}
