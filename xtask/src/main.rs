@@ -1,4 +1,4 @@
-//! `cargo xtask`: the checks, tests and benchmarks of this workspace.
+//! `cargo xtask`: the checks, tests, mutation tests and benchmarks of this workspace.
 //!
 //! It runs cargo and reads files; it never changes the source tree.
 #![expect(
@@ -12,6 +12,7 @@ mod check_deny;
 mod check_deps;
 mod check_purity;
 mod check_sizes;
+mod mutate;
 mod run;
 mod seaweedfs;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     CheckDeps,
     /// No source file outgrows its room
     CheckSizes,
+    /// Mutation tests of the decisions (`crates/decide`): one change at a time that some test must notice
+    Mutate(mutate::Options),
     /// Throughput and cost of capture and restore, end to end, as ratios to Qdrant's own figures
     Bench(bench::Options),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::CheckDeps => check_deps::run().and_then(|()| check_purity::run()),
         Command::CheckSizes => check_sizes::run(),
+        Command::Mutate(options) => mutate::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     match result {
