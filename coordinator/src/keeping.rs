@@ -7,8 +7,9 @@ use crate::config::{Location, S3Location};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use crate::repository::fault_of;
-use holdfast_repository::{ColdRule, KeepOptions, LockRule, Repository};
+use holdfast_repository::{ColdRule, KeepOptions, LockRule, Repository, RepositoryError};
 use holdfast_service::failure::Code;
+use holdfast_store::StoreError;
 use holdfast_types::{RecoveryPointId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,14 +61,17 @@ impl Keeping {
         };
         let obeys = match repository.can_lock().await {
             Ok(can) => can,
-            Err(error) if lock.is_some() => return Err(fault_of(&error)),
-            Err(error) => {
+            Err(error @ RepositoryError::Store(StoreError::Permission { .. }))
+                if lock.is_none() =>
+            {
                 tracing::warn!(
                     reason = chain(&error),
                     "whether the bucket has object locks can't be asked, so none are obeyed; allow s3:GetBucketObjectLockConfiguration if it has"
                 );
                 false
             }
+            // A bucket that does not answer may have locks.
+            Err(error) => return Err(fault_of(&error)),
         };
         if obeys {
             // Whoever may not read locks sees none.

@@ -13,7 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-decide", &["holdfast-types"]),
     ("holdfast-store", &["holdfast-types"]),
     ("holdfast-store-s3", &["holdfast-types", "holdfast-store"]),
-    ("holdfast-store-suite", &["holdfast-store"]),
+    (
+        "holdfast-store-suite",
+        &["holdfast-types", "holdfast-store"],
+    ),
     ("holdfast-service", &["holdfast-types"]),
     ("holdfast-engine", &["holdfast-types", "holdfast-wal"]),
     ("holdfast-proto", &["holdfast-types"]),

@@ -57,6 +57,29 @@ impl S3Store {
         if let Some(lock) = earlier.filter(|lock| lock.until >= until && lock.mode == mode) {
             return Ok(lock);
         }
+        let mut refused = self.put_retention(key, mode, until).await?;
+        if let (Some(_), Some(lock)) = (&refused, earlier)
+            && lock.mode != mode
+        {
+            // A lock's mode can't be changed here by whoever may not bypass it, but its end can be moved.
+            refused = self.put_retention(key, lock.mode, until).await?;
+        }
+        // Somebody may have locked it for longer meanwhile: that can't be shortened, and need not be.
+        let lock = self.find_retention(key).await?;
+        lock.filter(|lock| lock.until >= until).ok_or_else(|| {
+            let ignored = || Failure::passing("the service accepted a lock and does not keep it");
+            refused.unwrap_or_else(ignored)
+        })
+    }
+
+    /// Asks for a lock. Yields the answer if that was a refusal, which is the last word only if the object is not locked so
+    /// already.
+    async fn put_retention(
+        &self,
+        key: &ObjectKey,
+        mode: LockMode,
+        until: Timestamp,
+    ) -> Result<Option<Failure>, Failure> {
         let seconds = until.as_micros().div_euclid(1_000_000)
             + i64::from(until.as_micros().rem_euclid(1_000_000) > 0);
         let retention = ObjectLockRetention::builder()
@@ -72,11 +95,16 @@ impl S3Store {
             .bucket(&self.options.bucket)
             .key(self.name(key))
             .retention(retention);
-        self.within(0, async { Ok(Box::pin(request.send()).await?) })
-            .await?;
-        let lock = self.find_retention(key).await?;
-        lock.filter(|lock| lock.until >= until)
-            .ok_or_else(|| Failure::lasting("the service accepted a lock and does not keep it"))
+        let answer: Result<_, Failure> = self
+            .within(0, async { Ok(Box::pin(request.send()).await?) })
+            .await;
+        match answer {
+            Ok(_) => Ok(None),
+            Err(failure) if matches!(failure.class, Class::Denied | Class::Refused) => {
+                Ok(Some(failure))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// What keeps everybody from removing an object. Asked by questions of their own: an answer to HEAD leaves locks out

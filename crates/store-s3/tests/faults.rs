@@ -9,11 +9,14 @@
 mod rig;
 
 use bytes::Bytes;
-use holdfast_store::{ObjectKey, ObjectStore, PutMode, StoreError};
+use holdfast_store::{
+    ColdClass, LockMode, ObjectKeeper as _, ObjectKey, ObjectStore, PutMode, StoreError,
+};
 use holdfast_store_s3::{S3Options, S3Store};
-use holdfast_store_suite::{FaultProxy, ProxyPlan, S3Server, Weed, conforms_in};
-use rig::{retried, small_parts};
-use std::time::{Duration, Instant};
+use holdfast_store_suite::{FaultProxy, ProxyPlan, S3Server, Weed, conforms_in, keeps};
+use holdfast_types::Timestamp;
+use rig::{holder, locking, options, retried, small_parts};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const ALWAYS: u16 = 1000;
 const NONE: ProxyPlan = ProxyPlan {
@@ -53,8 +56,11 @@ async fn a_connection_that_breaks() {
     an_answer_that_never_comes_is_given_up(&server).await;
     a_slow_body_is_read(&server).await;
     lost_answers_to_create_only_puts_are_ours(&server).await;
+    no_fault_looks_like_no_lock(&server).await;
+    a_lock_whose_answer_is_lost_is_set(&server).await;
     for seed in 1..=2 {
         the_suite_holds(&server, seed).await;
+        locks_are_kept(&server, seed).await;
     }
 }
 
@@ -121,6 +127,124 @@ async fn a_slow_body_is_read(server: &S3Server) {
     let (_proxy, options) = through(server, "each", slow).await;
     let store = S3Store::open(options).await.unwrap();
     assert_eq!(store.get(&key("present")).await.unwrap().len(), 100_000);
+}
+
+/// Who obeys locks must never take a broken answer for "not locked", nor for "can't be locked".
+async fn no_fault_looks_like_no_lock(server: &S3Server) {
+    let direct = S3Store::open(locking(options(server, "kept"))).await;
+    let (direct, key) = (direct.unwrap(), key("locked"));
+    let until = ahead(1);
+    direct
+        .put(&key, Bytes::from_static(b"kept"), PutMode::CreateNew)
+        .await
+        .unwrap();
+    let mode = LockMode::Governance;
+    let lock = direct.extend_lock(&key, mode, until).await.unwrap();
+    #[rustfmt::skip]
+    let plans = [
+        ProxyPlan { reset_before: ALWAYS, ..NONE },
+        ProxyPlan { reset_after: ALWAYS, ..NONE },
+        ProxyPlan { slow_down: ALWAYS, ..NONE },
+        ProxyPlan { truncate: ALWAYS, ..NONE },
+    ];
+    for plan in plans {
+        let (_proxy, options) = through(server, "kept", plan).await;
+        let store = S3Store::open(locking(options)).await.unwrap();
+        let outcomes = [
+            store.can_lock().await.map(drop),
+            store.lock_of(&key).await.map(drop),
+            store.extend_lock(&key, mode, ahead(2)).await.map(drop),
+            store
+                .move_to(&key, ColdClass::InfrequentAccess)
+                .await
+                .map(drop),
+        ];
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            let error = outcome.expect_err(&format!("operation {n} under {plan:?}"));
+            assert!(
+                error.is_retryable(),
+                "operation {n} under {plan:?}: {error:?}"
+            );
+        }
+    }
+    assert_eq!(direct.lock_of(&key).await.unwrap(), Some(lock));
+}
+
+/// The server locks and the answer never comes, or is cut off: another try finds the lock, and says so. All three requests
+/// of one attempt must be answered.
+async fn a_lock_whose_answer_is_lost_is_set(server: &S3Server) {
+    for (seed, plan) in [
+        (
+            1,
+            ProxyPlan {
+                reset_after: 500,
+                ..NONE
+            },
+        ),
+        (
+            2,
+            ProxyPlan {
+                hang_after: 200,
+                ..NONE
+            },
+        ),
+        (
+            3,
+            ProxyPlan {
+                slow_down: 400,
+                ..NONE
+            },
+        ),
+    ] {
+        let folder = format!("lost-locks/{seed}");
+        let (proxy, options) = through(server, &folder, ProxyPlan { seed, ..plan }).await;
+        let options = S3Options {
+            request_timeout: Duration::from_millis(1_500),
+            ..options
+        };
+        let store = retried(locking(options)).await;
+        let direct = S3Store::open(locking(small_parts(server, &folder))).await;
+        let direct = direct.unwrap();
+        let keeper = store.keeper().unwrap();
+        for n in 0..4 {
+            let (key, until) = (key(&format!("k{n}")), ahead(1));
+            direct
+                .put(&key, Bytes::from_static(b"kept"), PutMode::CreateNew)
+                .await
+                .unwrap();
+            let mode = LockMode::Governance;
+            let lock = keeper.extend_lock(&key, mode, until).await.unwrap();
+            assert!(lock.until >= until, "seed {seed}: {lock:?}");
+            assert_eq!(direct.lock_of(&key).await.unwrap(), Some(lock));
+        }
+        assert!(proxy.tally().faults > 0, "seed {seed} broke nothing");
+    }
+}
+
+async fn locks_are_kept(server: &S3Server, seed: u64) {
+    let plan = ProxyPlan {
+        seed,
+        reset_before: 80,
+        reset_after: 80,
+        hang_after: 3,
+        slow_down: 120,
+        truncate: 80,
+        stall: 3,
+        slow_body: 50,
+    };
+    let folder = format!("kept/{seed}");
+    let (proxy, options) = through(server, &folder, plan).await;
+    eprintln!("seed {seed}");
+    let store = retried(locking(options)).await;
+    keeps(store, &holder(server, &folder), false).await;
+    let tally = proxy.tally();
+    assert!(tally.faults * 10 > tally.requests, "{tally:?}");
+}
+
+fn ahead(hours: u64) -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let micros = i64::try_from(now.as_micros()).unwrap();
+    Timestamp::from_micros(micros).after(Duration::from_secs(hours * 3600))
 }
 
 /// The server does every put and many answers are lost: every second one of small objects, and every

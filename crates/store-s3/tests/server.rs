@@ -14,9 +14,9 @@ use holdfast_store::{
     PutMode, StoreError, probe,
 };
 use holdfast_store_s3::{Credentials, OpenError, S3Options, S3Store};
-use holdfast_store_suite::{S3Server, Weed, conforms_in};
+use holdfast_store_suite::{S3Server, Weed, can_not_lock, conforms_in, keeps};
 use holdfast_types::Timestamp;
-use rig::{options, raw, retried, small_parts};
+use rig::{holder, locking, options, raw, retried, small_parts};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn key(text: &str) -> ObjectKey {
@@ -45,7 +45,7 @@ async fn a_real_server() {
     listings_have_many_pages(&server).await;
     what_is_not_ours_is_ignored(&server).await;
     refusals_say_what_is_wrong(&server).await;
-    locks_are_extended_and_never_shortened(&server).await;
+    locks_are_kept(&server).await;
     a_colder_class_keeps_the_bytes(&server).await;
     tls_needs_a_trusted_certificate(&server).await;
 }
@@ -179,42 +179,23 @@ async fn refusals_say_what_is_wrong(server: &S3Server) {
     }
 }
 
-async fn locks_are_extended_and_never_shortened(server: &S3Server) {
-    let plain = S3Store::open(options(server, "locks")).await.unwrap();
-    assert!(!plain.can_lock().await.unwrap());
+async fn locks_are_kept(server: &S3Server) {
+    can_not_lock(S3Store::open(options(server, "no-locks")).await.unwrap()).await;
+    let in_folder = |folder| locking(options(server, folder));
+    let store = S3Store::open(in_folder("kept")).await.unwrap();
+    keeps(store, &holder(server, "kept"), true).await;
 
-    let bucket = raw(server).create_bucket().bucket("locked");
-    let bucket = bucket.object_lock_enabled_for_bucket(true);
-    bucket.send().await.unwrap();
-    let mut locked = options(server, "locks");
-    locked.bucket = "locked".to_owned();
-    let store = S3Store::open(locked).await.unwrap();
-    assert!(store.can_lock().await.unwrap());
-    let key = key("packs/p");
-    let missing = store.lock_of(&key).await.unwrap_err();
-    assert!(
-        matches!(missing, StoreError::NotFound { .. }),
-        "{missing:?}"
-    );
-    let body = Bytes::from_static(b"kept");
-    store
-        .put(&key, body.clone(), PutMode::CreateNew)
-        .await
-        .unwrap();
-    assert_eq!(store.lock_of(&key).await.unwrap(), None);
-    let began = now();
-    let [short, middle, long] = [1, 2, 3].map(|n| began.after(Duration::from_secs(n * 3600)));
-    for (asked, at_least) in [(middle, middle), (short, middle), (long, long)] {
-        let lock = store
-            .extend_lock(&key, LockMode::Governance, asked)
-            .await
-            .unwrap();
-        assert!(lock.until >= at_least, "{lock:?}");
-        assert_eq!(store.lock_of(&key).await.unwrap(), Some(lock));
-    }
     // A deletion only hides it: the locked version is still there.
+    let store = S3Store::open(in_folder("hidden")).await.unwrap();
+    let (key, until) = (key("packs/p"), now().after(Duration::from_secs(3600)));
+    let body = Bytes::from_static(b"kept");
+    store.put(&key, body, PutMode::CreateNew).await.unwrap();
+    let mode = LockMode::Governance;
+    store.extend_lock(&key, mode, until).await.unwrap();
     store.delete(&key).await.unwrap();
-    let versions = raw(server).list_object_versions().bucket("locked");
+    assert_eq!(store.head(&key).await.unwrap(), None);
+    let versions = raw(server).list_object_versions();
+    let versions = versions.bucket(S3Server::LOCKING).prefix("hidden/");
     assert_eq!(versions.send().await.unwrap().versions().len(), 1);
 }
 

@@ -3,6 +3,8 @@
 //! Only for tests. It never damages bytes: a store that does is tested by writing the damage into
 //! the store underneath.
 
+mod keeping;
+
 use crate::{
     KeyPrefix, LockAttempt, ObjectKeeper, ObjectKey, ObjectMeta, ObjectStore, PutMode, StoreError,
 };
@@ -36,7 +38,7 @@ pub enum StopEffect {
 /// A crash: from this put or delete on, every operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopAt {
-    /// Number of the put or delete, the first being 1.
+    /// Number of the put, delete, lock or move, the first being 1.
     pub mutation: u64,
     /// Whether that one takes effect.
     pub effect: StopEffect,
@@ -49,7 +51,7 @@ pub struct FaultPlan {
     pub seed: u64,
     /// Operations of a thousand that fail without effect.
     pub fail_per_mille: u16,
-    /// Puts and deletes of a thousand that take effect and yet report a failure.
+    /// Puts, deletes, locks and moves of a thousand that take effect and yet report a failure.
     pub lose_answer_per_mille: u16,
     /// How these failures look.
     pub kind: FaultKind,
@@ -111,7 +113,7 @@ impl<S: ObjectStore> FaultStore<S> {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts and deletes seen so far.
+    /// Puts, deletes, locks and moves seen so far.
     pub fn mutations(&self) -> u64 {
         self.mutations.load(Ordering::SeqCst)
     }
@@ -187,11 +189,11 @@ impl<S: ObjectStore> FaultStore<S> {
         }
     }
 
-    async fn mutate(
+    async fn mutate<T>(
         &self,
         is_put: bool,
-        operation: BoxFuture<'_, Result<(), StoreError>>,
-    ) -> Result<(), StoreError> {
+        operation: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         match self.judge_mutation(is_put) {
             Verdict::Pass => operation.await,
             Verdict::Fail => Err(self.fault()),
@@ -268,7 +270,7 @@ impl<S: ObjectStore> ObjectStore for FaultStore<S> {
     }
 
     fn keeper(&self) -> Option<&dyn ObjectKeeper> {
-        self.inner.keeper()
+        self.inner.keeper().map(|_| self as &dyn ObjectKeeper)
     }
 
     fn stretch(&self) -> u64 {

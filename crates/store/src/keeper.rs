@@ -48,8 +48,9 @@ pub trait ObjectKeeper: Send + Sync {
         key: &'a ObjectKey,
     ) -> BoxFuture<'a, Result<Option<ObjectLock>, StoreError>>;
 
-    /// Locks an object until `until`; one that is locked for longer stays so. Yields the lock that it has afterwards.
-    /// Times are kept to the second and rounded up.
+    /// Locks an object until `until`; one that is locked for longer stays so. Yields the lock that it has afterwards: the
+    /// stricter mode is never left, and whether it can be entered by an object that is locked is the place's to say.
+    /// Times are kept to the second and rounded up. What is written anew under the same key has no lock.
     fn extend_lock<'a>(
         &'a self,
         key: &'a ObjectKey,
@@ -57,7 +58,7 @@ pub trait ObjectKeeper: Send + Sync {
         until: Timestamp,
     ) -> BoxFuture<'a, Result<ObjectLock, StoreError>>;
 
-    /// Moves an object to `class`; its bytes stay as they are. Yields whether it was not there yet. A place that keeps
+    /// Moves an object to `class`, never to a dearer one than it has; its bytes stay as they are. Yields whether it was moved. A place that keeps
     /// versions keeps the former one, and a lock stays with that one.
     fn move_to<'a>(
         &'a self,

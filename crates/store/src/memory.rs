@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use holdfast_types::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A store that lives and dies with its process. Its clock counts writes instead of time.
@@ -23,9 +23,19 @@ pub struct MemoryStore {
 struct Objects {
     by_key: BTreeMap<ObjectKey, (Bytes, Timestamp)>,
     writes: i64,
-    /// Locks outlive what is deleted and written anew, which no user of them should do.
+    /// Of what is there now: what is written anew has none, as in a bucket, where the former version keeps its lock.
     locks: BTreeMap<ObjectKey, ObjectLock>,
+    held: BTreeSet<ObjectKey>,
     cold: BTreeMap<ObjectKey, ColdClass>,
+}
+
+impl Objects {
+    /// Nothing is known of a version that is not there yet.
+    fn forget(&mut self, key: &ObjectKey) {
+        self.locks.remove(key);
+        self.held.remove(key);
+        self.cold.remove(key);
+    }
 }
 
 /// Empties the holder's place when the lock is dropped.
@@ -64,9 +74,28 @@ impl MemoryStore {
         }
     }
 
+    /// The same without a writer lock.
+    #[must_use]
+    pub fn keeping_without_locks() -> Self {
+        Self {
+            keeps: true,
+            ..Self::without_locks()
+        }
+    }
+
     /// The class of an object that was moved.
     pub fn class_of(&self, key: &ObjectKey) -> Option<ColdClass> {
         self.objects().cold.get(key).copied()
+    }
+
+    /// Places a hold of the store's own on an object, or lifts it.
+    pub fn hold(&self, key: &ObjectKey, on: bool) {
+        let mut objects = self.objects();
+        if on {
+            objects.held.insert(key.clone());
+        } else {
+            objects.held.remove(key);
+        }
     }
 
     fn objects(&self) -> MutexGuard<'_, Objects> {
@@ -82,6 +111,7 @@ impl MemoryStore {
         }
         objects.writes += 1;
         let written = Timestamp::from_micros(objects.writes);
+        objects.forget(key);
         objects.by_key.insert(key.clone(), (data, written));
         Ok(())
     }
@@ -169,7 +199,9 @@ impl ObjectStore for MemoryStore {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            self.objects().by_key.remove(key);
+            let mut objects = self.objects();
+            objects.forget(key);
+            objects.by_key.remove(key);
             Ok(())
         })
     }
@@ -210,7 +242,16 @@ impl ObjectKeeper for MemoryStore {
     ) -> BoxFuture<'a, Result<Option<ObjectLock>, StoreError>> {
         Box::pin(async move {
             self.get_now(key)?;
-            Ok(self.objects().locks.get(key).copied())
+            let objects = self.objects();
+            let lock = objects.locks.get(key).copied();
+            Ok(if objects.held.contains(key) {
+                Some(ObjectLock {
+                    mode: lock.map_or(LockMode::Governance, |lock| lock.mode),
+                    until: Timestamp::MAX,
+                })
+            } else {
+                lock
+            })
         })
     }
 
@@ -222,6 +263,13 @@ impl ObjectKeeper for MemoryStore {
     ) -> BoxFuture<'a, Result<ObjectLock, StoreError>> {
         Box::pin(async move {
             self.get_now(key)?;
+            let until = Timestamp::from_micros(
+                until
+                    .as_micros()
+                    .saturating_add(999_999)
+                    .div_euclid(1_000_000)
+                    * 1_000_000,
+            );
             let mut objects = self.objects();
             let lock = objects
                 .locks
@@ -242,7 +290,16 @@ impl ObjectKeeper for MemoryStore {
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             self.get_now(key)?;
-            Ok(self.objects().cold.insert(key.clone(), class) != Some(class))
+            let mut objects = self.objects();
+            let now = objects.cold.get(key).copied();
+            let colder = match class {
+                ColdClass::InfrequentAccess => now.is_none(),
+                ColdClass::InstantArchive => now != Some(class),
+            };
+            if colder {
+                objects.cold.insert(key.clone(), class);
+            }
+            Ok(colder)
         })
     }
 }

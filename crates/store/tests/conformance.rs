@@ -5,13 +5,15 @@ use holdfast_store::{
     CountingStore, DiskStore, FaultPlan, FaultStore, LimitStore, MemoryStore, ObjectKey,
     ObjectStore, PutMode, RetryPolicy, RetryStore, StoreLimits,
 };
-use holdfast_store_suite::conforms;
+use holdfast_store_suite::{can_not_lock, conforms, keeps, racers_end_with_the_longest_lock};
 use std::num::{NonZeroU32, NonZeroU64};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Barrier;
 
 type Store = Arc<dyn ObjectStore>;
+type Done = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn memory() {
@@ -67,6 +69,73 @@ async fn retry_over_faults() {
         ))
         .await;
     }
+}
+
+/// A store that locks, in memory, and what places holds of its own there.
+fn keeping() -> (
+    Arc<MemoryStore>,
+    impl Fn(ObjectKey, bool) -> Done + Send + Sync,
+) {
+    let memory = Arc::new(MemoryStore::keeping());
+    let hold = {
+        let memory = memory.clone();
+        move |key: ObjectKey, on| {
+            memory.hold(&key, on);
+            Box::pin(async {}) as Done
+        }
+    };
+    (memory, hold)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keepers() {
+    conforms(MemoryStore::keeping()).await;
+    racers_end_with_the_longest_lock(MemoryStore::keeping()).await;
+    let (memory, hold) = keeping();
+    keeps(memory, &hold, true).await;
+    let (memory, hold) = keeping();
+    keeps(CountingStore::new(memory), &hold, true).await;
+    let (memory, hold) = keeping();
+    let limits = StoreLimits {
+        requests_per_second: NonZeroU32::new(5_000),
+        concurrent: NonZeroU32::new(2),
+        ..StoreLimits::default()
+    };
+    keeps(LimitStore::new(memory, limits), &hold, true).await;
+    let (memory, hold) = keeping();
+    keeps(FaultStore::new(memory, FaultPlan::default()), &hold, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_keeper_retried_over_faults() {
+    for seed in 1..=20 {
+        let plan = FaultPlan {
+            seed,
+            fail_per_mille: 200,
+            lose_answer_per_mille: 200,
+            ..FaultPlan::default()
+        };
+        let policy = RetryPolicy {
+            attempts: 40,
+            first_pause: Duration::from_micros(10),
+            longest_pause: Duration::from_micros(100),
+        };
+        eprintln!("seed {seed}");
+        let (memory, hold) = keeping();
+        let store = RetryStore::new(FaultStore::new(memory, plan), policy);
+        keeps(store, &hold, false).await;
+    }
+}
+
+#[tokio::test]
+async fn places_without_locks_take_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = DiskStore::open(dir.path()).unwrap();
+    assert!(disk.keeper().is_none());
+    assert!(MemoryStore::new().keeper().is_none());
+    can_not_lock(disk).await;
+    can_not_lock(MemoryStore::new()).await;
+    can_not_lock(FaultStore::new(MemoryStore::new(), FaultPlan::default())).await;
 }
 
 /// Two processes that share a directory are two stores over it.

@@ -6,10 +6,11 @@ use holdfast_repository::{
     ColdRule, GarbageOptions, KeepOptions, LockRule, Repository, RepositoryError,
 };
 use holdfast_store::{
-    ColdClass, LockMode, MemoryStore, ObjectKeeper as _, ObjectKey, ObjectStore as _, PutMode,
+    ColdClass, FaultPlan, FaultStore, KeyPrefix, LockMode, MemoryStore, ObjectKeeper as _,
+    ObjectKey, ObjectStore as _, PutMode, StopAt, StopEffect,
 };
 use holdfast_types::{Epoch, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,69 @@ async fn a_pack_is_locked_as_long_as_the_newest_point_that_needs_it() {
     assert_eq!((known.locked, known.extended), (report.locked, 0));
     let again = repository.keep(epoch, options, None).await.unwrap();
     assert_eq!(again.extended, report.extended);
+}
+
+/// A coordinator that dies at any lock or move, before it or before it learns of it, leaves nothing that its successor does not
+/// finish, and no lock shorter.
+#[tokio::test]
+async fn a_pass_that_is_cut_off_anywhere_is_finished_by_the_next() {
+    let both = |now| KeepOptions {
+        cold: Some(ColdRule {
+            class: COLD,
+            after: Duration::from_secs(3000),
+        }),
+        ..locking(now)
+    };
+    for effect in [StopEffect::Before, StopEffect::After] {
+        let mut cut_off = 0;
+        for nth in 1.. {
+            let memory = Arc::new(MemoryStore::keeping_without_locks());
+            let store = Arc::new(FaultStore::new(memory.clone(), FaultPlan::default()));
+            let repository = create(store.clone()).await;
+            let epoch = repository.claim_epoch().await.unwrap();
+            capture_at(&repository, epoch, 1, at(0)).await;
+            capture_at(&repository, epoch, 2, at(5000)).await;
+            let mutation = store.mutations() + nth;
+            store.set_plan(FaultPlan {
+                stop_at: Some(StopAt { mutation, effect }),
+                ..FaultPlan::default()
+            });
+            let outcome = repository.keep(epoch, both(at(5100)), None).await;
+            assert_eq!(outcome.is_err(), store.is_stopped(), "{outcome:?}");
+            let before = all_locks(&memory).await;
+
+            let next = open(memory.clone()).await;
+            let epoch = next.claim_epoch().await.unwrap();
+            let report = next.keep(epoch, both(at(5100)), None).await.unwrap();
+            let after = all_locks(&memory).await;
+            assert_eq!(after.len(), report.locked);
+            for (key, until) in before {
+                assert!(after[&key] >= until, "the lock of {key} is shorter");
+            }
+            let of_newest = needed_by(&memory, 2).await;
+            for pack in keys(&memory, "packs").await {
+                let is_needed = of_newest.contains(&pack);
+                assert_eq!(after.contains_key(&pack), is_needed, "{pack}");
+                assert_eq!(memory.class_of(&pack).is_some(), !is_needed, "{pack}");
+            }
+            assert_eq!(restore(&next, 1).await.unwrap(), files(1));
+            if !store.is_stopped() {
+                break;
+            }
+            cut_off += 1;
+        }
+        assert!(cut_off > 5, "{cut_off} moments were tried");
+    }
+}
+
+async fn all_locks(store: &MemoryStore) -> BTreeMap<ObjectKey, Timestamp> {
+    let mut locks = BTreeMap::new();
+    for found in store.list(&KeyPrefix::root()).await.unwrap() {
+        if let Some(until) = lock_of(store, &found.key).await {
+            locks.insert(found.key, until);
+        }
+    }
+    locks
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
-use holdfast_store::{RetryPolicy, RetryStore};
+use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
+use holdfast_store::{ObjectKey, RetryPolicy, RetryStore};
 use holdfast_store_s3::{Credentials, S3Options, S3Store};
 use holdfast_store_suite::S3Server;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// The SDK itself, for what the store has no words for.
@@ -53,5 +55,37 @@ pub(crate) fn small_parts(server: &S3Server, folder: &str) -> S3Options {
         part_bytes: 5 << 20,
         multipart_threshold: 5 << 20,
         ..options(server, folder)
+    }
+}
+
+/// Places legal holds of the bucket's own in a folder of the locking bucket, or lifts them, past the store.
+pub(crate) fn holder(
+    server: &S3Server,
+    folder: &str,
+) -> impl Fn(ObjectKey, bool) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync {
+    let (client, folder) = (raw(server), folder.to_owned());
+    move |key, on| {
+        let status = if on {
+            ObjectLockLegalHoldStatus::On
+        } else {
+            ObjectLockLegalHoldStatus::Off
+        };
+        let hold = ObjectLockLegalHold::builder().status(status).build();
+        let request = client
+            .put_object_legal_hold()
+            .bucket(S3Server::LOCKING)
+            .key(format!("{folder}/{key}"))
+            .legal_hold(hold);
+        Box::pin(async move {
+            request.send().await.unwrap();
+        })
+    }
+}
+
+/// A folder of the bucket that has locks.
+pub(crate) fn locking(options: S3Options) -> S3Options {
+    S3Options {
+        bucket: S3Server::LOCKING.to_owned(),
+        ..options
     }
 }
