@@ -211,6 +211,10 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
         RepositoryError::NotYet { .. } | RepositoryError::PointLocked { .. } => {
             (Code::PointKept, "wait until then; nothing was deleted")
         }
+        RepositoryError::PointHeld { .. } => (
+            Code::PointKept,
+            "nothing was deleted; `holdfast backup unpin` or `holdfast hold release` ends that",
+        ),
         RepositoryError::Incomplete { .. } => (
             Code::RepositoryDamaged,
             "nothing was committed; run the backup again",

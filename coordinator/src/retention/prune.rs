@@ -240,10 +240,11 @@ async fn sweep(ground: &Ground<'_>, stone: &PointTombstone) -> Result<Swept, Fau
         Ok(()) => {}
         Err(
             error @ (RepositoryError::PointLocked { .. }
+            | RepositoryError::PointHeld { .. }
             | RepositoryError::Store(StoreError::Permission { .. })),
         ) => {
             let why = chain(&error);
-            tracing::warn!(point = %id, reason = why, "the store refuses to delete a recovery point: it stays");
+            tracing::warn!(point = %id, reason = why, "a recovery point can't be deleted: it stays");
             return Ok(Swept::Refused(why));
         }
         Err(error) => return Err(failed(error)),

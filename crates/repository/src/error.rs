@@ -148,6 +148,14 @@ pub enum RepositoryError {
         /// When its lock ends.
         until: Timestamp,
     },
+    /// Somebody wants the point kept.
+    #[error("recovery point {id} is kept: {by}")]
+    PointHeld {
+        /// The point.
+        id: RecoveryPointId,
+        /// The pin or hold that keeps it.
+        by: String,
+    },
     /// What was handed over can't be stored: a fault of the caller.
     #[error("{what} can't be stored")]
     Invalid {
@@ -193,6 +201,7 @@ impl RepositoryError {
             | Self::PointGone { .. }
             | Self::NotYet { .. }
             | Self::PointLocked { .. }
+            | Self::PointHeld { .. }
             | Self::Invalid { .. }
             | Self::Aborted { .. } => false,
         }

@@ -5,13 +5,14 @@
 
 use crate::core_state::CoreState;
 use crate::notes::{self, Found};
-use crate::{RepositoryError, epochs, keep, layout};
+use crate::{RepositoryError, epochs, keep, layout, points};
 use holdfast_archive::ObjectKind;
 use holdfast_decide::{Hold, NamePattern, PointState, Refused, Tombstone};
 use holdfast_store::PutMode;
 use holdfast_types::{CollectionName, Epoch, HoldId, RecoveryPointId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The mark of a recovery point that is to be removed.
@@ -231,7 +232,7 @@ pub(crate) async fn spare(
 
 /// Deletes the manifest of a point whose time has come. The chunks are garbage from then on.
 pub(crate) async fn sweep(
-    core: &CoreState,
+    core: &Arc<CoreState>,
     epoch: Epoch,
     id: &RecoveryPointId,
     now: Timestamp,
@@ -242,6 +243,7 @@ pub(crate) async fn sweep(
         let id = id.clone();
         return Err(RepositoryError::PointLocked { id, until });
     }
+    protected(core, id, now).await?;
     let found = tombstone_of(core, id).await?;
     let state = state_of(found.as_ref()).sweep(now, epoch);
     state.map_err(|source| RepositoryError::NotYet {
@@ -259,6 +261,63 @@ pub(crate) async fn sweep(
     // Last: until then everybody who looks knows that the point is gone for good.
     core.store.delete(&layout::point_tombstone(id)).await?;
     Ok(())
+}
+
+/// Fails if a pin or a hold keeps the point now. Whoever decided to sweep it looked at both; this looks again, at the store
+/// itself, because there is no way back.
+async fn protected(
+    core: &Arc<CoreState>,
+    id: &RecoveryPointId,
+    now: Timestamp,
+) -> Result<(), RepositoryError> {
+    let held = |by: String| {
+        let id = id.clone();
+        Err(RepositoryError::PointHeld { id, by })
+    };
+    let pin: Option<Found<Pin>> = notes::read(core, layout::pin(id), ObjectKind::Hold).await?;
+    if let Some(pin) = pin
+        && core.store.head(&layout::point(id)).await?.is_some()
+    {
+        return held(format!(
+            "it is pinned by {} ({})",
+            pin.note.by, pin.note.reason
+        ));
+    }
+    let holds: Vec<Found<PlacedHold>> =
+        notes::read_all(core, &layout::holds(), ObjectKind::Hold).await?;
+    let active: Vec<PlacedHold> = holds
+        .into_iter()
+        .map(|found| found.note)
+        .filter(|placed| placed.hold.is_active(now))
+        .collect();
+    if active.is_empty() {
+        return Ok(());
+    }
+    let manifest = match points::read(core, id).await {
+        Ok(manifest) => Some(manifest),
+        // Nothing of it is left to keep.
+        Err(RepositoryError::PointNotFound { .. }) => return Ok(()),
+        Err(error @ RepositoryError::Store(_)) => return Err(error),
+        Err(_) => None,
+    };
+    let on = |placed: &&PlacedHold| match &manifest {
+        Some(manifest) => {
+            let names = manifest
+                .collections
+                .iter()
+                .map(|collection| &collection.name);
+            placed.covers(id, names)
+        }
+        // Nobody knows what it holds.
+        None => placed.points.contains(id) || !placed.collections.is_empty(),
+    };
+    match active.iter().find(on) {
+        Some(PlacedHold { hold, .. }) => held(format!(
+            "hold {} of {} is on it ({})",
+            hold.id, hold.owner, hold.reason
+        )),
+        None => Ok(()),
+    }
 }
 
 async fn write_tombstone(

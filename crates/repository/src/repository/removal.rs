@@ -126,7 +126,7 @@ impl Repository {
     /// garbage is collected.
     ///
     /// # Errors
-    /// [`RepositoryError::NotYet`], [`RepositoryError::PointLocked`].
+    /// [`RepositoryError::NotYet`], [`RepositoryError::PointLocked`], [`RepositoryError::PointHeld`].
     pub async fn sweep_point(
         &self,
         epoch: Epoch,

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use holdfast_store::{
-    KeyPrefix, LockAttempt, MemoryStore, ObjectKey, ObjectMeta, ObjectStore, PutMode, RetryPolicy,
-    RetryStore, StoreError,
+    KeyPrefix, LockAttempt, MemoryStore, ObjectKeeper, ObjectKey, ObjectMeta, ObjectStore, PutMode,
+    RetryPolicy, RetryStore, StoreError,
 };
 use holdfast_store_s3::{Credentials, S3Options, S3Store};
 use holdfast_store_suite::S3Server;
@@ -44,6 +44,11 @@ impl TestStore {
     /// Without one, as a bucket is.
     pub(crate) fn without_locks() -> Self {
         Self::with(MemoryStore::without_locks())
+    }
+
+    /// Without one, and with locks for objects where it is in memory: the server's bucket has none.
+    pub(crate) fn locking() -> Self {
+        Self::with(MemoryStore::keeping_without_locks())
     }
 
     fn with(memory: MemoryStore) -> Self {
@@ -131,6 +136,13 @@ impl ObjectStore for TestStore {
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         self.memory.try_lock(holder)
+    }
+
+    fn keeper(&self) -> Option<&dyn ObjectKeeper> {
+        match &self.bucket {
+            Some(_) => None,
+            None => self.memory.keeper(),
+        }
     }
 
     fn describe(&self) -> String {

@@ -1,7 +1,9 @@
 //! I1, I2 and I4 under everything at once: concurrent captures, restores, removals and garbage collection,
-//! crashes at any put or delete, lost epochs. A simple list of what was promised is the oracle.
+//! pins, legal holds and locks of the store, crashes at any put, delete or lock, lost epochs. A simple list of what was promised is the oracle.
 //!
 //! `HOLDFAST_STRESS_SEED` repeats one run, `HOLDFAST_STRESS_STEPS` makes runs longer.
+
+mod protection;
 
 use crate::garbage::{GRACE, at, options, tombstone};
 use crate::place::TestStore;
@@ -10,6 +12,7 @@ use holdfast_archive::Manifest;
 use holdfast_repository::{GarbageOptions, Repository, RepositoryError, VerifyLevel, WriteSession};
 use holdfast_store::{FaultPlan, FaultStore, StopAt, StopEffect};
 use holdfast_types::Epoch;
+use protection::Promises;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -50,6 +53,7 @@ struct World {
     points: BTreeMap<u32, (u32, Fate)>,
     /// Points whose commit was not acknowledged.
     unacknowledged: BTreeMap<u32, u32>,
+    promises: Promises,
     leader: Coordinator,
     deposed: Option<Coordinator>,
     done: BTreeMap<&'static str, u32>,
@@ -104,7 +108,7 @@ impl World {
     }
 
     async fn new(seed: u64) -> Self {
-        let memory = Arc::new(TestStore::without_locks());
+        let memory = Arc::new(TestStore::locking());
         create(memory.clone()).await;
         let leader = Coordinator::start(&memory, FaultPlan::default())
             .await
@@ -116,6 +120,7 @@ impl World {
             next_point: 0,
             points: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
+            promises: Promises::default(),
             leader,
             deposed: None,
             done: BTreeMap::new(),
@@ -142,9 +147,10 @@ impl World {
 
     async fn step(&mut self) {
         match self.draw(100) {
-            0..22 => self.capture_beside_garbage_collection().await,
-            22..30 => self.begin_capture().await,
-            30..37 => self.commit_pending().await,
+            0..14 => self.protect_something().await,
+            14..30 => self.capture_beside_garbage_collection().await,
+            30..34 => self.begin_capture().await,
+            34..37 => self.commit_pending().await,
             37..45 => self.restore_one().await,
             45..57 => self.tombstone_one().await,
             57..60 => self.undelete_one().await,
@@ -172,9 +178,11 @@ impl World {
         let Coordinator {
             repository, epoch, ..
         } = &self.leader;
+        let committed = at(self.now);
         let capture = |(n, which): (u32, u32)| async move {
             let session = repository.begin(*epoch).await?;
-            let manifest = store_files(repository, &session, n, &content(which)).await?;
+            let mut manifest = store_files(repository, &session, n, &content(which)).await?;
+            manifest.committed = committed;
             repository.commit_point(&manifest).await
         };
         let restoring = async {
@@ -296,14 +304,23 @@ impl World {
                     return;
                 }
             }
+            let keeper = n.and_then(|n| self.promises.keeper_of(n, self.now));
             let outcome = self
                 .leader
                 .repository
                 .sweep_point(epoch, &id, at(self.now))
                 .await;
             match (outcome, n) {
+                (
+                    Err(RepositoryError::PointHeld { .. } | RepositoryError::PointLocked { .. }),
+                    _,
+                ) => {
+                    self.count(keeper.expect("nothing keeps it"));
+                }
                 (Ok(()), Some(n)) => {
                     assert!(!early || stone.swept, "swept within the grace");
+                    assert_eq!(keeper, None, "point {n} was swept");
+                    self.promises.pins.remove(&n);
                     self.points
                         .entry(n)
                         .and_modify(|(_, fate)| *fate = Fate::Gone);
@@ -377,6 +394,7 @@ impl World {
             .collect_garbage(old.epoch, garbage(self.now))
             .await;
         assert!(stale.is_err(), "{stale:?}");
+        self.deposed_protects_nothing(&old).await;
         self.deposed = Some(old);
         self.count("deposed");
         self.settle().await;
@@ -411,6 +429,7 @@ impl World {
                 };
             }
         }
+        self.settle_promises().await;
     }
 
     async fn listed(&self) -> BTreeSet<u32> {
@@ -430,6 +449,7 @@ impl World {
         for n in self.kept() {
             assert!(listed.contains(&n), "point {n} is lost");
         }
+        self.check_locks().await;
         if self.draw(12) == 0 {
             self.check_all(&open(self.memory.clone()).await).await;
         }
@@ -453,6 +473,7 @@ impl World {
         self.leader.pending.clear();
         self.restart("end").await;
         self.sweep_all().await;
+        self.lift_all().await;
         for _ in 0..6 {
             self.now += 200;
             self.sweep_all().await;
@@ -526,6 +547,13 @@ async fn everything_at_once_loses_nothing() {
         "swept pack",
         "deposed",
         "crash",
+        "pin",
+        "unpin",
+        "hold",
+        "release",
+        "lock",
+        "kept by a pin",
+        "kept by a hold",
     ] {
         assert!(done.contains_key(what), "never happened: {what}; {done:?}");
     }
