@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
@@ -33,6 +34,8 @@ pub struct Catalog {
     /// Empty only while an attempt to open it again has failed.
     db: Arc<RwLock<Option<Database>>>,
     path: Arc<Path>,
+    /// Of the listing of recovery points.
+    changes: Arc<AtomicU64>,
 }
 
 /// A recovery point as listed.
@@ -131,6 +134,7 @@ impl Catalog {
         let catalog = Self {
             db: Arc::new(RwLock::new(Some(db))),
             path: path.into(),
+            changes: Arc::default(),
         };
         catalog.check_meta(repository)?;
         // A catalogue that opens but can't be read must be noticed now, not in the middle of a job.
@@ -160,6 +164,7 @@ impl Catalog {
         let catalog = Self {
             db: Arc::new(RwLock::new(Some(db))),
             path: path.into(),
+            changes: Arc::default(),
         };
         catalog.write(|txn| {
             let mut meta = txn.open_table(META)?;
@@ -189,20 +194,31 @@ impl Catalog {
         Ok(points)
     }
 
+    /// A number that is another one after every change of the listing of recovery points, so that what was worked out from it need
+    /// not be worked out again.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
     /// Adds a recovery point.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub async fn put_point(&self, point: PointSummary) -> Result<(), CatalogError> {
-        self.blocking(move |catalog| {
-            let value = catalog.encode(&point)?;
-            catalog.write(|txn| {
-                txn.open_table(POINTS)?
-                    .insert(point.id.as_str(), value.as_slice())?;
-                Ok(())
+        let written = self
+            .blocking(move |catalog| {
+                let value = catalog.encode(&point)?;
+                catalog.write(|txn| {
+                    txn.open_table(POINTS)?
+                        .insert(point.id.as_str(), value.as_slice())?;
+                    Ok(())
+                })
             })
-        })
-        .await
+            .await;
+        // Also after a failure, which may have come too late.
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        written
     }
 
     /// Takes a recovery point out of the listing.
@@ -210,13 +226,17 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn remove_point(&self, id: RecoveryPointId) -> Result<(), CatalogError> {
-        self.blocking(move |catalog| {
-            catalog.write(|txn| {
-                txn.open_table(POINTS)?.remove(id.as_str())?;
-                Ok(())
+        let written = self
+            .blocking(move |catalog| {
+                catalog.write(|txn| {
+                    txn.open_table(POINTS)?.remove(id.as_str())?;
+                    Ok(())
+                })
             })
-        })
-        .await
+            .await;
+        // Also after a failure, which may have come too late.
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        written
     }
 
     /// Makes the listing equal to `points`.
@@ -224,19 +244,23 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn replace_points(&self, points: Vec<PointSummary>) -> Result<(), CatalogError> {
-        self.blocking(move |catalog| {
-            let values = points.iter().map(|point| catalog.encode(point));
-            let values: Vec<Vec<u8>> = values.collect::<Result<_, _>>()?;
-            catalog.write(|txn| {
-                txn.delete_table(POINTS)?;
-                let mut table = txn.open_table(POINTS)?;
-                for (point, value) in points.iter().zip(&values) {
-                    table.insert(point.id.as_str(), value.as_slice())?;
-                }
-                Ok(())
+        let written = self
+            .blocking(move |catalog| {
+                let values = points.iter().map(|point| catalog.encode(point));
+                let values: Vec<Vec<u8>> = values.collect::<Result<_, _>>()?;
+                catalog.write(|txn| {
+                    txn.delete_table(POINTS)?;
+                    let mut table = txn.open_table(POINTS)?;
+                    for (point, value) in points.iter().zip(&values) {
+                        table.insert(point.id.as_str(), value.as_slice())?;
+                    }
+                    Ok(())
+                })
             })
-        })
-        .await
+            .await;
+        // Also after a failure, which may have come too late.
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        written
     }
 
     /// Every recorded job, oldest first.

@@ -18,6 +18,7 @@ mod handle;
 mod lag;
 mod memory;
 mod operator;
+mod remembered;
 mod sync;
 mod verify;
 mod warnings;

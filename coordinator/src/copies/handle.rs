@@ -3,6 +3,7 @@
 use super::CopyMemory;
 use super::due::{Next, next};
 use super::lag::{Lag, lag};
+use super::remembered::{Basis, Remembered};
 use crate::catalog::{Catalog, CatalogError, PointSummary};
 use crate::config::CopySection;
 use crate::core::Core;
@@ -12,7 +13,7 @@ use crate::retention::of_listed;
 use crate::start::COUNTS_AS_AWAY;
 use crate::verify::VerifyMemory;
 use holdfast_decide::{Decision, PointFacts, plan_retention};
-use holdfast_repository::{Repository, RepositoryError, RoleRefusal, Tuning};
+use holdfast_repository::{Marks, Repository, RepositoryError, RoleRefusal, Tuning};
 use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::{CopyName, RecoveryPointId, Timestamp};
@@ -40,6 +41,7 @@ pub struct Handle {
     opened: Mutex<Opened>,
     /// Points that only the copy has, so that rules judge them, too.
     others: RwLock<BTreeMap<RecoveryPointId, PointSummary>>,
+    wanted: Remembered<Vec<PointSummary>>,
     wake: Notify,
 }
 
@@ -60,7 +62,7 @@ impl fmt::Debug for Opened {
 }
 
 /// Points that a copy should hold, newest first.
-pub(super) struct Wanted(pub(super) Vec<PointSummary>);
+pub(super) struct Wanted(pub(super) Arc<Vec<PointSummary>>);
 
 impl Copies {
     /// The configured copies, with what was remembered of them.
@@ -84,6 +86,7 @@ impl Copies {
                 memory: RwLock::new(memory),
                 opened: Mutex::default(),
                 others: RwLock::default(),
+                wanted: Remembered::default(),
                 wake: Notify::new(),
             })
         };
@@ -227,22 +230,44 @@ impl Handle {
 
     /// The points of the primary that its own rules keep, judged together with those that only the copy has. Points that are
     /// marked for removal on the primary are not wanted any more; whether they stay is for the copy's rules alone.
+    ///
+    /// It is asked every few seconds, so it is worked out anew only if something has changed, and now and then, because rules and
+    /// holds look at the clock.
     pub(super) async fn wanted(&self, core: &Core) -> Result<Wanted, Fault> {
+        // Read before what it stands for: a change in between is seen the next time.
+        let (marks, now) = (core.retention.marks(), core.clock.now());
+        let key = Basis {
+            listing: core.catalog.changes(),
+            marks: Arc::clone(&marks),
+            others: self.others().keys().cloned().collect(),
+        };
+        if let Some(known) = self.wanted.get(&key, now) {
+            return Ok(Wanted(known));
+        }
+        let wanted = Arc::new(self.work_out_wanted(core, &marks).await?);
+        self.wanted.keep(key, now, Arc::clone(&wanted));
+        Ok(Wanted(wanted))
+    }
+
+    async fn work_out_wanted(
+        &self,
+        core: &Core,
+        marks: &Marks,
+    ) -> Result<Vec<PointSummary>, Fault> {
         let points = core.catalog.points().await;
         let mut points = points.map_err(|error| Fault::from_error(Code::Internal, &error))?;
-        let marks = core.retention.marks();
         points.retain(|point| !marks.tombstones.contains_key(&point.id));
         points.sort_by(|a, b| b.id.cmp(&a.id));
         let settings = &self.section.retention;
         let Some(policy) = &settings.policy else {
-            return Ok(Wanted(points));
+            return Ok(points);
         };
-        let mut facts: Vec<PointFacts> = points.iter().map(|p| of_listed(p, &marks)).collect();
+        let mut facts: Vec<PointFacts> = points.iter().map(|p| of_listed(p, marks)).collect();
         {
             let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
             let known: BTreeSet<RecoveryPointId> = facts.iter().map(|f| f.id.clone()).collect();
             let only = others.values().filter(|other| !known.contains(&other.id));
-            let only: Vec<PointFacts> = only.map(|point| of_listed(point, &marks)).collect();
+            let only: Vec<PointFacts> = only.map(|point| of_listed(point, marks)).collect();
             facts.extend(only);
         }
         let now = core.clock.now();
@@ -253,7 +278,7 @@ impl Handle {
             .map(|verdict| verdict.id)
             .collect();
         points.retain(|point| kept.contains(&point.id));
-        Ok(Wanted(points))
+        Ok(points)
     }
 
     /// Takes note of what the copy holds.

@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::fault::{Fault, chain};
 use crate::retention::{Ground, Pruned, in_use, prune_on};
 use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
+use holdfast_store::StoreError;
 use holdfast_types::RecoveryPointId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ enum Brought {
     Here(SyncedPoint),
     /// It is gone from the primary.
     Gone,
-    /// It can't be read on the primary.
+    /// Something that it needs can't be read, or not be written.
     Unreadable(String),
     GaveWay,
     Stopped,
@@ -108,7 +109,7 @@ pub(super) async fn check_primary(core: &Core) -> Result<(), Fault> {
 async fn bring_points(core: &Arc<Core>, handle: &Handle, copy: &Repository) -> Result<Run, Fault> {
     let there = handle.memory().listed.unwrap_or_default();
     let wanted = handle.wanted(core).await?;
-    let ids = wanted.0.into_iter().map(|point| point.id);
+    let ids = wanted.0.iter().map(|point| point.id.clone());
     let missing: Vec<RecoveryPointId> = ids.filter(|id| !there.contains(id)).collect();
     let total = missing.len() as u64;
     let begin = |memory: &mut CopyMemory| {
@@ -191,6 +192,13 @@ async fn bring(
             | RepositoryError::Incomplete { .. }
             | RepositoryError::NewerFormat { .. }),
         ) => Ok(Brought::Unreadable(chain(&error))),
+        // A disk may fail at one object, of either side, and serve all others.
+        Err(error @ RepositoryError::Store(StoreError::Io { .. })) => {
+            check_primary(core).await?;
+            let there = copy.check_copy(handle.name()).await;
+            there.map_err(|error| handle.failed(&error))?;
+            Ok(Brought::Unreadable(chain(&error)))
+        }
         Err(error) => Err(handle.failed(&error)),
     }
 }
@@ -218,8 +226,10 @@ pub(super) async fn apply_rules(
     confirmed: impl FnOnce(&str) -> Result<(), Fault> + Send,
 ) -> Result<Pruned, Fault> {
     let failed = |error: &RepositoryError| handle.failed(error);
+    // Until it is decided and done, nobody may begin to read what goes: who does looks for this, too, and is then seen.
+    let alone = core.retention.removing.lock().await;
     let ground = ground(core, handle, copy, &failed).await;
-    let pruned = Box::pin(prune_on(&ground, confirmed)).await;
+    let pruned = Box::pin(prune_on(&ground, confirmed, alone)).await;
     handle.take_stock(core, copy).await?;
     let pruned = pruned?;
     let now = core.clock.now();

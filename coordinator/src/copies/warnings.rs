@@ -43,7 +43,7 @@ pub async fn of(core: &Core, handle: &Handle) -> Vec<String> {
             .map(|(id, why)| format!("{id} ({why})"))
             .collect();
         warnings.push(format!(
-            "copy {name}: {} recovery points can't be read here, so they were not copied: {}; heal them (`holdfast repo heal`) or back up now",
+            "copy {name}: {} recovery points could not be copied: {}; if they can't be read here, heal them (`holdfast repo heal`) or back up now, and if the copy's own disk fails, check it (`holdfast repo copy verify {name}`); they are tried again at every run",
             memory.uncopied.len(),
             named.join(", ")
         ));

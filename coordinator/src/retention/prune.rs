@@ -15,6 +15,7 @@ use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::collections::BTreeMap;
+use tokio::sync::MutexGuard;
 
 /// What a run did, or would do.
 #[derive(Debug, Default)]
@@ -124,19 +125,23 @@ pub async fn plan_on(ground: &Ground<'_>) -> Result<Pruned, Fault> {
 }
 
 /// One run on a copy, by its own rules and marks; `confirmed` looks at the request in words before anything is done. Whoever
-/// calls keeps other removals out.
+/// calls keeps other removals out, and with `alone` restores, exports and tickets, until points are marked and deleted: what
+/// these read is among what is in use, or they begin afterwards and do not find it.
 ///
 /// # Errors
 /// As [`prune`].
 pub async fn prune_on(
     ground: &Ground<'_>,
     confirmed: impl FnOnce(&str) -> Result<(), Fault> + Send,
+    alone: MutexGuard<'_, ()>,
 ) -> Result<Pruned, Fault> {
     let marks = marks_of(ground).await?;
     let facts = gather(ground, &marks).await?;
     let mut pruned = judged(ground, &facts)?;
     confirmed(&what(&pruned.verdicts))?;
     carry_out(ground, &facts, &marks, &mut pruned).await?;
+    // They need not wait for what follows: what they read is protected otherwise.
+    drop(alone);
     collect(ground, pruned).await
 }
 

@@ -14,7 +14,7 @@ use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_store::{DiskStore, FaultPlan, FaultStore, StopAt, StopEffect};
 use holdfast_types::Epoch;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tonic::transport::Channel;
 
@@ -23,6 +23,8 @@ const COPY: &str = "[[copy]]\nname = \"b\"\npath = \"ROOT/b\"\n";
 struct Scene {
     world: World,
     running: Running,
+    /// Not kept alive: it holds the catalogue, which a restart opens again.
+    core: Weak<Core>,
     operator: Operator,
     copies: CopiesClient<Channel>,
     agent: Agent,
@@ -46,6 +48,7 @@ impl Scene {
         Self {
             world,
             running,
+            core: Arc::downgrade(&core),
             operator,
             copies,
             agent,
@@ -281,6 +284,80 @@ async fn a_copy_keeps_by_its_own_rules_and_obeys_holds() {
     // It does not come back, and the repository still has both.
     scene.up_to_date(1).await;
     assert_eq!(scene.operator.points().await.len(), 2);
+    scene.running.stop().await;
+}
+
+/// Whoever begins to read from a copy does so while nothing is removed from it: a prune waits, and then sees what is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_from_a_copy_is_not_pruned_from_it_meanwhile() {
+    let rules = "[copy.retention]\nmin_proven = 1\ngrace_hours = 0\ngarbage_grace_hours = 0\nevery_hours = 0\n\
+                 [[copy.retention.rules]]\nkeep_last = 1\n";
+    let mut scene = Scene::new(rules).await;
+    scene.add(true).await;
+    let old = scene.backup(&content(1)).await;
+    scene.up_to_date(1).await;
+    scene.backup(&content(2)).await;
+    scene
+        .until("both are there", |status| status.recovery_points == 2)
+        .await;
+    // Marked by the first run, and due for the second.
+    assert!(scene.prune(true).await.verdicts.iter().any(|v| !v.keep));
+    let core = scene.core.upgrade().unwrap();
+    // As a ticket, an export or a restore does while it is being recorded.
+    let beginning = core.retention.removing.lock().await;
+    let mut pruning = Box::pin(scene.prune(true));
+    let early = tokio::time::timeout(Duration::from_secs(3), &mut pruning).await;
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    let copy = core.source(Some(&"b".parse().unwrap())).await.unwrap();
+    let manifest = Arc::new(copy.read_point(&old.parse().unwrap()).await.unwrap());
+    let reader = holdfast_certs::Identity::new(
+        "test".parse().unwrap(),
+        holdfast_certs::Role::Operator,
+        "op",
+    )
+    .unwrap();
+    let entry = manifest.collections[0].clone();
+    let from = Some("b".parse().unwrap());
+    let now = core.clock.now();
+    core.tickets
+        .export(reader, manifest, &entry, from, now)
+        .unwrap();
+    drop(beginning);
+    let report = pruning.await;
+    assert!(report.swept.is_empty(), "{report:?}");
+    let alone = scene.alone().await;
+    alone.read_point(&old.parse().unwrap()).await.unwrap();
+    scene.running.stop().await;
+}
+
+/// A disk that fails at one object costs the points that need it, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_can_not_be_written_keeps_no_other_point_back() {
+    let mut scene = Scene::new("").await;
+    let old = scene.backup(&content(1)).await;
+    let new = scene.backup(&content(2)).await;
+    // The system refuses to open it, and nothing else.
+    let manifest = scene.path("repo").join("points").join(&new);
+    let sound = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    std::os::unix::fs::symlink(&manifest, &manifest).unwrap();
+    scene.add(true).await;
+    let status = scene
+        .until("the other came", |status| {
+            status.recovery_points == 1 && status.warnings.iter().any(|w| w.contains(&new))
+        })
+        .await;
+    assert!(status.trouble.is_none(), "{status:?}");
+    scene
+        .alone()
+        .await
+        .read_point(&old.parse().unwrap())
+        .await
+        .unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::write(&manifest, sound).unwrap();
+    scene.sync(false).await;
+    scene.up_to_date(2).await;
     scene.running.stop().await;
 }
 
