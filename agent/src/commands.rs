@@ -158,7 +158,9 @@ impl CommandTable {
             return;
         };
         open.phase = phase;
-        if let (Work::Restore(order), Phase::Restoring(_)) = (&open.work, &open.phase) {
+        if let (Work::Restore(order) | Work::RestorePart(order), Phase::Restoring(_)) =
+            (&open.work, &open.phase)
+        {
             let target = &order.target;
             self.cleanups
                 .retain(|left| !matches!(left, Cleanup::Collection { name, .. } if name == target));

@@ -78,19 +78,25 @@ async fn execute(
                 tracing::info!(collection = %order.target, point = %order.recovery_point, "restoring");
                 restore::run(&job, order).await.map(Outcome::Restored)
             }
+            Work::RestorePart(order) => {
+                tracing::info!(collection = %order.target, point = %order.recovery_point, part = ?order.part, "restoring a part");
+                restore::part::run(&job, order).await.map(Outcome::Restored)
+            }
         }
     };
     let result = tokio::select! {
         biased;
         () = current.stop.cancelled() => {
-            if stop.is_cancelled() && matches!(open.work, Work::Restore(_)) {
+            if stop.is_cancelled() && matches!(open.work, Work::Restore(_) | Work::RestorePart(_)) {
                 tracing::info!("the restore goes on at the next start");
                 return None;
             }
             let failed = stopped(stop.is_cancelled());
             Err(match &open.work {
                 Work::Capture(_) => failed,
-                Work::Restore(order) => restore::explained(&job, order, failed),
+                Work::Restore(order) | Work::RestorePart(order) => {
+                    restore::explained(&job, order, failed)
+                }
             })
         }
         result = Box::pin(work) => result,
@@ -113,7 +119,7 @@ fn command_span(site: &Site, open: &OpenCommand) -> tracing::Span {
     let epoch = site.journal.read(CommandTable::highest_epoch).0;
     let (collection, shard) = match &open.work {
         Work::Capture(order) => (&order.collection, Some(order.shard.0)),
-        Work::Restore(order) => (&order.target, None),
+        Work::Restore(order) | Work::RestorePart(order) => (&order.target, None),
     };
     tracing::info_span!("command", id = %open.id, node = %site.config.node, %collection, shard, epoch)
 }

@@ -3,7 +3,7 @@
 //! Parsing decides nothing: whether an order is carried out is the command table's business.
 
 use crate::replay::LogOrder;
-use holdfast_archive::CollectionEntry;
+use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -38,6 +38,9 @@ pub enum Work {
     Capture(CaptureOrder),
     /// Restore one collection.
     Restore(Box<RestoreOrder>),
+    /// Carry out one part of a restore into a cluster: the order's `part`. A kind of its own, so that an older release, put
+    /// back in place of this one, can't take it for a restore of all shards into its node.
+    RestorePart(Box<RestoreOrder>),
 }
 
 /// Capture one shard and deliver it.
@@ -109,6 +112,33 @@ pub struct RestoreOrder {
     /// What is replayed on its shards, at most one stretch for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogOrder>,
+    /// Which part of it, in a cluster of several nodes; `None` means all, into the local node alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartOrder>,
+}
+
+/// One part of a restore into a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartOrder {
+    /// Which.
+    pub kind: PartKind,
+    /// The identity of the collection that was prepared, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+}
+
+/// The parts of a restore into a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartKind {
+    /// Create the collection, empty.
+    Prepare,
+    /// Upload one shard to the local replica of it.
+    Upload(ShardId),
+    /// Count, and point aliases.
+    Finish,
+    /// Delete what was prepared.
+    Discard,
 }
 
 impl RestoreOrder {
@@ -121,7 +151,30 @@ impl RestoreOrder {
     /// Entries that are replayed, over all shards.
     #[must_use]
     pub fn replayed_entries(&self) -> u64 {
-        self.logs.iter().map(LogOrder::entries).sum()
+        let uploaded = |log: &&LogOrder| match self.part.as_ref().map(|part| part.kind) {
+            None => true,
+            Some(PartKind::Upload(shard)) => log.shard == shard,
+            Some(PartKind::Prepare | PartKind::Finish | PartKind::Discard) => false,
+        };
+        self.logs
+            .iter()
+            .filter(uploaded)
+            .map(LogOrder::entries)
+            .sum()
+    }
+
+    /// The captured shards that it reads. A part that reads none asks for the first one's recipe all the same: only who may
+    /// read it may still act.
+    pub fn sources(&self) -> impl Iterator<Item = &ShardEntry> {
+        let kind = self.part.as_ref().map(|part| part.kind);
+        let shards = self.entry.shards.iter().enumerate();
+        shards
+            .filter(move |(at, shard)| match kind {
+                None | Some(PartKind::Prepare) => true,
+                Some(PartKind::Upload(only)) => shard.shard_id == only,
+                Some(PartKind::Finish | PartKind::Discard) => *at == 0,
+            })
+            .map(|(_, shard)| shard)
     }
 }
 
@@ -187,6 +240,12 @@ pub enum OrderError {
     /// The manifest entry can't be read.
     #[error("the collection's manifest entry can't be read")]
     Manifest(#[source] serde_json::Error),
+    /// A shard to upload that was not captured.
+    #[error("shard {shard} is to be uploaded and is not in the manifest entry")]
+    Shard {
+        /// Which.
+        shard: ShardId,
+    },
     /// A log that does not fit the captured shard.
     #[error("the log to replay does not fit the capture: shard {shard} {what}")]
     Log {
@@ -214,6 +273,7 @@ impl TryFrom<v1::Command> for Command {
             Kind::RestoreCollection(restore) => {
                 Order::Work(Work::Restore(Box::new(restore.try_into()?)))
             }
+            Kind::RestorePart(part) => Order::Work(Work::RestorePart(Box::new(part.try_into()?))),
             Kind::Cancel(cancel) => Order::Cancel(cancel.command_id.parse()?),
         };
         Ok(Self {
@@ -260,8 +320,34 @@ impl TryFrom<v1::RestoreCollection> for RestoreOrder {
             overwrite: wire.overwrite,
             with_aliases: wire.with_aliases,
             logs: logs(&wire.logs, &entry)?,
+            part: None,
             entry,
         })
+    }
+}
+
+impl TryFrom<v1::RestorePart> for RestoreOrder {
+    type Error = OrderError;
+    fn try_from(wire: v1::RestorePart) -> Result<Self, OrderError> {
+        use v1::restore_part::Part;
+        let kind = match wire.part.ok_or(OrderError::Unknown("part of a restore"))? {
+            Part::Prepare(v1::PrepareTarget {}) => PartKind::Prepare,
+            Part::Upload(v1::UploadShard { shard_id }) => PartKind::Upload(ShardId(shard_id)),
+            Part::Finish(v1::FinishTarget {}) => PartKind::Finish,
+            Part::Discard(v1::DiscardTarget {}) => PartKind::Discard,
+        };
+        let collection = wire.collection.ok_or(OrderError::Unknown("collection"))?;
+        let mut order = Self::try_from(collection)?;
+        if let PartKind::Upload(shard) = kind
+            && !order.entry.shards.iter().any(|s| s.shard_id == shard)
+        {
+            return Err(OrderError::Shard { shard });
+        }
+        order.part = Some(PartOrder {
+            kind,
+            uuid: Some(wire.collection_uuid).filter(|uuid| !uuid.is_empty()),
+        });
+        Ok(order)
     }
 }
 

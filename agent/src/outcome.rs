@@ -53,6 +53,9 @@ pub struct RestoreReport {
     /// Entries of archived logs that were handed to Qdrant.
     #[serde(default)]
     pub replayed_entries: u64,
+    /// The identity of a collection that was prepared, if Qdrant tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection_uuid: Option<String>,
 }
 
 impl Outcome {
@@ -77,6 +80,7 @@ impl Outcome {
                 aliases_created: report.aliases.clone(),
                 indexes_created: report.indexes.clone(),
                 replayed_entries: report.replayed_entries,
+                collection_uuid: report.collection_uuid.clone().unwrap_or_default(),
             }),
             Self::Cancelled => Wire::Cancelled(v1::Cancelled {}),
         };

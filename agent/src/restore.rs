@@ -20,6 +20,8 @@ use holdfast_types::{Compatibility, ServerVersion};
 use std::time::Duration;
 use tokio::time::Instant;
 
+mod keys;
+pub mod part;
 mod target;
 mod upload;
 
@@ -50,6 +52,7 @@ pub async fn run(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
         aliases,
         indexes,
         replayed_entries: order.replayed_entries(),
+        collection_uuid: None,
     })
 }
 
@@ -71,11 +74,11 @@ async fn may_begin(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
     confirm(job, order).await
 }
 
-/// Asks the coordinator for every recipe, which it gives for open commands only, and plans every shard.
+/// Asks the coordinator for every recipe of the order, which it gives for open commands only, and plans every shard.
 /// The plans are made again when they are needed: all of them at once may be too large to keep.
 async fn confirm(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
-    for shard in &order.entry.shards {
+    for shard in order.sources() {
         loop {
             let link = attempts.link(job).await?;
             job.meter.stage("checking the recovery point");

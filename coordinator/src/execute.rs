@@ -113,6 +113,7 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         begun: 0,
         resumed: false,
         done: Vec::new(),
+        parts: None,
     };
     start(
         core,

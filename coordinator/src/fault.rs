@@ -116,7 +116,11 @@ impl From<&Blocker> for Fault {
             | Blocker::MethodUnavailable { .. }
             | Blocker::UnusableName { .. }
             | Blocker::PointForeign { .. }
-            | Blocker::SeveralPeers { .. } => Code::PlanBlocked,
+            | Blocker::KeysNeedCluster { .. }
+            | Blocker::TooFewNodes { .. }
+            | Blocker::InstantInCluster
+            | Blocker::PeerUnusable { .. }
+            | Blocker::AgentWithoutParts { .. } => Code::PlanBlocked,
             Blocker::PointUnknown { .. } => Code::PointNotFound,
             Blocker::PointDamaged { .. } => Code::RepositoryDamaged,
             Blocker::NoPoint => Code::PointNotFound,

@@ -5,7 +5,9 @@
 use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, LeftOut, ShardEntry};
 use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
-use holdfast_types::{CaptureId, CopyName, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
+use holdfast_types::{
+    CaptureId, CopyName, Epoch, JobId, NodeId, RecoveryPointId, ShardId, Tag, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,6 +141,58 @@ pub struct RestoreWork {
     pub resumed: bool,
     /// Finished steps, in the plan's order.
     pub done: Vec<RestoredStep>,
+    /// How far the step is that is under way, in a cluster of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<ClusterParts>,
+}
+
+/// How far the restore of one collection into a cluster is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterParts {
+    /// Which step of the plan.
+    pub step: usize,
+    /// Set once the collection is created.
+    pub prepared: Option<Prepared>,
+    /// Uploads that were ordered.
+    pub uploads: BTreeMap<ShardId, ShardUpload>,
+}
+
+/// A collection that was created for a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Its identity in Qdrant; empty if that is not told.
+    pub uuid: String,
+    /// Payload indexes that were created.
+    pub indexes: Vec<String>,
+}
+
+/// The upload of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardUpload {
+    /// By which node's agent.
+    pub node: NodeId,
+    /// How often it was ordered: part of the command's name.
+    pub tries: u32,
+    /// Whether the last order failed.
+    pub failed: bool,
+    /// Whether Qdrant has it.
+    pub done: bool,
+    /// Bytes uploaded.
+    pub bytes: u64,
+    /// Entries of logs that were handed to Qdrant.
+    pub replayed: u64,
+}
+
+impl ClusterParts {
+    /// Nothing of that step has been done.
+    #[must_use]
+    pub fn new(step: usize) -> Self {
+        Self {
+            step,
+            prepared: None,
+            uploads: BTreeMap::new(),
+        }
+    }
 }
 
 /// A restored collection.

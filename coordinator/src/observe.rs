@@ -236,6 +236,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         storage_free_bytes,
         snapshots_shared,
         splices_logs,
+        restores_parts,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -283,6 +284,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         storage_free: storage_free_bytes.map(ByteCount),
         snapshots_shared,
         splices_logs,
+        restores_parts,
         collections: collections.into_iter().map(view).collect(),
     }
 }

@@ -16,7 +16,10 @@ use holdfast_service::failure::Code;
 use holdfast_types::{CopyName, RecoveryPointId};
 use std::collections::BTreeSet;
 
+mod estimate;
 mod past;
+
+pub use estimate::{Estimate, estimate};
 
 /// Plans a backup.
 ///
@@ -178,6 +181,7 @@ fn request_of(
         point,
         collections: mappings.collect(),
         node: order.node.clone(),
+        replication_factor: order.replication_factor,
         overwrite: order.overwrite,
         with_aliases: order.with_aliases,
         instant,
@@ -215,11 +219,25 @@ fn captured(entry: &CollectionEntry) -> CapturedCollection {
         name: entry.name.clone(),
         versions: shards.iter().map(|s| s.server_version.clone()).collect(),
         shards: entry.shard_count,
+        shard_sizes: shards
+            .iter()
+            .map(|s| (s.shard_id, s.logical_bytes))
+            .collect(),
+        keyed: !entry.shard_keys.is_empty() || parameter(entry, "sharding_method") == "custom",
+        replication_factor: parameter(entry, "replication_factor")
+            .as_u64()
+            .and_then(|factor| u32::try_from(factor).ok())
+            .unwrap_or(1),
         logical_bytes: shards.iter().map(|shard| shard.logical_bytes).sum(),
         aliases: entry.aliases.clone(),
         indexes: indexes(entry),
         points: entry.points,
     }
+}
+
+/// A setting of the collection; null if it is not described.
+fn parameter<'a>(entry: &'a CollectionEntry, name: &str) -> &'a serde_json::Value {
+    &entry.info["config"]["params"][name]
 }
 
 /// The payload fields that were indexed.

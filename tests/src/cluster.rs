@@ -19,6 +19,8 @@ use tempfile::TempDir;
 const LIMIT: Duration = Duration::from_secs(60);
 /// A name that a stand-alone node may take beside the cluster; it has a certificate.
 pub const ALONE: &str = "alone";
+/// Names that the nodes of another Qdrant cluster may take beside it; they have certificates.
+pub const OTHERS: [&str; 5] = ["b1", "b2", "b3", "b4", "b5"];
 
 /// Whether there is a server that can form a cluster; says so if not.
 #[must_use]
@@ -70,21 +72,16 @@ impl ClusterSite {
         let mut agents: Vec<(&str, &str)> =
             pairs.map(|(name, folder)| (&**name, &**folder)).collect();
         agents.push((ALONE, "agent-alone"));
+        let others: Vec<String> = OTHERS.iter().map(|name| format!("agent-{name}")).collect();
+        let pairs = OTHERS.iter().zip(&others);
+        agents.extend(pairs.map(|(name, folder)| (*name, &**folder)));
         certificates(root, &agents)?;
         let port = free_port()?;
         let endpoint = format!("https://127.0.0.1:{port}");
         fs::write(root.join("repository.key"), "0123456789abcdef".repeat(4))?;
         let config = coordinator_config(root, port) + options.coordinator;
         fs::write(root.join("coordinator.toml"), config)?;
-        let mut servers = Vec::new();
-        let mut first = None;
-        for name in &names {
-            let folder = root.join(format!("qdrant-{name}"));
-            let (server, uri) = Qdrant::start_peer(&folder, first.as_deref(), &[]).await?;
-            servers.push(server);
-            first.get_or_insert(uri);
-        }
-        whole(&servers).await?;
+        let servers = form_cluster(root, &names).await?;
         let coordinator = start_program(root, "coordinator", "coordinator")?;
         let mut nodes = Vec::new();
         for (name, qdrant) in names.into_iter().zip(servers) {
@@ -121,6 +118,28 @@ impl ClusterSite {
         };
         self.wait_for(&[ALONE]).await?;
         Ok(member)
+    }
+
+    /// Starts another Qdrant cluster of so many nodes, with agents called by the first of [`OTHERS`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_others(&self, count: usize) -> Result<Vec<Member>> {
+        let root = self.dir();
+        let names: Vec<String> = OTHERS.map(str::to_owned).into_iter().take(count).collect();
+        let servers = form_cluster(root, &names).await?;
+        let mut members = Vec::new();
+        for (name, qdrant) in names.into_iter().zip(servers) {
+            let agent = start_agent(root, &name, &self.endpoint, &qdrant, self.options)?;
+            members.push(Member {
+                name,
+                qdrant,
+                agent,
+            });
+        }
+        let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        self.wait_for(&names).await?;
+        Ok(members)
     }
 
     /// The site's folder.
@@ -231,6 +250,20 @@ impl ClusterSite {
         }
         all
     }
+}
+
+/// Starts a Qdrant for each name and waits until they are one cluster.
+async fn form_cluster(root: &Path, names: &[String]) -> Result<Vec<Qdrant>> {
+    let mut servers = Vec::new();
+    let mut first = None;
+    for name in names {
+        let folder = root.join(format!("qdrant-{name}"));
+        let (server, uri) = Qdrant::start_peer(&folder, first.as_deref(), &[]).await?;
+        servers.push(server);
+        first.get_or_insert(uri);
+    }
+    whole(&servers).await?;
+    Ok(servers)
 }
 
 /// Waits until every server knows all peers and a leader.

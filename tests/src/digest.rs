@@ -50,14 +50,23 @@ pub async fn contents(qdrant: &Qdrant, collection: &str) -> Result<Contents> {
     }
     Ok(Contents {
         points: count["count"].as_u64().context("no count in the answer")?,
-        digest: digest(qdrant, &path).await?,
+        digest: digest(qdrant, &path, "").await?,
         aliases,
         indexes,
         params: info["config"]["params"].clone(),
     })
 }
 
-async fn digest(qdrant: &Qdrant, path: &str) -> Result<String> {
+/// The digest of what all replicas of a collection in a Qdrant cluster have in common: a point that one of them lacks, or has otherwise, is not in it.
+///
+/// # Errors
+/// As [`contents`].
+pub async fn common_digest(qdrant: &Qdrant, collection: &str) -> Result<String> {
+    let path = format!("/collections/{collection}");
+    digest(qdrant, &path, "?consistency=all").await
+}
+
+async fn digest(qdrant: &Qdrant, path: &str, query: &str) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut offset = Value::Null;
     loop {
@@ -66,7 +75,7 @@ async fn digest(qdrant: &Qdrant, path: &str) -> Result<String> {
             request["offset"] = offset;
         }
         let page = qdrant
-            .post(&format!("{path}/points/scroll"), request)
+            .post(&format!("{path}/points/scroll{query}"), request)
             .await?;
         for point in page["points"]
             .as_array()

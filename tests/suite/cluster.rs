@@ -249,7 +249,7 @@ async fn points(qdrant: &Qdrant, collection: &str) -> Result<BTreeMap<u64, Value
         .context("a point without an id")
 }
 
-/// A stand-alone server has no shard keys: refused in its own words, and nothing is left of it.
+/// A stand-alone server has no shard keys: refused, and nothing is left of it.
 async fn no_keys_alone(site: &ClusterSite, alone: &Member, point: &Manifest) -> Result<()> {
     let id = point.id.to_string();
     let args = [
@@ -263,7 +263,7 @@ async fn no_keys_alone(site: &ClusterSite, alone: &Member, point: &Manifest) -> 
     ];
     let (code, refused) = site.json(&args)?;
     let message = refused["message"].as_str().unwrap_or_default();
-    let said = message.contains("Distributed mode disabled");
+    let said = message.contains("runs without cluster mode");
     ensure!(code != 0 && said, "{refused}");
     let there = alone.qdrant.get("/collections/tenants/exists").await?;
     ensure!(there["exists"] == false, "half a restore is left: {there}");

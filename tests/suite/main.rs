@@ -4,6 +4,8 @@ mod archive;
 mod bad_input;
 mod cluster;
 mod cluster_faults;
+mod cluster_restore;
+mod cluster_restore_faults;
 mod cold;
 mod copies;
 mod crashes;

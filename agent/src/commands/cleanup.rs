@@ -81,7 +81,7 @@ impl Cleanup {
                 request: request.clone(),
             }),
             // With every shard uploaded it is what was asked for, whatever failed afterwards.
-            (Work::Restore(order), Phase::Restoring(progress))
+            (Work::Restore(order) | Work::RestorePart(order), Phase::Restoring(progress))
                 if !succeeded && progress.uploaded.len() < order.entry.shards.len() =>
             {
                 Some(Self::Collection {
@@ -94,7 +94,7 @@ impl Cleanup {
                     })),
                 })
             }
-            (Work::Capture(_) | Work::Restore(_), _) => None,
+            (Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_), _) => None,
         }
     }
 }

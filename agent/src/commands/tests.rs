@@ -185,6 +185,7 @@ fn restore_of(name: &str) -> Command {
             overwrite: true,
             with_aliases: true,
             logs: vec![],
+            part: None,
             entry: CollectionEntry {
                 shards: vec![shard_entry()],
                 ..entry

@@ -7,7 +7,7 @@ use crate::job::{Halt, Job, qdrant_failed};
 use crate::order::RestoreOrder;
 use holdfast_qdrant::{QdrantError, config_differences, payload_indexes};
 use holdfast_service::failure::Code;
-use holdfast_types::{AliasName, CollectionName, ShardId};
+use holdfast_types::{AliasName, CollectionName};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -128,8 +128,9 @@ pub(super) fn decide(order: &RestoreOrder, existing: Option<&Value>) -> Result<T
     if !order.overwrite {
         return Err(exists(&order.target));
     }
-    // Uploading leaves settings and indexes as they are, so only an equal collection may stay.
-    if config_differences(&order.entry.info, found).is_empty() {
+    // Uploading leaves settings and indexes as they are, so only an equal collection may stay. In a cluster none may: over replicas
+    // that are in use, old data and new writes would be mixed.
+    if order.part.is_none() && config_differences(&order.entry.info, found).is_empty() {
         Ok(TargetMode::Replace)
     } else {
         Ok(TargetMode::Recreate)
@@ -169,7 +170,7 @@ fn essence(description: &Value) -> Value {
     json!({"config": part("config"), "payload_schema": part("payload_schema")})
 }
 
-async fn find(job: &Job, name: &CollectionName) -> Result<Option<Value>, QdrantError> {
+pub(super) async fn find(job: &Job, name: &CollectionName) -> Result<Option<Value>, QdrantError> {
     if !job.site.qdrant.exists(name).await? {
         return Ok(None);
     }
@@ -201,20 +202,7 @@ async fn complete(
         .set_fan_out_from(&order.entry.info, name)
         .await
         .map_err(unsettled)?;
-    let keys = shard_keys(order.entry.cluster.as_ref());
-    if !keys.is_empty() {
-        let (_, there) = qdrant
-            .collection_cluster_raw(name)
-            .await
-            .map_err(unsettled)?;
-        let there = shard_keys(Some(&there));
-        for key in keys.iter().filter(|key| !there.contains(key)) {
-            qdrant
-                .create_shard_key(name, key)
-                .await
-                .map_err(unsettled)?;
-        }
-    }
+    super::keys::create(job, order).await?;
     qdrant
         .wait_loaded(name, CREATED_WITHIN)
         .await
@@ -236,30 +224,6 @@ async fn note_created(
     let created = described.as_ref().unwrap_or(&order.entry.info);
     progress.created = Some(essence(created));
     job.advance(Phase::Restoring(progress.clone())).await
-}
-
-/// Keys of custom sharding in ascending order of their first shard, as they must be created.
-pub(super) fn shard_keys(cluster: Option<&Value>) -> Vec<Value> {
-    let mut found: Vec<(ShardId, Value)> = Vec::new();
-    for list in ["local_shards", "remote_shards"] {
-        let shards = cluster.and_then(|c| c.get(list)).and_then(Value::as_array);
-        for shard in shards.into_iter().flatten() {
-            let id = shard.get("shard_id").and_then(Value::as_u64);
-            let id = id.and_then(|id| u32::try_from(id).ok());
-            let key = shard.get("shard_key").filter(|key| !key.is_null());
-            if let (Some(id), Some(key)) = (id, key) {
-                found.push((ShardId(id), key.clone()));
-            }
-        }
-    }
-    found.sort_by_key(|(id, _)| *id);
-    let mut keys: Vec<Value> = Vec::new();
-    for (_, key) in found {
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    keys
 }
 
 /// Creates the payload indexes that were captured. Those that exist already stay as they are.
@@ -328,7 +292,7 @@ fn exists(name: &CollectionName) -> Failed {
 
 /// What a later try may not meet: the server was busy, or a creation that an earlier life of the process asked for took
 /// effect only now. Whose the collection is, the next try asks again.
-fn unsettled(error: QdrantError) -> Halt {
+pub(super) fn unsettled(error: QdrantError) -> Halt {
     let failed = qdrant_failed(&error);
     if error.is_retryable() || matches!(error, QdrantError::AlreadyExists { .. }) {
         Halt::Broken(failed)

@@ -1,10 +1,10 @@
 //! Tests of the decisions of a restore.
 
-use super::target::{decide, is_still_ours, shard_keys};
+use super::target::{decide, is_still_ours};
 use super::{check_order, check_version, explain};
 use crate::commands::phase::{RestoreProgress, TargetMode};
 use crate::failure::Failed;
-use crate::order::RestoreOrder;
+use crate::order::{PartKind, PartOrder, RestoreOrder};
 use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_service::failure::Code;
 use holdfast_types::{ServerVersion, ShardId, Timestamp};
@@ -15,13 +15,14 @@ fn info(size: u32, index: &str) -> Value {
         "points_count": size, "payload_schema": {"title": {"data_type": index}}})
 }
 
-fn order(overwrite: bool) -> RestoreOrder {
+pub(super) fn order(overwrite: bool) -> RestoreOrder {
     RestoreOrder {
         recovery_point: "20261121t101530z-0a1b2c3d".parse().unwrap(),
         target: "docs".parse().unwrap(),
         overwrite,
         with_aliases: true,
         logs: vec![],
+        part: None,
         entry: CollectionEntry {
             name: "docs".parse().unwrap(),
             info: info(4, "keyword"),
@@ -123,21 +124,6 @@ fn after_a_restart_only_its_own_collection_is_touched() {
 }
 
 #[test]
-fn shard_keys_in_the_order_of_their_shards() {
-    let cluster = json!({
-        "local_shards": [{"shard_id": 3, "shard_key": "b"}, {"shard_id": 0, "shard_key": "z"}],
-        "remote_shards": [{"shard_id": 1, "shard_key": 7}, {"shard_id": 2, "shard_key": "z"}],
-    });
-    assert_eq!(
-        shard_keys(Some(&cluster)),
-        [json!("z"), json!(7), json!("b")]
-    );
-    let plain = json!({"local_shards": [{"shard_id": 0}]});
-    assert!(shard_keys(Some(&plain)).is_empty());
-    assert!(shard_keys(None).is_empty());
-}
-
-#[test]
 fn versions_and_completeness_are_checked_before_anything_changes() {
     let version = |text: &str| text.parse::<ServerVersion>().unwrap();
     assert!(check_version(&order(false), &version("1.19.0")).is_ok());
@@ -201,4 +187,18 @@ fn a_failure_says_what_state_the_target_is_in() {
         whole.contains("every shard of docs is restored and stays"),
         "{whole}"
     );
+}
+
+#[test]
+fn in_a_cluster_what_exists_is_never_written_over() {
+    let mut order = order(true);
+    let there = info(4, "keyword");
+    assert_eq!(decide(&order, Some(&there)).unwrap(), TargetMode::Replace);
+    order.part = Some(PartOrder {
+        kind: PartKind::Prepare,
+        uuid: None,
+    });
+    assert_eq!(decide(&order, Some(&there)).unwrap(), TargetMode::Recreate);
+    order.overwrite = false;
+    assert!(decide(&order, Some(&there)).is_err());
 }

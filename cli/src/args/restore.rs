@@ -11,11 +11,12 @@ pub(crate) enum RestoreCommand {
     #[command(after_help = "Examples:
   holdfast restore plan latest
   holdfast restore plan latest --collection products --as products_check
+  holdfast restore plan latest --prefix restored_ --replication-factor 2
   holdfast restore plan --to 2026-11-21T10:15:30Z --collection products
 
 Exits with 0 if the plan could be run, else with the code of what forbids it (mostly 9 or 10).")]
     Plan(RestorePlanArgs),
-    /// Restore collections into a node.
+    /// Restore collections into a node, or into a Qdrant cluster.
     #[command(after_help = "Examples:
   holdfast restore run latest --collection products --as products_check
   holdfast restore run 20261121t101530z-0a1b2c3d --collection products --overwrite --yes
@@ -88,9 +89,17 @@ pub(crate) struct RestoreSelection {
     #[arg(long = "as", value_name = "NAME", requires = "collections", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) targets: Vec<String>,
 
-    /// The node that receives the data [default: the only connected node].
+    /// Put this before the name of every collection that is restored.
+    #[arg(long, value_name = "TEXT", conflicts_with = "targets", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) prefix: Option<String>,
+
+    /// The node that receives the data, or any node of the Qdrant cluster that does [default: the only connected node or cluster].
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) node: Option<String>,
+
+    /// Replicas of each shard in a Qdrant cluster [default: as captured, or one on each node where there are fewer nodes].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) replication_factor: Option<u32>,
 
     /// Replace collections that exist, after capturing their present state.
     #[arg(long)]

@@ -108,15 +108,47 @@ async fn request(
         Some(id) => coordinator.resolve(id, &selection.collections).await?,
         None => String::new(),
     };
-    Ok(v1::RestoreRequest {
+    let mut request = v1::RestoreRequest {
         recovery_point,
-        without_aliases: without_aliases(&selection, &collections),
+        without_aliases: false,
         collections,
-        node: selection.node.unwrap_or_default(),
+        node: selection.node.clone().unwrap_or_default(),
         overwrite: selection.overwrite,
         from_copy: coordinator.copy(),
         to,
-    })
+        replication_factor: selection.replication_factor.unwrap_or(0),
+    };
+    if let Some(prefix) = &selection.prefix {
+        request.collections = prefixed(coordinator, &request, prefix).await?;
+    }
+    request.without_aliases = without_aliases(&selection, &request.collections);
+    Ok(request)
+}
+
+/// The collections that are meant, each with the prefix before its name. Without names the coordinator tells which there are.
+async fn prefixed(
+    coordinator: &mut Coordinator,
+    request: &v1::RestoreRequest,
+    prefix: &str,
+) -> Outcome<Vec<v1::CollectionMapping>> {
+    let mut sources: Vec<String> = request
+        .collections
+        .iter()
+        .map(|m| m.source.clone())
+        .collect();
+    if sources.is_empty() {
+        let plan = coordinator.plan_restore(request.clone()).await?;
+        sources = plan
+            .steps
+            .into_iter()
+            .map(|step| step.source_collection)
+            .collect();
+    }
+    let pair = |source: String| v1::CollectionMapping {
+        target: format!("{prefix}{source}"),
+        source,
+    };
+    Ok(sources.into_iter().map(pair).collect())
 }
 
 fn target(selection: &RestoreSelection) -> Option<v1::RestoreTarget> {
@@ -137,9 +169,17 @@ async fn plan(
     coordinator: &mut Coordinator,
     request: v1::RestoreRequest,
 ) -> Outcome<v1::RestorePlan> {
-    let to = request.to;
+    let (to, replicas) = (request.to, request.replication_factor);
     let plan = coordinator.plan_restore(request).await?;
     understood(to, &plan)?;
+    if replicas != 0 && plan.blockers.is_empty() && plan.nodes.is_empty() {
+        return Err(Failure::new(
+            Code::VersionMismatch,
+            "the coordinator is older than this program and can't change the number of replicas",
+        )
+        .risking("nothing: the restore was not started")
+        .todo("upgrade the coordinator, and the agents"));
+    }
     Ok(plan)
 }
 
@@ -259,7 +299,9 @@ mod tests {
             to_op: None,
             collections: owned(collections),
             targets: owned(targets),
+            prefix: None,
             node: None,
+            replication_factor: None,
             overwrite: false,
             without_aliases: false,
             with_aliases: false,

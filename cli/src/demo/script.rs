@@ -208,6 +208,7 @@ impl Stage<'_> {
                 target: copy.unwrap_or_default().to_owned(),
             }],
             node: NODE.to_owned(),
+            replication_factor: 0,
             overwrite: false,
             // The original has its aliases back; the copy must not take them.
             without_aliases: copy.is_some(),

@@ -20,8 +20,32 @@ pub(crate) struct PlanView {
     pub(crate) blockers: Vec<FailureLine>,
     pub(crate) warnings: Vec<String>,
     pub(crate) logical_bytes: u64,
+    /// The nodes that receive something.
+    pub(crate) nodes: Vec<ReceivingView>,
+    /// How long it is expected to take, without the safety capture.
+    pub(crate) estimated_ms: u64,
+    /// True if that is by an earlier restore.
+    pub(crate) estimate_measured: bool,
     /// With --to or --to-op: where it leads.
     pub(crate) instant: Option<InstantView>,
+}
+
+/// A node that receives data.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReceivingView {
+    pub(crate) node: String,
+    pub(crate) qdrant_version: String,
+    /// About how many bytes its storage volume gets.
+    pub(crate) needed_bytes: u64,
+    /// Free there; null if its agent does not see the volume.
+    pub(crate) free_bytes: Option<u64>,
+}
+
+/// A shard of a plan.
+#[derive(Debug, Serialize)]
+pub(crate) struct SizeView {
+    pub(crate) shard: u32,
+    pub(crate) logical_bytes: u64,
 }
 
 /// One collection of a plan.
@@ -32,7 +56,10 @@ pub(crate) struct StepView {
     /// True if the target exists and would be replaced, after it has been captured.
     pub(crate) replaces: bool,
     pub(crate) shards: u32,
+    /// Replicas of each, in a cluster of several nodes.
+    pub(crate) replicas: Option<u32>,
     pub(crate) logical_bytes: u64,
+    pub(crate) shard_sizes: Vec<SizeView>,
     pub(crate) aliases: Vec<String>,
     pub(crate) indexes: Vec<String>,
     /// With --to or --to-op: what is replayed on its shards.
@@ -80,7 +107,21 @@ impl From<&v1::RestorePlan> for PlanView {
             blockers: wire.blockers.iter().map(FailureLine::from).collect(),
             warnings: wire.warnings.clone(),
             logical_bytes: wire.logical_bytes,
+            nodes: wire.nodes.iter().map(ReceivingView::from).collect(),
+            estimated_ms: wire.estimated_ms,
+            estimate_measured: wire.estimate_measured,
             instant: wire.instant.as_ref().map(InstantView::from),
+        }
+    }
+}
+
+impl From<&v1::ReceivingNode> for ReceivingView {
+    fn from(wire: &v1::ReceivingNode) -> Self {
+        Self {
+            node: wire.node.clone(),
+            qdrant_version: wire.qdrant_version.clone(),
+            needed_bytes: wire.needed_bytes,
+            free_bytes: Some(wire.free_bytes).filter(|free| *free != 0),
         }
     }
 }
@@ -92,7 +133,16 @@ impl From<&v1::RestoreStep> for StepView {
             target: wire.target_collection.clone(),
             replaces: wire.replaces,
             shards: wire.shards,
+            replicas: Some(wire.replicas).filter(|replicas| *replicas != 0),
             logical_bytes: wire.logical_bytes,
+            shard_sizes: wire
+                .shard_sizes
+                .iter()
+                .map(|size| SizeView {
+                    shard: size.shard_id,
+                    logical_bytes: size.logical_bytes,
+                })
+                .collect(),
             aliases: wire.aliases.clone(),
             indexes: wire.indexes.clone(),
             logs: wire.logs.iter().map(ReplayedView::from).collect(),
@@ -132,6 +182,66 @@ impl From<&v1::RestoredCollection> for RestoredView {
 }
 
 impl PlanView {
+    /// The expected time; empty if nobody receives anything.
+    fn time(&self) -> String {
+        if self.nodes.is_empty() {
+            return String::new();
+        }
+        let by = match self.estimate_measured {
+            true => "by the last restore's rate",
+            false => "at a cautious rate, since none has been measured yet",
+        };
+        format!(", about {} {by}", millis(self.estimated_ms))
+    }
+
+    /// Who gets how much.
+    fn receivers(&self) -> String {
+        let header = ["NODE", "QDRANT", "GETS", "FREE"];
+        let row = |node: &ReceivingView| {
+            let free = node.free_bytes.map(|free| ByteCount(free).to_string());
+            vec![
+                node.node.clone(),
+                node.qdrant_version.clone(),
+                format!("about {}", ByteCount(node.needed_bytes)),
+                free.unwrap_or_else(|| "unknown".to_owned()),
+            ]
+        };
+        table(&header, self.nodes.iter().map(row))
+    }
+
+    /// One line for each collection.
+    fn collections(&self) -> String {
+        let row = |step: &StepView| {
+            let action = if step.replaces {
+                "capture, then REPLACE"
+            } else {
+                "create"
+            };
+            vec![
+                step.source.clone(),
+                step.target.clone(),
+                action.to_owned(),
+                match step.replicas {
+                    Some(replicas) => format!("{} × {replicas}", step.shards),
+                    None => step.shards.to_string(),
+                },
+                ByteCount(step.logical_bytes).to_string(),
+                list(&step.aliases, "-"),
+                list(&step.indexes, "-"),
+            ]
+        };
+        let header = [
+            "COLLECTION",
+            "INTO",
+            "ACTION",
+            "SHARDS",
+            "BYTES",
+            "ALIASES",
+            "INDEXES",
+        ];
+        table(&header, self.steps.iter().map(row))
+    }
+
     /// Names of the collections that would be replaced.
     pub(crate) fn replaced(&self) -> Vec<&str> {
         let replaced = self.steps.iter().filter(|step| step.replaces);
@@ -149,43 +259,24 @@ impl View for PlanView {
             &self.node
         };
         let mut text = format!(
-            "Restore of {} into node {node}: {} in all",
+            "Restore of {} into {} {node}: {} in all",
             self.recovery_point,
+            if self.nodes.len() > 1 {
+                "the cluster of"
+            } else {
+                "node"
+            },
             ByteCount(self.logical_bytes)
         );
+        text.push_str(&self.time());
         if let Some(instant) = &self.instant {
             text.push_str(&format!("\n{}", instant.sentences()));
         }
-        let row = |step: &StepView| {
-            let action = if step.replaces {
-                "capture, then REPLACE"
-            } else {
-                "create"
-            };
-            vec![
-                step.source.clone(),
-                step.target.clone(),
-                action.to_owned(),
-                step.shards.to_string(),
-                ByteCount(step.logical_bytes).to_string(),
-                list(&step.aliases, "-"),
-                list(&step.indexes, "-"),
-            ]
-        };
         if !self.steps.is_empty() {
-            let header = [
-                "COLLECTION",
-                "INTO",
-                "ACTION",
-                "SHARDS",
-                "BYTES",
-                "ALIASES",
-                "INDEXES",
-            ];
-            text.push_str(&format!(
-                "\n\n{}",
-                table(&header, self.steps.iter().map(row))
-            ));
+            text.push_str(&format!("\n\n{}", self.collections()));
+        }
+        if !self.nodes.is_empty() {
+            text.push_str(&format!("\n\n{}", self.receivers()));
         }
         for warning in &self.warnings {
             text.push_str(&format!("\nWARNING: {warning}"));

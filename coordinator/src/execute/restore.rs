@@ -21,6 +21,9 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+mod cluster;
+mod parts;
+
 /// A command that was given before a restart goes on, but none that replaces is given after one.
 const RESTARTED: &str = "the coordinator restarted after it began to capture what is replaced, which may have changed since: it has to be captured again";
 
@@ -69,7 +72,8 @@ pub(super) async fn run(
         } else if work.resumed && step.replaces && index >= work.begun {
             Err(Fault::new(Code::JobFailed, RESTARTED))
         } else {
-            restore(core, id, feed, cancel, &work, index, &manifest).await
+            let step = RestoreContext::new(core, id, feed, cancel, &work, index, &manifest)?;
+            step.restore().await
         };
         let ordered = logs_of(&work, step).iter().map(ShardLog::entries).sum();
         let done = match done.and_then(|done| compare(step, ordered, done)) {
@@ -81,6 +85,7 @@ pub(super) async fn run(
             .change(id, |job| {
                 if let Work::Restore(work) = &mut job.work {
                     work.done.push(done);
+                    work.parts = None;
                 }
             })
             .await?;
@@ -122,93 +127,144 @@ async fn refuse_damaged(
     })
 }
 
-async fn restore(
-    core: &Arc<Core>,
-    id: &JobId,
-    feed: &Arc<JobFeed>,
-    cancel: &CancellationToken,
-    work: &RestoreWork,
+/// One step of a job that runs.
+pub(super) struct RestoreContext<'a> {
+    core: &'a Arc<Core>,
+    id: &'a JobId,
+    feed: &'a Arc<JobFeed>,
+    cancel: &'a CancellationToken,
+    /// The job as it was before the step.
+    work: &'a RestoreWork,
     index: usize,
-    manifest: &Arc<Manifest>,
-) -> Result<RestoredStep, Fault> {
-    let step = &work.plan.steps[index];
-    let command = restore_id(id, index).map_err(|e| Fault::from_error(Code::Internal, &e))?;
-    let collection = manifest.collection(&step.source).cloned().ok_or_else(|| {
-        Fault::new(
-            Code::CollectionNotFound,
-            format!(
-                "the recovery point does not hold collection {}",
-                step.source
-            ),
-        )
-    })?;
-    let body = command_body(work, step, &collection)?;
-    let grant = Grant::Restore(Arc::new(RestoreGrant {
-        from_copy: work.from_copy.clone(),
-        manifest: Arc::clone(manifest),
-        collection,
-        logs: logs_of(work, step),
-        chunks: OnceCell::new(),
-    }));
-    let key = ProgressKey {
-        node: work.node.clone(),
-        collection: step.target.clone(),
-        shard: ShardId(0),
-    };
-    core.check_epoch().await?;
-    core.book
-        .change(id, |job| {
-            if let Work::Restore(work) = &mut job.work {
-                work.begun = work.begun.max(index + 1);
-            }
+    manifest: &'a Arc<Manifest>,
+    /// The captured collection.
+    collection: CollectionEntry,
+}
+
+impl<'a> RestoreContext<'a> {
+    fn new(
+        core: &'a Arc<Core>,
+        id: &'a JobId,
+        feed: &'a Arc<JobFeed>,
+        cancel: &'a CancellationToken,
+        work: &'a RestoreWork,
+        index: usize,
+        manifest: &'a Arc<Manifest>,
+    ) -> Result<Self, Fault> {
+        let source = &work.plan.steps[index].source;
+        let collection = manifest.collection(source).cloned().ok_or_else(|| {
+            Fault::new(
+                Code::CollectionNotFound,
+                format!("the recovery point does not hold collection {source}"),
+            )
+        })?;
+        Ok(Self {
+            core,
+            id,
+            feed,
+            cancel,
+            work,
+            index,
+            manifest,
+            collection,
         })
-        .await?;
-    let ticket = core
-        .dispatcher
-        .issue(command, work.node.clone(), body, grant)?;
-    let answer = ticket
-        .wait(core.patience(), cancel, |progress| {
-            feed.progress(core.clock.now(), &key, progress);
-        })
-        .await?;
-    match answer {
-        Answer::Restored(done) => Ok(RestoredStep {
-            points: done.points,
-            uploaded_bytes: done.uploaded_bytes,
-            elapsed_ms: done.elapsed_ms,
-            aliases: done.aliases_created,
-            indexes: done.indexes_created,
-            replayed: done.replayed_entries,
-        }),
-        Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
-            Code::Internal,
-            "the agent answered a restore with something else",
-        )),
+    }
+
+    fn step(&self) -> &'a RestoreStep {
+        &self.work.plan.steps[self.index]
+    }
+
+    fn note(&self, text: impl Into<String>) {
+        self.feed.note(self.core.clock.now(), text.into());
+    }
+
+    async fn restore(&self) -> Result<RestoredStep, Fault> {
+        let index = self.index;
+        self.core.check_epoch().await?;
+        self.core
+            .book
+            .change(self.id, |job| {
+                if let Work::Restore(work) = &mut job.work {
+                    work.begun = work.begun.max(index + 1);
+                }
+            })
+            .await?;
+        if self.work.plan.in_cluster {
+            return Box::pin(cluster::restore(self)).await;
+        }
+        self.one_node().await
+    }
+
+    async fn one_node(&self) -> Result<RestoredStep, Fault> {
+        let (core, work, step) = (self.core, self.work, self.step());
+        let command = restore_id(self.id, self.index);
+        let command = command.map_err(|e| Fault::from_error(Code::Internal, &e))?;
+        // The plan says which aliases come back: the agent gets no others to choose from.
+        let told = CollectionEntry {
+            aliases: step.aliases.clone(),
+            ..self.collection.clone()
+        };
+        let body = order(work, step, told, !step.aliases.is_empty())?;
+        let body = v1::command::Command::RestoreCollection(body);
+        let grant = Grant::Restore(Arc::new(RestoreGrant {
+            from_copy: work.from_copy.clone(),
+            manifest: Arc::clone(self.manifest),
+            collection: self.collection.clone(),
+            logs: logs_of(work, step),
+            chunks: OnceCell::new(),
+        }));
+        let key = ProgressKey {
+            node: work.node.clone(),
+            collection: step.target.clone(),
+            shard: ShardId(0),
+        };
+        let ticket = core
+            .dispatcher
+            .issue(command, work.node.clone(), body, grant)?;
+        let answer = ticket
+            .wait(core.patience(), self.cancel, |progress| {
+                self.feed.progress(core.clock.now(), &key, progress);
+            })
+            .await?;
+        match answer {
+            Answer::Restored(done) => Ok(RestoredStep {
+                points: done.points,
+                uploaded_bytes: done.uploaded_bytes,
+                elapsed_ms: done.elapsed_ms,
+                aliases: done.aliases_created,
+                indexes: done.indexes_created,
+                replayed: done.replayed_entries,
+            }),
+            Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
+                Code::Internal,
+                "the agent answered a restore with something else",
+            )),
+        }
     }
 }
 
-fn command_body(
+/// What an agent is told of the collection.
+fn order(
     work: &RestoreWork,
     step: &RestoreStep,
-    collection: &CollectionEntry,
-) -> Result<v1::command::Command, Fault> {
-    // The plan says which aliases come back: the agent gets no others to choose from.
-    let told = CollectionEntry {
-        aliases: step.aliases.clone(),
-        ..collection.clone()
-    };
+    mut told: CollectionEntry,
+    with_aliases: bool,
+) -> Result<v1::RestoreCollection, Fault> {
+    if let Some(factor) = step.replication_factor
+        && let Some(params) = told.info.pointer_mut("/config/params")
+    {
+        params["replication_factor"] = factor.into();
+    }
     let json = serde_json::to_string(&told).map_err(|e| Fault::from_error(Code::Internal, &e))?;
-    Ok(v1::command::Command::RestoreCollection(
-        v1::RestoreCollection {
-            recovery_point: work.plan.point.to_string(),
-            source_collection: step.source.to_string(),
-            target_collection: step.target.to_string(),
-            overwrite: step.replaces,
-            with_aliases: !step.aliases.is_empty(),
-            collection_manifest_json: json,
-            logs: logs_of(work, step).iter().map(ordered).collect(),
-        },
-    ))
+    Ok(v1::RestoreCollection {
+        recovery_point: work.plan.point.to_string(),
+        source_collection: step.source.to_string(),
+        target_collection: step.target.to_string(),
+        overwrite: step.replaces,
+        with_aliases,
+        collection_manifest_json: json,
+        logs: logs_of(work, step).iter().map(ordered).collect(),
+    })
 }
 
 /// What is replayed on the shards of a collection; those that need nothing are left out.
@@ -298,6 +354,9 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
         );
         if step.source != step.target {
             line.push_str(&format!(" --as {}", step.target));
+        }
+        if let Some(factor) = step.replication_factor {
+            line.push_str(&format!(" --replication-factor {factor}"));
         }
         if step.replaces {
             line.push_str(" --overwrite");
@@ -393,6 +452,10 @@ mod tests {
             replaces,
             shards: 1,
             logical_bytes: 1,
+            shard_sizes: std::collections::BTreeMap::new(),
+            replicas: None,
+            replication_factor: None,
+            kept_aliases: vec![],
             aliases: vec![],
             indexes: vec![],
             points: Some(3),
@@ -405,6 +468,8 @@ mod tests {
                 epoch: Epoch(1),
                 point: "20261121t101530z-00000001".parse().unwrap(),
                 node: None,
+                in_cluster: false,
+                receivers: vec![],
                 with_aliases: false,
                 steps: vec![
                     step("a", "a", false),
@@ -422,6 +487,7 @@ mod tests {
             begun: 0,
             resumed: false,
             done: vec![],
+            parts: None,
         }
     }
 

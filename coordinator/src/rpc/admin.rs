@@ -211,7 +211,8 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::RestorePlan>, Status> {
         let order = RestoreOrder::try_from(request.into_inner()).map_err(usage)?;
         let plan = plan::restore_preview(&self.0, &order).await?;
-        Ok(Response::new(wire::restore_plan(&plan)))
+        let estimate = plan::estimate(&plan, &self.0.book.list().await);
+        Ok(Response::new(wire::restore_plan(&plan, estimate)))
     }
 
     async fn run_restore(

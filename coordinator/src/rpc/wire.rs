@@ -4,8 +4,9 @@ use crate::catalog::PointSummary;
 use crate::execute::state_on_wire;
 use crate::fault::Fault;
 use crate::job::JobRecord;
+use crate::plan::Estimate;
 use holdfast_decide::instant::{Choice, InstantTarget, ShardLog, Window};
-use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
+use holdfast_decide::{BackupPlan, CaptureStep, Receiver, RestorePlan, RestoreStep};
 use holdfast_proto::v1;
 use holdfast_repository::{Marks, PointTombstone};
 use holdfast_types::Timestamp;
@@ -104,7 +105,7 @@ pub(super) fn backup_plan(plan: &BackupPlan) -> v1::BackupPlan {
     }
 }
 
-pub(super) fn restore_plan(plan: &RestorePlan) -> v1::RestorePlan {
+pub(super) fn restore_plan(plan: &RestorePlan, estimate: Estimate) -> v1::RestorePlan {
     let blockers = plan.blockers.iter().map(|b| Fault::from(b).to_wire());
     v1::RestorePlan {
         recovery_point: plan.point.to_string(),
@@ -122,6 +123,18 @@ pub(super) fn restore_plan(plan: &RestorePlan) -> v1::RestorePlan {
         warnings: plan.warnings.clone(),
         logical_bytes: plan.logical_bytes(),
         instant: plan.instant.as_ref().map(instant),
+        nodes: plan.receivers.iter().map(receiving).collect(),
+        estimated_ms: u64::try_from(estimate.time.as_millis()).unwrap_or(u64::MAX),
+        estimate_measured: estimate.measured,
+    }
+}
+
+fn receiving(receiver: &Receiver) -> v1::ReceivingNode {
+    v1::ReceivingNode {
+        node: receiver.node.to_string(),
+        qdrant_version: receiver.version.to_string(),
+        needed_bytes: receiver.needed,
+        free_bytes: receiver.free.unwrap_or(0),
     }
 }
 
@@ -196,6 +209,15 @@ fn restore_step(step: &RestoreStep, choice: Option<&Choice>) -> v1::RestoreStep 
             .iter()
             .flat_map(|logs| &logs.shards)
             .map(replayed)
+            .collect(),
+        replicas: step.replicas.unwrap_or(0),
+        shard_sizes: step
+            .shard_sizes
+            .iter()
+            .map(|(shard, bytes)| v1::PlannedShard {
+                shard_id: shard.0,
+                logical_bytes: *bytes,
+            })
             .collect(),
     }
 }

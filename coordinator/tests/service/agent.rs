@@ -171,6 +171,7 @@ impl Agent {
         let peers = 1..=3;
         let inventory = v1::Inventory {
             qdrant_version: "1.18.3".into(),
+            restores_parts: true,
             peer_id: peer,
             peers: 3,
             cluster_peers: peers

@@ -8,19 +8,19 @@ use holdfast_proto::v1::command_result::Outcome;
 use serde_json::Value;
 
 /// Collections of one shard, with the peers that have a replica.
-type Placed<'a> = &'a [(&'a str, &'a [u64])];
+pub(crate) type Placed<'a> = &'a [(&'a str, &'a [u64])];
 
 const HASTY: &str = "[limits]\nagent_grace_secs = 60\nreplica_grace_secs = 0\n";
 
-struct Cluster {
-    world: World,
-    running: Running,
-    operator: Operator,
-    agents: [Agent; 3],
+pub(crate) struct Cluster {
+    pub(crate) world: World,
+    pub(crate) running: Running,
+    pub(crate) operator: Operator,
+    pub(crate) agents: [Agent; 3],
 }
 
 impl Cluster {
-    async fn start(more: &str, placed: Placed<'_>) -> Self {
+    pub(crate) async fn start(more: &str, placed: Placed<'_>) -> Self {
         let world = World::with(more);
         let running = world.start().await;
         let mut operator = world.operator(&running).await;
@@ -43,7 +43,7 @@ impl Cluster {
         cluster
     }
 
-    async fn report(&self, placed: Placed<'_>) {
+    pub(crate) async fn report(&self, placed: Placed<'_>) {
         for (peer, agent) in (1..).zip(&self.agents) {
             agent.report_peer(peer, placed).await;
         }
@@ -67,7 +67,7 @@ fn collection(command: &v1::Command) -> &str {
     }
 }
 
-fn failure(code: &str) -> Outcome {
+pub(crate) fn failure(code: &str) -> Outcome {
     Outcome::Failure(v1::Failure {
         code: code.into(),
         message: "it broke".into(),

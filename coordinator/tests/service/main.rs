@@ -6,6 +6,7 @@ mod agent;
 mod backup;
 #[cfg(test)]
 mod cluster;
+mod cluster_restore;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]

@@ -228,14 +228,52 @@ pub enum Blocker {
         /// Its version now.
         running: ServerVersion,
     },
-    /// Restoring into a Qdrant cluster of several nodes is not built yet.
+    /// A node of the cluster that can't take its part.
     #[error(
-        "node {node} is part of a Qdrant cluster of several nodes: this release restores into single nodes only"
+        "{peer} of the Qdrant cluster of node {node} can't receive data ({why}): every node of the cluster needs an agent that is connected; start it, or take the node out of the Qdrant cluster"
     )]
-    SeveralPeers {
+    PeerUnusable {
+        /// The node that is meant by the restore.
+        node: NodeId,
+        /// The other one, in words.
+        peer: String,
+        /// What speaks against it.
+        why: String,
+    },
+    /// An agent of before restores into clusters.
+    #[error(
+        "the agent of node {node} can't restore into a Qdrant cluster: update holdfast-agent there to the coordinator's release"
+    )]
+    AgentWithoutParts {
         /// Which node.
         node: NodeId,
     },
+    /// More replicas than nodes.
+    #[error(
+        "{replicas} replicas of each shard were asked for, but there {}: ask for fewer with --replication-factor",
+        if *.nodes == 1 { "is 1 node".to_owned() } else { format!("are {} nodes", .nodes) }
+    )]
+    TooFewNodes {
+        /// What was asked for.
+        replicas: u32,
+        /// What is there.
+        nodes: u32,
+    },
+    /// Shard keys need cluster mode.
+    #[error(
+        "collection {collection} has shard keys, and Qdrant on node {node} runs without cluster mode, where it knows none: start it with QDRANT__CLUSTER__ENABLED=true, or restore into another node"
+    )]
+    KeysNeedCluster {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which node.
+        node: NodeId,
+    },
+    /// Logs are replayed in single nodes only.
+    #[error(
+        "archived logs can't be replayed into a Qdrant cluster of several nodes yet: leave out --to, or restore into a node of its own with --node"
+    )]
+    InstantInCluster,
     /// There is nothing to bring to an instant.
     #[error("there is no recovery point yet: make one with `holdfast backup create`")]
     NoPoint,
@@ -379,7 +417,11 @@ impl Blocker {
             | Self::TargetIsAlias { .. }
             | Self::VersionMismatch { .. }
             | Self::UnusableName { .. }
-            | Self::SeveralPeers { .. }
+            | Self::PeerUnusable { .. }
+            | Self::AgentWithoutParts { .. }
+            | Self::TooFewNodes { .. }
+            | Self::KeysNeedCluster { .. }
+            | Self::InstantInCluster
             | Self::NoPoint
             | Self::CollectionInNoPoint { .. }
             | Self::InstantOutOfReach { .. }

@@ -56,6 +56,7 @@ pub(crate) fn node<const N: usize>(
         storage_free: None,
         snapshots_shared: true,
         splices_logs: true,
+        restores_parts: true,
         collections: collections.into_iter().collect(),
     };
     let view = NodeView {
@@ -68,6 +69,38 @@ pub(crate) fn node<const N: usize>(
         pulse: crate::observation::Pulse::default(),
     };
     (id.parse().unwrap(), view)
+}
+
+/// Nodes `n1`, `n2`, … that are one cluster, with peer ids of these numbers, and a collection with Active replicas of each shard on these peers.
+pub(crate) fn cluster(count: u64, text: &str, shards: &[&[u64]]) -> Observation {
+    let mut obs = seen([]);
+    for peer in 1..=count {
+        let (id, mut view) = node(&format!("n{peer}"), Some(peer), []);
+        if let ServerView::Seen(server) = &mut view.server {
+            server.peers = u32::try_from(count).unwrap();
+            server.cluster = (1..=count).map(|peer| (peer, String::new())).collect();
+            let total = u32::try_from(shards.len()).unwrap();
+            let (held, remote): (Vec<_>, Vec<_>) = (0..)
+                .zip(shards)
+                .flat_map(|(shard, on)| on.iter().map(move |holder| (shard, *holder)))
+                .partition(|(_, holder)| *holder == peer);
+            let held: Vec<u32> = held.into_iter().map(|(shard, _)| shard).collect();
+            let (name, mut docs) = collection(text, total, &held);
+            docs.remote = remote
+                .into_iter()
+                .map(|(shard, peer)| crate::observation::RemoteView {
+                    shard: ShardId(shard),
+                    peer,
+                    state: "Active".into(),
+                })
+                .collect();
+            if total > 0 {
+                server.collections.insert(name, docs);
+            }
+        }
+        obs.nodes.insert(id, view);
+    }
+    obs
 }
 
 pub(crate) fn seen<const N: usize>(nodes: [(NodeId, NodeView); N]) -> Observation {
@@ -110,6 +143,9 @@ pub(crate) fn captured(text: &str) -> CapturedCollection {
         name: name(text),
         versions: ["1.18.3".parse().unwrap()].into(),
         shards: 1,
+        shard_sizes: [(ShardId(0), 1000)].into(),
+        keyed: false,
+        replication_factor: 1,
         logical_bytes: 1000,
         aliases: vec![format!("{text}-live").parse().unwrap()],
         indexes: vec!["year".into()],

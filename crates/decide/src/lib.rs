@@ -9,9 +9,11 @@
 mod backup;
 mod backup_check;
 mod blocker;
+mod cluster_check;
 pub mod instant;
 pub mod logs;
 mod observation;
+mod placement;
 pub mod policy;
 pub mod recency;
 mod restore;
@@ -34,8 +36,10 @@ pub use observation::{
     ACTIVE, CollectionView, MAX_REPORT_AGE, NodeView, Observation, Past, Pulse, RemoteView,
     RunningJob, ServerSeen, ServerView, ShardView, TransferView,
 };
+pub use placement::{Holders, Unsettled, Wanted, agreed, assign};
 pub use restore::{
-    CapturedCollection, Mapping, PointView, RestorePlan, RestoreRequest, RestoreStep, plan_restore,
+    CapturedCollection, Mapping, PointView, Receiver, RestorePlan, RestoreRequest, RestoreStep,
+    plan_restore,
 };
 pub use restore_check::check_restore;
 pub use retention::{

@@ -108,6 +108,8 @@ pub struct ServerSeen {
     pub snapshots_shared: bool,
     /// Whether its agent replays archived logs.
     pub splices_logs: bool,
+    /// Whether its agent carries out parts of restores into clusters.
+    pub restores_parts: bool,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
 }

@@ -9,10 +9,11 @@ use crate::instant::Choice;
 use crate::observation::Observation;
 use crate::restore_target::Target;
 use holdfast_types::{
-    AliasName, ByteCount, CollectionName, Epoch, NodeId, RecoveryPointId, ServerVersion, Timestamp,
+    AliasName, ByteCount, CollectionName, Epoch, NodeId, RecoveryPointId, ServerVersion, ShardId,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What to restore.
@@ -22,8 +23,10 @@ pub struct RestoreRequest {
     pub point: RecoveryPointId,
     /// Which collections; empty means all of it under their own names.
     pub collections: Vec<Mapping>,
-    /// Where to; `None` means the only connected node.
+    /// Where to, or a node of the cluster that is meant; `None` means the only connected node or cluster.
     pub node: Option<NodeId>,
+    /// Replicas of each shard; `None` means as captured.
+    pub replication_factor: Option<u32>,
     /// Whether what exists may be replaced.
     pub overwrite: bool,
     /// Whether aliases are re-created.
@@ -69,6 +72,12 @@ pub struct CapturedCollection {
     pub versions: BTreeSet<ServerVersion>,
     /// Number of its shards.
     pub shards: u32,
+    /// Bytes of each shard's files.
+    pub shard_sizes: BTreeMap<ShardId, u64>,
+    /// Whether its shards have keys.
+    pub keyed: bool,
+    /// Replicas that each of its shards was to have.
+    pub replication_factor: u32,
     /// Bytes of its files.
     pub logical_bytes: u64,
     /// Aliases that pointed at it.
@@ -86,8 +95,14 @@ pub struct RestorePlan {
     pub epoch: Epoch,
     /// From which recovery point.
     pub point: RecoveryPointId,
-    /// Where to; `None` if that is undecided, which is a blocker.
+    /// Where to; `None` if that is undecided, which is a blocker. In a cluster the node that creates collections and aliases.
     pub node: Option<NodeId>,
+    /// Whether that is a Qdrant cluster of several nodes: then each shard is uploaded by one of the nodes that have it.
+    #[serde(default)]
+    pub in_cluster: bool,
+    /// The nodes that receive something: the node, or all of its cluster.
+    #[serde(default)]
+    pub receivers: Vec<Receiver>,
     /// Whether aliases were asked for.
     #[serde(default = "yes")]
     pub with_aliases: bool,
@@ -110,6 +125,19 @@ fn yes() -> bool {
     true
 }
 
+/// A node that receives data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// Which.
+    pub node: NodeId,
+    /// Its Qdrant's version.
+    pub version: ServerVersion,
+    /// About how many bytes its storage gets.
+    pub needed: u64,
+    /// Bytes free there, if its agent sees that.
+    pub free: Option<u64>,
+}
+
 /// Restore one collection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreStep {
@@ -123,6 +151,18 @@ pub struct RestoreStep {
     pub shards: u32,
     /// Bytes of its files.
     pub logical_bytes: u64,
+    /// Bytes of each shard's files.
+    #[serde(default)]
+    pub shard_sizes: BTreeMap<ShardId, u64>,
+    /// In a cluster: replicas that each shard will have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// The setting of the collection, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<u32>,
+    /// In a cluster: aliases that the replaced collection has and the captured one had not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_aliases: Vec<AliasName>,
     /// Aliases that will point at it.
     pub aliases: Vec<AliasName>,
     /// Payload fields that will be indexed.
@@ -143,6 +183,8 @@ pub fn plan_restore(
         epoch: seen.epoch,
         point: request.point.clone(),
         node: None,
+        in_cluster: false,
+        receivers: Vec::new(),
         with_aliases: request.with_aliases,
         steps: Vec::new(),
         safety: None,
@@ -164,12 +206,13 @@ pub fn plan_restore(
     match Target::choose(seen, request.node.as_ref(), now) {
         Ok(target) => {
             plan.node = Some(target.node.clone());
-            target.judge_server(seen, &mut plan.blockers);
+            plan.in_cluster = target.in_cluster();
+            target.judge_servers(seen, now, &mut plan.blockers);
             target.judge_agent(request, &mut plan.blockers);
             for (captured, name) in wanted {
                 target.add_step(&mut plan, request, captured, name);
             }
-            target.warn_of_space(&mut plan);
+            target.receive(&mut plan);
             plan.warnings.extend(seen.skew_warning(target.node));
             target.plan_safety(&mut plan, seen, now);
         }
@@ -252,6 +295,10 @@ impl RestoreStep {
             replaces,
             shards: captured.shards,
             logical_bytes: captured.logical_bytes,
+            shard_sizes: captured.shard_sizes.clone(),
+            replicas: None,
+            replication_factor: None,
+            kept_aliases: Vec::new(),
             aliases,
             indexes: captured.indexes.clone(),
             points: captured.points,
@@ -290,6 +337,10 @@ impl fmt::Display for RestoreStep {
         let size = ByteCount(self.logical_bytes);
         let plural = if *shards == 1 { "" } else { "s" };
         write!(f, ": {shards} shard{plural}, {size}")?;
+        if let Some(replicas) = self.replicas {
+            let plural = if replicas == 1 { "" } else { "s" };
+            write!(f, ", {replicas} replica{plural} of each")?;
+        }
         if self.replaces {
             f.write_str(", replacing the one that exists")?;
         }
@@ -300,7 +351,7 @@ impl fmt::Display for RestoreStep {
 #[cfg(test)]
 mod tests {
     use super::{Mapping, PointView, RestorePlan, RestoreRequest, plan_restore};
-    use crate::fixture::{NOW, busy, captured, collection, name, node, seen, server, single};
+    use crate::fixture::{NOW, busy, captured, name, node, seen, server, single};
     use crate::observation::{Observation, ServerView};
     use std::time::Duration;
 
@@ -313,6 +364,7 @@ mod tests {
             point: "20261121t101530z-0a1b2c3d".parse().unwrap(),
             collections: vec![],
             node: None,
+            replication_factor: None,
             overwrite: false,
             with_aliases: true,
             instant: None,
@@ -456,17 +508,13 @@ mod tests {
             blocked(&down, &request()),
             "Qdrant on node n1 can't be used: no answer on http://127.0.0.1:6333"
         );
-        let peers = seen([
-            node("n1", Some(1), []),
-            node("n2", Some(2), [collection("x", 1, &[0])]),
-        ]);
-        order.node = Some("n1".parse().unwrap());
-        assert!(blocked(&peers, &order).starts_with("node n1 is part of a Qdrant cluster"));
         // A peer counts although no agent stands beside it.
+        order.node = Some("n1".parse().unwrap());
         let mut alone = seen([node("n1", Some(1), [])]);
         assert_eq!(plan_restore(&alone, &point(), &order, NOW).blockers, []);
-        server(&mut alone, "n1").peers = 3;
-        assert!(blocked(&alone, &order).starts_with("node n1 is part of a Qdrant cluster"));
+        server(&mut alone, "n1").peers = 2;
+        server(&mut alone, "n1").cluster = [(1, String::new()), (2, String::new())].into();
+        assert!(blocked(&alone, &order).starts_with("peer 2 of the Qdrant cluster of node n1"));
     }
 
     #[test]

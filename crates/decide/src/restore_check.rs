@@ -60,6 +60,9 @@ pub fn check_restore(
     }
     wrong.extend(not_as_asked(plan, request));
     wrong.extend(other_instant(plan, request, seen));
+    wrong.extend(crate::cluster_check::not_of_the_cluster(
+        plan, request, point, seen, now,
+    ));
     wrong
 }
 
@@ -109,7 +112,11 @@ fn check_step(
                     .captures
                     .iter()
                     .filter(|capture| capture.collection == step.target)
-                    .all(|capture| capture.node == *node)
+                    .all(|capture| {
+                        let receives = |r: &crate::Receiver| r.node == capture.node;
+                        capture.node == *node
+                            || plan.in_cluster && plan.receivers.iter().any(receives)
+                    })
         })
     });
     match (server.collections.contains_key(&step.target), step.replaces) {
@@ -202,6 +209,7 @@ mod tests {
                 target: name("docs"),
             }],
             node: None,
+            replication_factor: None,
             overwrite,
             with_aliases: true,
             instant: None,

@@ -101,6 +101,9 @@ pub enum Violation {
         /// What is wrong.
         what: &'static str,
     },
+    /// What the plan says of a cluster is not what is there, or not what was asked for.
+    #[error("the cluster of the target is not as planned: {0}")]
+    Cluster(&'static str),
     /// An alias would be taken away from another collection, or shadows one.
     #[error("alias {0} is in use")]
     AliasTaken(AliasName),

@@ -61,8 +61,10 @@ pub struct RestoreOrder {
     pub from: RestoreFrom,
     /// What to restore; empty means everything.
     pub collections: Vec<Mapping>,
-    /// Where to; `None` means the only connected node.
+    /// Where to; `None` means the only connected node, or the only cluster.
     pub node: Option<NodeId>,
+    /// Replicas of each shard in a cluster; `None` means as captured.
+    pub replication_factor: Option<u32>,
     /// Whether existing targets may be replaced.
     pub overwrite: bool,
     /// Whether aliases are re-created.
@@ -170,6 +172,7 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
                 .map(Mapping::try_from)
                 .collect::<Result<_, _>>()?,
             node,
+            replication_factor: Some(wire.replication_factor).filter(|factor| *factor != 0),
             overwrite: wire.overwrite,
             with_aliases: !wire.without_aliases,
             from_copy: copy_name(&wire.from_copy)?,

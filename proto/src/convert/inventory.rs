@@ -31,6 +31,8 @@ pub struct NodeSeen {
     pub snapshots_shared: bool,
     /// Whether the agent replays archived logs.
     pub splices_logs: bool,
+    /// Whether the agent carries out parts of restores into clusters.
+    pub restores_parts: bool,
 }
 
 /// A `CollectionInfo`.
@@ -90,6 +92,7 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             storage_free_bytes: Some(wire.storage_free_bytes).filter(|free| *free != 0),
             snapshots_shared: wire.snapshots_shared,
             splices_logs: wire.splices_logs,
+            restores_parts: wire.restores_parts,
         })
     }
 }

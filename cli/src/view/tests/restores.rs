@@ -26,11 +26,32 @@ pub(super) fn plan() -> v1::RestorePlan {
                 bytes: 2048,
                 complete_before_us: 1_795_000_000_400_000,
             }],
+            replicas: 2,
+            shard_sizes: vec![v1::PlannedShard {
+                shard_id: 0,
+                logical_bytes: 603_979_776,
+            }],
         }],
         blockers: vec![failure()],
         warnings: vec!["the recovery point is 40 days old".into()],
         logical_bytes: 603_979_776,
         instant: Some(instant()),
+        nodes: vec![
+            v1::ReceivingNode {
+                node: "n1".into(),
+                qdrant_version: "1.18.3".into(),
+                needed_bytes: 603_979_776,
+                free_bytes: 7_000_000_000,
+            },
+            v1::ReceivingNode {
+                node: "n2".into(),
+                qdrant_version: "1.18.3".into(),
+                needed_bytes: 603_979_776,
+                free_bytes: 0,
+            },
+        ],
+        estimated_ms: 12_000,
+        estimate_measured: true,
     }
 }
 
@@ -69,7 +90,9 @@ pub(super) fn restored() -> v1::RestoreSummary {
 }
 #[test]
 fn restore_plans() {
-    let view = PlanView::from(&plan());
+    let mut view = PlanView::from(&plan());
+    view.nodes.truncate(1);
+    view.blockers.clear();
     insta::assert_snapshot!(render_json(&view, true), @r#"
 {
   "kind": "restore-plan",
@@ -83,7 +106,14 @@ fn restore_plans() {
       "target": "products",
       "replaces": true,
       "shards": 1,
+      "replicas": 2,
       "logical_bytes": 603979776,
+      "shard_sizes": [
+        {
+          "shard": 0,
+          "logical_bytes": 603979776
+        }
+      ],
       "aliases": [
         "current"
       ],
@@ -103,17 +133,21 @@ fn restore_plans() {
       ]
     }
   ],
-  "blockers": [
-    {
-      "code": "qdrant-unreachable",
-      "message": "Qdrant at http://127.0.0.1:6333 does not answer",
-      "retryable": true
-    }
-  ],
+  "blockers": [],
   "warnings": [
     "the recovery point is 40 days old"
   ],
   "logical_bytes": 603979776,
+  "nodes": [
+    {
+      "node": "n1",
+      "qdrant_version": "1.18.3",
+      "needed_bytes": 603979776,
+      "free_bytes": 7000000000
+    }
+  ],
+  "estimated_ms": 12000,
+  "estimate_measured": true,
   "instant": {
     "to": "2026-11-18T11:06:41Z",
     "to_op": null,
@@ -124,14 +158,23 @@ fn restore_plans() {
   }
 }
 "#);
+}
+
+#[test]
+fn restore_plans_as_text() {
+    let view = PlanView::from(&plan());
     insta::assert_snapshot!(view.text(), @r"
-Restore of 20261121t101530z-0a1b2c3d into node n1: 576.0 MiB in all
+Restore of 20261121t101530z-0a1b2c3d into the cluster of n1: 576.0 MiB in all, about 12.0 s by the last restore's rate
 Nothing written after 2026-11-18T11:06:41Z is contained; everything acknowledged before 2026-11-18T11:06:40.4Z is
 What was written in the 0.600 s between is contained in part, in the order in which each shard logged it
 Replayed: 17 operations, about 2.0 KiB
 
 COLLECTION  INTO      ACTION                 SHARDS  BYTES      ALIASES  INDEXES
-products    products  capture, then REPLACE  1       576.0 MiB  current  year
+products    products  capture, then REPLACE  1 × 2   576.0 MiB  current  year
+
+NODE  QDRANT  GETS             FREE
+n1    1.18.3  about 576.0 MiB  6.5 GiB
+n2    1.18.3  about 576.0 MiB  unknown
 WARNING: the recovery point is 40 days old
 BLOCKED (qdrant-unreachable): Qdrant at http://127.0.0.1:6333 does not answer
 ");

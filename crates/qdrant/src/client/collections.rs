@@ -157,14 +157,30 @@ impl QdrantClient {
     }
 
     /// Creates a shard key of a collection with custom sharding. Keys must be created in the order of
-    /// their captured shard numbers, or points end up under other keys.
+    /// their captured shard numbers, or points end up under other keys. `shards` is the number of the key's shards.
     pub async fn create_shard_key(
         &self,
         name: &CollectionName,
         key: &Value,
+        shards: u32,
     ) -> Result<(), QdrantError> {
         let request = self
             .call(Method::PUT, &["collections", name.as_str(), "shards"])
+            .query(&[("timeout", SPREAD_SECONDS)])
+            .json(&json!({"shard_key": key, "shards_number": shards}));
+        let _: bool = self.json(request, self.timeouts.request).await?;
+        Ok(())
+    }
+
+    /// Deletes a shard key with its shards and all their points.
+    pub async fn delete_shard_key(
+        &self,
+        name: &CollectionName,
+        key: &Value,
+    ) -> Result<(), QdrantError> {
+        let path = ["collections", name.as_str(), "shards", "delete"];
+        let request = self
+            .call(Method::POST, &path)
             .query(&[("timeout", SPREAD_SECONDS)])
             .json(&json!({"shard_key": key}));
         let _: bool = self.json(request, self.timeouts.request).await?;

@@ -1,0 +1,90 @@
+//! One part of a restore into a cluster, as a command to one agent.
+
+use super::{RestoreContext, logs_of};
+use crate::dispatch::{Answer, Grant, RestoreGrant};
+use crate::fault::Fault;
+use crate::job::feed::ProgressKey;
+use crate::job::restore_id;
+use holdfast_archive::CollectionEntry;
+use holdfast_proto::v1;
+use holdfast_proto::v1::restore_part::Part;
+use holdfast_service::failure::Code;
+use holdfast_types::{CaptureId, NodeId, ShardId};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// Gives the command and waits for its end. Its name is that of the step and `suffix`: the same after a restart. With `shard` it may read that one
+/// only; a part that uploads nothing reads the recipes alone.
+pub(super) async fn issue(
+    context: &RestoreContext<'_>,
+    node: &NodeId,
+    suffix: &str,
+    part: Part,
+    cancel: &CancellationToken,
+    shard: Option<ShardId>,
+) -> Result<v1::RestoreDone, Fault> {
+    let core = context.core;
+    let step = restore_id(context.id, context.index);
+    let command = step.map(|step| format!("{step}-{suffix}"));
+    let command = command.and_then(|text| text.parse::<CaptureId>());
+    let command = command.map_err(|e| Fault::from_error(Code::Internal, &e))?;
+    let last = matches!(part, Part::Finish(_)) && *node == context.work.node;
+    let uuid = prepared_uuid(context).await?;
+    let body = v1::command::Command::RestorePart(v1::RestorePart {
+        collection: Some(collection(context, last)?),
+        part: Some(part),
+        collection_uuid: uuid,
+    });
+    let mut readable = context.collection.clone();
+    if let Some(shard) = shard {
+        readable.shards.retain(|entry| entry.shard_id == shard);
+    }
+    let mut logs = logs_of(context.work, context.step());
+    logs.retain(|log| shard.is_none_or(|shard| log.shard == shard));
+    let grant = Grant::Restore(Arc::new(RestoreGrant {
+        from_copy: context.work.from_copy.clone(),
+        manifest: Arc::clone(context.manifest),
+        collection: readable,
+        logs,
+        chunks: OnceCell::new(),
+    }));
+    let key = ProgressKey {
+        node: node.clone(),
+        collection: context.step().target.clone(),
+        shard: shard.unwrap_or(ShardId(0)),
+    };
+    core.check_epoch().await?;
+    let ticket = core.dispatcher.issue(command, node.clone(), body, grant)?;
+    let progressed = |progress| {
+        if shard.is_some() {
+            context.feed.progress(core.clock.now(), &key, progress);
+        }
+    };
+    match ticket.wait(core.patience(), cancel, progressed).await? {
+        Answer::Restored(done) => Ok(done),
+        Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
+            Code::Internal,
+            "the agent answered a part of a restore with something else",
+        )),
+    }
+}
+
+/// What every part is told of the collection. Only the last one points aliases.
+fn collection(context: &RestoreContext<'_>, last: bool) -> Result<v1::RestoreCollection, Fault> {
+    let (work, step) = (context.work, context.step());
+    let mut aliases = step.aliases.clone();
+    aliases.extend(step.kept_aliases.iter().cloned());
+    let told = CollectionEntry {
+        aliases,
+        ..context.collection.clone()
+    };
+    super::order(work, step, told, last)
+}
+
+async fn prepared_uuid(context: &RestoreContext<'_>) -> Result<String, Fault> {
+    let work = super::restore_of(context.core, context.id).await?;
+    let parts = work.parts.filter(|parts| parts.step == context.index);
+    let prepared = parts.and_then(|parts| parts.prepared);
+    Ok(prepared.map(|prepared| prepared.uuid).unwrap_or_default())
+}
