@@ -195,6 +195,9 @@ async fn upload_shard(job: &Job, order: &RestoreOrder, shard: &ShardEntry) -> Re
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
     loop {
         let link = attempts.link(job).await?;
+        if order.part.is_some() {
+            part::check_target(job, order, shard.shard_id).await?;
+        }
         job.meter.stage("rebuilding and uploading");
         match upload::shard(job, order, shard, &link, &mut attempts).await {
             Ok(bytes) => return Ok(bytes),

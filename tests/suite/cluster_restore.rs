@@ -6,8 +6,10 @@ use holdfast_tests::cluster::{ClusterSite, Member, available};
 use holdfast_tests::digest::{Contents, common_digest, contents};
 use holdfast_tests::qdrant::Qdrant;
 use holdfast_tests::site::Options;
+use holdfast_tests::wait::until;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// As [`fill`]; then a shard key is removed, so that the numbers of its shards are missing.
 async fn fill_with_gap(qdrant: &Qdrant) -> Result<()> {
@@ -28,6 +30,7 @@ impl Captured {
     async fn of(site: &ClusterSite) -> Result<Self> {
         let any = &site.nodes[0].qdrant;
         fill_with_gap(any).await?;
+        agree(&site.nodes, &["docs", "tenants"]).await?;
         let result = site.ok(&["backup", "create"])?;
         let point = result["backup"]["recovery_point"].as_str();
         Ok(Self {
@@ -89,6 +92,25 @@ pub(crate) async fn holds(
     }
     ensure!(told.len() == 1, "the nodes don't agree: {told:?}");
     Ok(())
+}
+
+/// Waits until every node tells the same of these collections: what was written to one reaches the others a moment later.
+async fn agree(nodes: &[Member], names: &[&str]) -> Result<()> {
+    until("the nodes to agree", Duration::from_secs(60), || async {
+        for name in names {
+            let mut told = BTreeSet::new();
+            for node in nodes {
+                let path = format!("/collections/{name}/cluster");
+                let cluster = node.qdrant.get(&path).await.ok()?;
+                told.insert(format!("{:?}", placed(&cluster)));
+            }
+            if told.len() != 1 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await
 }
 
 /// The peers of each shard's Active replicas.
@@ -315,7 +337,6 @@ fn calls_in_order(site: &ClusterSite, marks: &[usize]) -> Result<()> {
                 "no_sync",
                 "priority=replica",
                 "priority=no",
-                "/cluster\"",
                 "peer",
             ];
             ensure!(!forbidden.iter().any(|word| call.contains(word)), "{call}");
@@ -344,15 +365,18 @@ fn calls_in_order(site: &ClusterSite, marks: &[usize]) -> Result<()> {
     );
     let first = &calls(&site.nodes[0])[marks[0]..];
     let at = |start: &str| first.iter().position(|call| call.starts_with(start));
-    let (made, indexed) = (
-        at("PUT /collections/docs?"),
-        at("PUT /collections/docs/index"),
-    );
-    let sent = first
-        .iter()
-        .position(|call| call.contains("docs/shards/") && call.contains("upload"));
+    let made = at("PUT /collections/docs?").context("docs was not created")?;
+    let indexed = at("PUT /collections/docs/index").context("docs has no index")?;
+    ensure!(made < indexed, "{first:?}");
+    // Aliases when everything is there and counted.
+    let counted = at("POST /collections/docs/points/count").context("docs was not counted")?;
+    let pointed = at("POST /collections/aliases").context("no alias was pointed")?;
+    let uploads = first.iter().enumerate();
+    let uploads =
+        uploads.filter(|(_, call)| call.contains("docs/shards/") && call.contains("upload"));
+    let mut uploads = uploads.map(|(nth, _)| nth);
     ensure!(
-        made < indexed && sent.is_none_or(|sent| indexed < Some(sent)),
+        counted < pointed && uploads.all(|nth| indexed < nth && nth < counted),
         "{first:?}"
     );
     let key = |nth: usize| {

@@ -53,7 +53,6 @@ async fn whatever_dies_during_a_restore_it_goes_on_or_says_how() -> Result<()> {
     let took = began.elapsed();
     say(&format!("undisturbed: {took:?}"));
     drop_it(&site, "first_docs").await?;
-    let mut resumed = 0;
     for victim in [
         Victim::Coordinator,
         Victim::Leader,
@@ -68,10 +67,10 @@ async fn whatever_dies_during_a_restore_it_goes_on_or_says_how() -> Result<()> {
             if job.is_null() {
                 // It died before the job was recorded.
                 site.ok(&["restore", "run", &point, "--prefix", &format!("{name}_")])?;
-            } else if job["state"] == "succeeded" {
-                resumed += 1;
-            } else {
-                went_back(&site, &job, &point, &name, &want).await?;
+            } else if job["state"] != "succeeded" {
+                // A server may be away for longer than is waited; processes of Holdfast always go on.
+                ensure!(matches!(victim, Victim::Qdrant), "{name}: {job}");
+                went_back(&site, &job, &name, &want).await?;
             }
             let copy = format!("{name}_docs");
             holds(&site.nodes, &copy, &want, 2)
@@ -80,8 +79,6 @@ async fn whatever_dies_during_a_restore_it_goes_on_or_says_how() -> Result<()> {
             drop_it(&site, &copy).await?;
         }
     }
-    // Servers may be away for longer than is waited; processes of Holdfast always go on.
-    ensure!(resumed >= 9, "only {resumed} of 12 went on");
     Ok(())
 }
 
@@ -143,14 +140,8 @@ async fn with_a_death(
     })
 }
 
-/// A restore that failed has said what it left, and can be run again.
-async fn went_back(
-    site: &ClusterSite,
-    outcome: &Value,
-    point: &str,
-    name: &str,
-    want: &Contents,
-) -> Result<()> {
+/// A restore that failed has said what it left, and goes on by the very commands that it has printed.
+async fn went_back(site: &ClusterSite, outcome: &Value, name: &str, want: &Contents) -> Result<()> {
     let message = outcome["failure"]["message"].as_str().unwrap_or_default();
     say(&format!("{name}: {message}"));
     ensure!(
@@ -158,15 +149,13 @@ async fn went_back(
         "{outcome}\n{}",
         site.logs()
     );
-    let prefix = format!("{name}_");
-    site.ok(&[
-        "restore",
-        "run",
-        point,
-        "--prefix",
-        &prefix,
-        "--overwrite",
-        "--yes",
-    ])?;
+    let (_, on) = message.split_once("to go on: ").context("no command")?;
+    for command in on.split(" && ") {
+        let mut words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        if words.contains(&"--overwrite") {
+            words.push("--yes");
+        }
+        site.ok(&words)?;
+    }
     holds(&site.nodes, &format!("{name}_docs"), want, 2).await
 }

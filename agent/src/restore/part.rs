@@ -80,9 +80,6 @@ async fn prepare(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
 async fn upload(job: &Job, order: &RestoreOrder, id: ShardId) -> Result<RestoreReport, Failed> {
     let shard = order.entry.shards.iter().find(|s| s.shard_id == id);
     let shard = shard.ok_or_else(|| Failed::new(Code::Internal, "the shard is not described"))?;
-    job.meter.stage("checking the shard's identity");
-    check_collection(job, order).await?;
-    check_shard(job, order, id).await?;
     job.meter.restart(shard.logical_bytes);
     let uploaded_bytes = super::upload_shard(job, order, shard).await?;
     job.meter.stage("waiting for Qdrant");
@@ -92,6 +89,20 @@ async fn upload(job: &Job, order: &RestoreOrder, id: ShardId) -> Result<RestoreR
         replayed_entries: order.replayed_entries(),
         ..empty()
     })
+}
+
+/// That an upload goes where it belongs: asked again before each attempt, since the shard may have been moved and the collection made anew in between.
+///
+/// # Errors
+/// What is different, or that Qdrant can't be asked.
+pub(super) async fn check_target(
+    job: &Job,
+    order: &RestoreOrder,
+    id: ShardId,
+) -> Result<(), Failed> {
+    job.meter.stage("checking the shard's identity");
+    check_collection(job, order).await?;
+    check_shard(job, order, id).await
 }
 
 async fn finish(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Failed> {
@@ -116,6 +127,15 @@ async fn finish(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Failed
 async fn discard(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Failed> {
     let found = target::find(job, &order.target).await.map_err(failed)?;
     if found.is_some() {
+        if order.part.as_ref().is_none_or(|part| part.uuid.is_none()) {
+            return Err(Failed::new(
+                Code::TargetExists,
+                format!(
+                    "Qdrant gave {} no identity when it was created: whether it is still the same can't be told, so it is left alone",
+                    order.target
+                ),
+            ));
+        }
         check_collection(job, order).await?;
         let deleted = job.site.qdrant.delete_collection(&order.target).await;
         deleted.map_err(failed)?;
@@ -133,15 +153,10 @@ async fn check_collection(job: &Job, order: &RestoreOrder) -> Result<(), Failed>
         ));
     };
     let prepared = order.part.as_ref().and_then(|part| part.uuid.as_ref());
-    let ours = match (
-        prepared,
-        qdrant.collection_uuid(name).await.map_err(failed)?,
-    ) {
-        (Some(prepared), Some(uuid)) => *prepared == uuid,
-        // Qdrant does not tell identities: settings are the next best.
-        (Some(_) | None, _) => same_settings(&order.entry.info, &found),
-    };
-    if ours {
+    let uuid = qdrant.collection_uuid(name).await.map_err(failed)?;
+    if is_ours(prepared, uuid.as_ref(), || {
+        same_settings(&order.entry.info, &found)
+    }) {
         Ok(())
     } else {
         Err(Failed::new(
@@ -150,6 +165,19 @@ async fn check_collection(job: &Job, order: &RestoreOrder) -> Result<(), Failed>
                 "{name} is not the collection any more that was created for this restore: it is left alone"
             ),
         ))
+    }
+}
+
+/// Where Qdrant told no identity, equal settings are the next best; one that it tells no more is none.
+fn is_ours(
+    prepared: Option<&String>,
+    found: Option<&String>,
+    alike: impl FnOnce() -> bool,
+) -> bool {
+    match (prepared, found) {
+        (Some(prepared), Some(found)) => prepared == found,
+        (Some(_), None) => false,
+        (None, _) => alike(),
     }
 }
 
@@ -235,7 +263,7 @@ fn no_progress() -> RestoreProgress {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{fits, is_ours};
     use crate::restore::tests::order;
     use holdfast_qdrant::CollectionCluster;
     use holdfast_types::ShardId;
@@ -244,6 +272,16 @@ mod tests {
     fn cluster(count: u32, local: &Value) -> CollectionCluster {
         serde_json::from_value(json!({"peer_id": 1, "shard_count": count, "local_shards": local}))
             .unwrap()
+    }
+
+    #[test]
+    fn a_collection_is_ours_by_its_identity() {
+        let (a, b) = ("a".to_owned(), "b".to_owned());
+        assert!(is_ours(Some(&a), Some(&a), || false));
+        assert!(!is_ours(Some(&a), Some(&b), || true));
+        assert!(!is_ours(Some(&a), None, || true), "it was told before");
+        assert!(is_ours(None, Some(&b), || true));
+        assert!(!is_ours(None, None, || false));
     }
 
     #[test]

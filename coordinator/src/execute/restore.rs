@@ -16,7 +16,8 @@ use holdfast_decide::RestoreStep;
 use holdfast_decide::instant::{Choice, InstantTarget, ShardLog};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
-use holdfast_types::{ByteCount, JobId, ShardId};
+use holdfast_types::{ByteCount, JobId, NodeId, ShardId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ mod cluster;
 mod parts;
 
 /// A command that was given before a restart goes on, but none that replaces is given after one.
-const RESTARTED: &str = "the coordinator restarted after it began to capture what is replaced, which may have changed since: it has to be captured again";
+pub(super) const RESTARTED: &str = "the coordinator restarted after it began to capture what is replaced, which may have changed since: it has to be captured again";
 
 /// Carries out what is not done yet.
 pub(super) async fn run(
@@ -68,18 +69,19 @@ pub(super) async fn run(
     for index in work.done.len()..work.plan.steps.len() {
         let step = &work.plan.steps[index];
         let done = if cancel.is_cancelled() {
-            Err(Fault::new(Code::Cancelled, "cancelled"))
+            Err(Fault::new(Code::Cancelled, "cancelled").into())
         } else if work.resumed && step.replaces && index >= work.begun {
-            Err(Fault::new(Code::JobFailed, RESTARTED))
+            Err(Fault::new(Code::JobFailed, RESTARTED).into())
         } else {
             let step = RestoreContext::new(core, id, feed, cancel, &work, index, &manifest)?;
             step.restore().await
         };
         let ordered = logs_of(&work, step).iter().map(ShardLog::entries).sum();
-        let done = match done.and_then(|done| compare(step, ordered, done)) {
-            Ok(done) => done,
-            Err(fault) => return Err(explain(fault, &work, index)),
-        };
+        let compared = done.and_then(|done| {
+            let compared = compare(step, ordered, done);
+            compared.map_err(|fault| StepFailed { fault, left: true })
+        });
+        let done = compared.map_err(|failed| explain(failed, &work, index))?;
         feed.note(core.clock.now(), restored_note(step, &done));
         core.book
             .change(id, |job| {
@@ -123,8 +125,21 @@ async fn refuse_damaged(
     let fault = blocked(&damaged);
     Err(match work.done.len() {
         0 => fault,
-        next => explain(fault, work, next),
+        next => explain(fault.into(), work, next),
     })
+}
+
+/// Why a step failed.
+struct StepFailed {
+    fault: Fault,
+    /// Whether its target is there, so that whoever goes on has to replace it.
+    left: bool,
+}
+
+impl From<Fault> for StepFailed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, left: false }
+    }
 }
 
 /// One step of a job that runs.
@@ -178,7 +193,13 @@ impl<'a> RestoreContext<'a> {
         self.feed.note(self.core.clock.now(), text.into());
     }
 
-    async fn restore(&self) -> Result<RestoredStep, Fault> {
+    /// The nodes of the cluster, as planned.
+    fn nodes(&self) -> BTreeSet<NodeId> {
+        let receivers = self.work.plan.receivers.iter();
+        receivers.map(|receiver| receiver.node.clone()).collect()
+    }
+
+    async fn restore(&self) -> Result<RestoredStep, StepFailed> {
         let index = self.index;
         self.core.check_epoch().await?;
         self.core
@@ -192,7 +213,30 @@ impl<'a> RestoreContext<'a> {
         if self.work.plan.in_cluster {
             return Box::pin(cluster::restore(self)).await;
         }
-        self.one_node().await
+        self.still_alone().await?;
+        Ok(self.one_node().await?)
+    }
+
+    /// A node that others have joined would place shards on them, and uploads of all shards to it would add replicas.
+    async fn still_alone(&self) -> Result<(), Fault> {
+        if self.work.resumed {
+            // The command may be under way, and is not given anew to a node that has it.
+            return Ok(());
+        }
+        let (seen, node) = (self.core.observe().await, &self.work.node);
+        let view = seen.nodes.get(node);
+        let server = view.and_then(|view| view.usable(self.core.clock.now()));
+        let peers = server.map_or(0, |server| server.cluster.len());
+        if peers <= 1 {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Code::PlanBlocked,
+            format!(
+                "{node} belongs to a cluster of {peers} nodes by now, and was planned as one that stands alone: nothing of {} was changed",
+                self.step().target
+            ),
+        ))
     }
 
     async fn one_node(&self) -> Result<RestoredStep, Fault> {
@@ -295,27 +339,35 @@ fn compare(step: &RestoreStep, ordered: u64, done: RestoredStep) -> Result<Resto
             ),
         ));
     }
+    check_points(step, done.points)?;
+    Ok(done)
+}
+
+fn check_points(step: &RestoreStep, points: u64) -> Result<(), Fault> {
     match step.points {
-        Some(expected) if expected != done.points => Err(Fault::new(
+        Some(expected) if expected != points => Err(Fault::new(
             Code::ProofFailed,
             format!(
-                "{} has {} points after the restore, {expected} were captured; it was left as it is, to be looked at",
-                step.target, done.points
+                "{} has {points} points after the restore, {expected} were captured; it was left as it is, to be looked at",
+                step.target
             ),
         )),
-        Some(_) | None => Ok(done),
+        Some(_) | None => Ok(()),
     }
 }
 
 /// Adds in what state everything is and what to type next.
-fn explain(fault: Fault, work: &RestoreWork, failed: usize) -> Fault {
-    let steps = &work.plan.steps;
-    let step = &steps[failed];
+fn explain(why: StepFailed, work: &RestoreWork, failed: usize) -> Fault {
+    let StepFailed { fault, left } = why;
+    let mut steps = work.plan.steps.clone();
     let names = |steps: &[RestoreStep]| -> String {
         let names: Vec<&str> = steps.iter().map(|step| step.target.as_str()).collect();
         names.join(", ")
     };
-    let mut parts = vec![format!("restore of {}: {}", step.target, fault.message)];
+    let mut parts = vec![format!(
+        "restore of {}: {}",
+        steps[failed].target, fault.message
+    )];
     if failed > 0 {
         parts.push(format!("restored before it: {}", names(&steps[..failed])));
     }
@@ -329,6 +381,7 @@ fn explain(fault: Fault, work: &RestoreWork, failed: usize) -> Fault {
             safety.point, safety.point, work.node
         ));
     }
+    steps[failed].replaces |= left;
     parts.push(format!(
         "to go on: {}",
         command_line(work, &steps[failed..])
@@ -493,7 +546,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_is_where_and_what_to_type() {
-        let fault = explain(Fault::new(Code::QdrantError, "no space"), &work(), 1);
+        let no_space = || Fault::new(Code::QdrantError, "no space");
+        let fault = explain(no_space().into(), &work(), 1);
         assert_eq!(
             fault.message.split("; ").collect::<Vec<_>>(),
             [

@@ -151,7 +151,7 @@ impl JobBook {
             });
             let restores = match &job.work {
                 Work::Restore(work) => (work.done.len()..work.plan.steps.len())
-                    .any(|index| restore_id(&job.id, index).as_ref() == Ok(command)),
+                    .any(|index| is_of_step(&job.id, index, command)),
                 Work::Backup(_) => false,
             };
             captures || restores
@@ -202,9 +202,18 @@ fn recording_failed(error: &CatalogError) -> Fault {
     Fault::from_error(code, error)
 }
 
+/// Whether the command carries out the step, or a part of it.
+fn is_of_step(job: &JobId, index: usize, command: &CaptureId) -> bool {
+    let Ok(step) = restore_id(job, index) else {
+        return false;
+    };
+    let rest = command.as_str().strip_prefix(step.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::JobBook;
+    use super::{JobBook, is_of_step};
     use crate::catalog::Catalog;
     use crate::fixture::backup_record;
     use crate::job::JobState;
@@ -240,6 +249,23 @@ mod tests {
             .unwrap();
         assert!(!book.is_pending(&command).await);
         assert_eq!(book.running().await, None);
+    }
+
+    #[test]
+    fn parts_belong_to_their_step() {
+        let job = "restore-1".parse().unwrap();
+        for (command, of_step) in [
+            ("restore-1-r1", true),
+            ("restore-1-r1-p", true),
+            ("restore-1-r1-u0-2", true),
+            ("restore-1-r10", false),
+            ("restore-1-r10-p", false),
+            ("restore-1-r0-p", false),
+            ("restore-12-r1-p", false),
+        ] {
+            let command = command.parse().unwrap();
+            assert_eq!(is_of_step(&job, 1, &command), of_step, "{command}");
+        }
     }
 
     #[tokio::test]

@@ -36,7 +36,7 @@ pub use observation::{
     ACTIVE, CollectionView, MAX_REPORT_AGE, NodeView, Observation, Past, Pulse, RemoteView,
     RunningJob, ServerSeen, ServerView, ShardView, TransferView,
 };
-pub use placement::{Holders, Unsettled, Wanted, agreed, assign};
+pub use placement::{Holders, Unsettled, Wanted, agreed, assign, is_whole};
 pub use restore::{
     CapturedCollection, Mapping, PointView, Receiver, RestorePlan, RestoreRequest, RestoreStep,
     plan_restore,

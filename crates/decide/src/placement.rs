@@ -16,6 +16,8 @@ pub struct Wanted<'a> {
     pub shards: &'a BTreeSet<ShardId>,
     /// Replicas of each.
     pub replicas: u32,
+    /// The nodes of the cluster, as planned.
+    pub nodes: &'a BTreeSet<NodeId>,
 }
 
 /// The nodes that have a replica of each shard.
@@ -47,7 +49,7 @@ pub fn agreed(
         reasons: Vec::new(),
         moving: false,
     };
-    let members = match members(seen, node, now) {
+    let members = match planned(seen, node, wanted.nodes, now) {
         Ok(members) => members,
         Err(reasons) => {
             unsettled.reasons = reasons;
@@ -79,6 +81,41 @@ pub fn agreed(
         Some(holders) if unsettled.reasons.is_empty() => Ok(holders),
         Some(_) | None => Err(unsettled),
     }
+}
+
+/// Whether the cluster of `node` consists of these nodes, all of which have just answered.
+///
+/// # Errors
+/// What is different, each in words.
+pub fn is_whole(
+    seen: &Observation,
+    node: &NodeId,
+    nodes: &BTreeSet<NodeId>,
+    now: Timestamp,
+) -> Result<(), Vec<String>> {
+    planned(seen, node, nodes, now).map(drop)
+}
+
+fn planned<'a>(
+    seen: &'a Observation,
+    node: &NodeId,
+    nodes: &BTreeSet<NodeId>,
+    now: Timestamp,
+) -> Result<Vec<(&'a NodeId, &'a ServerSeen)>, Vec<String>> {
+    let members = members(seen, node, now)?;
+    let now: BTreeSet<NodeId> = members.iter().map(|(node, _)| (*node).clone()).collect();
+    if now == *nodes {
+        return Ok(members);
+    }
+    let list = |nodes: &BTreeSet<NodeId>| {
+        let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+        names.join(", ")
+    };
+    Err(vec![format!(
+        "the cluster consists of {} now, and of {} when it was planned",
+        list(&now),
+        list(nodes)
+    )])
 }
 
 /// Every node of the cluster, all of which must have answered the last look.
@@ -215,6 +252,7 @@ mod tests {
             collection: &collection,
             shards: &shards,
             replicas: 2,
+            nodes: &[node("n1"), node("n2"), node("n3")].into(),
         };
         agreed(seen, &node("n1"), wanted, NOW).map_err(|unsettled| unsettled.reasons)
     }
@@ -279,6 +317,11 @@ mod tests {
                     peer: 3,
                     state: "Active".into(),
                 });
+            }),
+            ("consists of n1, n2 now, and of n1, n2, n3", |obs| {
+                for n in ["n1", "n2"] {
+                    server(obs, n).cluster.remove(&3);
+                }
             }),
             ("don't tell the same", |obs| {
                 docs_of(obs, "n1").remote.pop();

@@ -1,22 +1,24 @@
 //! Restores one collection into a Qdrant cluster of several nodes, by the parts that agents carry out.
 //!
-//! prepare (one node) → all nodes agree where its shards are → each shard is uploaded by one of its holders, one at a time on each node →
-//! all nodes agree that every replica is Active and none on its way → finish on every node, aliases last.
+//! all nodes of the plan answer → prepare (one node) → all nodes agree where its shards are → each shard is uploaded by one of its holders, one at a
+//! time on each node → all nodes agree that every replica is Active and none on its way → every node counts, all counts are as they should be → aliases.
 //!
 //! | what happens | what follows |
 //! |---|---|
-//! | the coordinator restarts | commands keep their names: what was done is told again, what was begun goes on |
+//! | the coordinator restarts | commands keep their names: what was done is told again, what was begun goes on; but nothing that replaces is begun |
+//! | a node left, or one joined | before anything is changed: nothing is; afterwards: waited for, then as below |
 //! | an agent restarts | its command goes on by itself |
 //! | a Qdrant node dies during an upload | once all nodes agree again, the shard is uploaded anew, up to [`MAX_TRIES`] times |
 //! | a replica is lost afterwards | waited for: Qdrant rebuilds it |
 //! | an agent stays away, or anything else fails | what was created is deleted, if it can be; else each shard's state is told |
 
-use super::{RestoreContext, parts::issue};
+use super::parts::{Aliases, issue};
+use super::{RESTARTED, RestoreContext, StepFailed, check_points};
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::{ClusterParts, Prepared, RestoredStep, ShardUpload, Work};
 use futures::future::join_all;
-use holdfast_decide::{Holders, Unsettled, Wanted, agreed, assign};
+use holdfast_decide::{Holders, Unsettled, Wanted, agreed, assign, is_whole};
 use holdfast_proto::v1;
 use holdfast_proto::v1::restore_part::Part;
 use holdfast_service::failure::Code;
@@ -32,11 +34,13 @@ const AGREEMENTS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How long nothing may change while Qdrant moves a replica: large ones take a while.
 const MOVING_FOR: Duration = Duration::from_secs(3600);
+/// How long all of this may take at most, so that a node that comes and goes does not keep the job, and every other one, for ever.
+const SETTLED_WITHIN: Duration = Duration::from_secs(6 * 3600);
 /// How often one shard is uploaded before the restore has failed.
 const MAX_TRIES: u32 = 3;
 
 /// Brings the collection back, or says what is left of the attempt.
-pub(super) async fn restore(context: &RestoreContext<'_>) -> Result<RestoredStep, Fault> {
+pub(super) async fn restore(context: &RestoreContext<'_>) -> Result<RestoredStep, StepFailed> {
     match carry_out(context).await {
         Ok(done) => Ok(done),
         Err(fault) => Err(give_up(context, fault).await),
@@ -46,6 +50,7 @@ pub(super) async fn restore(context: &RestoreContext<'_>) -> Result<RestoredStep
 async fn carry_out(context: &RestoreContext<'_>) -> Result<RestoredStep, Fault> {
     let began = context.core.clock.now();
     prepare(context).await?;
+    go_on(context).await?;
     let holders = settled(context).await?;
     upload_all(context, holders).await?;
     context.note(
@@ -95,9 +100,39 @@ async fn prepare(context: &RestoreContext<'_>) -> Result<(), Fault> {
     if parts(context).await?.prepared.is_some() {
         return Ok(());
     }
+    let name = &context.step().target;
+    if context.work.resumed && context.work.begun > context.index && context.step().replaces {
+        return Err(Fault::new(
+            Code::JobFailed,
+            format!("{RESTARTED}; {name} is as it was, or was deleted, or is there without data"),
+        ));
+    }
+    if !context.work.resumed {
+        // After a restart it may be under way.
+        whole(context).await?;
+    }
     let leader = &context.work.node;
     let part = Part::Prepare(v1::PrepareTarget {});
-    let done = issue(context, leader, "p", part, context.cancel, None).await?;
+    let done = issue(
+        context,
+        leader,
+        "p",
+        part,
+        Aliases::Leave,
+        context.cancel,
+        None,
+    );
+    let done = done.await.map_err(|fault| {
+        let code = fault.known_code();
+        // What an agent itself could not do, it has told of, and removed.
+        if !matches!(code, Code::NodeNotFound | Code::JobFailed | Code::Cancelled) {
+            return fault;
+        }
+        let what = format!(
+            "whether {name} was created on the cluster, or deleted to be replaced, is not known: look at it"
+        );
+        with(fault, &what)
+    })?;
     context.note(format!(
         "{} is created on the cluster",
         context.step().target
@@ -109,17 +144,41 @@ async fn prepare(context: &RestoreContext<'_>) -> Result<(), Fault> {
     change(context, |parts| parts.prepared = Some(prepared)).await
 }
 
+/// Waits until all nodes of the plan answer, and no others are there: the plan may be hours old, and what is replaced would be gone.
+async fn whole(context: &RestoreContext<'_>) -> Result<(), Fault> {
+    let (core, nodes) = (context.core, context.nodes());
+    let began = Instant::now();
+    loop {
+        if context.cancel.is_cancelled() {
+            return Err(Fault::new(Code::Cancelled, "cancelled"));
+        }
+        let seen = core.observe().await;
+        let whole = is_whole(&seen, &context.work.node, &nodes, core.clock.now());
+        let Err(reasons) = whole else { return Ok(()) };
+        let limit = core.limits.agent_grace;
+        if began.elapsed() > limit {
+            let name = &context.step().target;
+            let fault = unsettled(&reasons, limit);
+            return Err(with(fault, &format!("nothing of {name} was changed")));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Waits until all nodes tell the same several times in a row.
 async fn settled(context: &RestoreContext<'_>) -> Result<Holders, Fault> {
     let (core, step) = (context.core, context.step());
     let shards: BTreeSet<ShardId> = step.shard_sizes.keys().copied().collect();
+    let nodes = context.nodes();
     let wanted = Wanted {
         collection: &step.target,
         shards: &shards,
         replicas: step.replicas.unwrap_or(1),
+        nodes: &nodes,
     };
     let (mut agreements, mut last) = (0, Vec::new());
-    let mut since = Instant::now();
+    let began = Instant::now();
+    let mut since = began;
     loop {
         if context.cancel.is_cancelled() {
             return Err(Fault::new(Code::Cancelled, "cancelled"));
@@ -131,8 +190,6 @@ async fn settled(context: &RestoreContext<'_>) -> Result<Holders, Fault> {
                 if agreements == AGREEMENTS {
                     return Ok(holders);
                 }
-                last.clear();
-                since = Instant::now();
             }
             Err(Unsettled { reasons, moving }) => {
                 agreements = 0;
@@ -144,6 +201,9 @@ async fn settled(context: &RestoreContext<'_>) -> Result<Holders, Fault> {
                 let limit = if moving { MOVING_FOR } else { patience(core) };
                 if since.elapsed() > limit {
                     return Err(unsettled(&last, limit));
+                }
+                if began.elapsed() > SETTLED_WITHIN {
+                    return Err(unsettled(&last, SETTLED_WITHIN));
                 }
             }
         }
@@ -175,6 +235,24 @@ fn unsettled(reasons: &[String], limit: Duration) -> Fault {
     }
 }
 
+/// Gives every upload again that was begun before a restart, at once: it goes on without waiting for the other nodes.
+async fn go_on(context: &RestoreContext<'_>) -> Result<(), Fault> {
+    let begun = parts(context).await?;
+    let open = begun
+        .uploads
+        .iter()
+        .filter(|(_, upload)| !upload.done && !upload.failed);
+    let open: BTreeMap<ShardId, NodeId> = open
+        .map(|(shard, upload)| (*shard, upload.node.clone()))
+        .collect();
+    if let Some(failed) = upload_round(context, &begun, open).await? {
+        context.note(format!(
+            "{failed}; it is uploaded again when all nodes agree"
+        ));
+    }
+    Ok(())
+}
+
 /// Uploads every shard that is not uploaded yet. What fails because a Qdrant went away is uploaded again once all nodes agree again.
 async fn upload_all(context: &RestoreContext<'_>, mut holders: Holders) -> Result<(), Fault> {
     loop {
@@ -188,13 +266,7 @@ async fn upload_all(context: &RestoreContext<'_>, mut holders: Holders) -> Resul
         if open.is_empty() {
             return Ok(());
         }
-        let mut assigned = assign(&holders, &open);
-        for (shard, upload) in &begun.uploads {
-            // What was begun before a restart goes on where it was.
-            if open.contains_key(shard) && !upload.failed {
-                assigned.insert(*shard, upload.node.clone());
-            }
-        }
+        let assigned = assign(&holders, &open);
         if let Some(shard) = open.keys().find(|shard| !assigned.contains_key(shard)) {
             let why = format!("shard {shard} is on no node of the cluster");
             return Err(Fault::new(Code::QdrantError, why));
@@ -284,7 +356,16 @@ async fn upload(
     recorded.map_err(|fault| (fault, false))?;
     let part = Part::Upload(v1::UploadShard { shard_id: shard.0 });
     let suffix = format!("u{shard}-{tries}");
-    let done = issue(context, node, &suffix, part, cancel, Some(shard)).await;
+    let done = issue(
+        context,
+        node,
+        &suffix,
+        part,
+        Aliases::Leave,
+        cancel,
+        Some(shard),
+    )
+    .await;
     let ended = match &done {
         Ok(done) => ShardUpload {
             done: true,
@@ -314,24 +395,33 @@ fn passes(code: Code) -> bool {
     )
 }
 
-/// Every node counts; the one that leads points the aliases, last.
+/// Every node counts, and all must count what was captured. Only then the one that leads points the aliases.
 async fn finish(context: &RestoreContext<'_>) -> Result<(u64, Vec<String>), Fault> {
     let (work, step) = (context.work, context.step());
     let receivers = work.plan.receivers.iter().enumerate();
-    let others = receivers.filter(|(_, receiver)| receiver.node != work.node);
-    let counts = others.map(|(nth, receiver)| async move {
+    let counts = receivers.map(|(nth, receiver)| async move {
         let part = Part::Finish(v1::FinishTarget {});
-        let suffix = format!("f{nth}");
-        let done = issue(context, &receiver.node, &suffix, part, context.cancel, None).await;
-        done.map(|done| (&receiver.node, done.points))
+        let (node, suffix) = (&receiver.node, format!("f{nth}"));
+        let done = issue(
+            context,
+            node,
+            &suffix,
+            part,
+            Aliases::Leave,
+            context.cancel,
+            None,
+        )
+        .await;
+        done.map(|done| (node, done.points))
     });
     let counts: Vec<(&NodeId, u64)> = join_all(counts)
         .await
         .into_iter()
         .collect::<Result<_, Fault>>()?;
-    if let [(first, points), rest @ ..] = counts.as_slice()
-        && let Some((other, different)) = rest.iter().find(|(_, count)| count != points)
-    {
+    let Some(((first, points), rest)) = counts.split_first() else {
+        return Err(Fault::new(Code::Internal, "the plan names no node"));
+    };
+    if let Some((other, different)) = rest.iter().find(|(_, count)| count != points) {
         return Err(Fault::new(
             Code::ProofFailed,
             format!(
@@ -340,64 +430,67 @@ async fn finish(context: &RestoreContext<'_>) -> Result<(u64, Vec<String>), Faul
             ),
         ));
     }
+    check_points(step, *points)?;
     let part = Part::Finish(v1::FinishTarget {});
-    let done = issue(context, &work.node, "fa", part, context.cancel, None).await?;
-    if let Some((other, different)) = counts.iter().find(|(_, count)| *count != done.points) {
-        return Err(Fault::new(
-            Code::ProofFailed,
-            format!(
-                "{} counts {} points of {}, {other} counts {different}: its replicas differ; it was left as it is, to be looked at",
-                work.node, done.points, step.target
-            ),
-        ));
-    }
-    Ok((done.points, done.aliases_created))
+    let done = issue(
+        context,
+        &work.node,
+        "fa",
+        part,
+        Aliases::Point,
+        context.cancel,
+        None,
+    )
+    .await?;
+    Ok((*points, done.aliases_created))
 }
 
 /// Removes what was created, and says so; or says in what state each shard is.
-async fn give_up(context: &RestoreContext<'_>, fault: Fault) -> Fault {
+async fn give_up(context: &RestoreContext<'_>, fault: Fault) -> StepFailed {
+    let gone = |fault| StepFailed { fault, left: false };
+    let left = |fault| StepFailed { fault, left: true };
     let Ok(parts) = parts(context).await else {
-        return fault;
+        return left(fault);
     };
     let step = context.step();
     let name = &step.target;
     if parts.prepared.is_none() {
-        // The agent that could not prepare it has told what it left, and removes it.
-        return fault;
+        return gone(fault);
     }
     let states = states(&parts, step.shard_sizes.keys().copied());
     if states.iter().all(|(_, state)| *state == RESTORED) {
-        return with(
+        return left(with(
             fault,
             &format!(
                 "every shard of {name} is restored and stays; {name} was not proven or its aliases not pointed at it: look at it, or restore over it with --overwrite"
             ),
-        );
+        ));
     }
     let never = CancellationToken::new();
     let part = Part::Discard(v1::DiscardTarget {});
-    let discarded = issue(context, &context.work.node, "d", part, &never, None).await;
+    let node = &context.work.node;
+    let discarded = issue(context, node, "d", part, Aliases::Leave, &never, None).await;
     match discarded {
-        Ok(_) if step.replaces => with(
+        Ok(_) if step.replaces => gone(with(
             fault,
             &format!("{name} had to be deleted to be replaced and is gone"),
-        ),
-        Ok(_) => with(
+        )),
+        Ok(_) => gone(with(
             fault,
             &format!("{name} did not exist before and is deleted again"),
-        ),
+        )),
         Err(why) => {
             let states: Vec<String> = states
                 .iter()
                 .map(|(shards, state)| format!("shard {shards} of {name}: {state}"))
                 .collect();
-            with(
+            left(with(
                 fault,
                 &format!(
                     "{}; {name} could not be deleted ({why}): delete it, or restore over it with --overwrite",
                     states.join("; ")
                 ),
-            )
+            ))
         }
     }
 }

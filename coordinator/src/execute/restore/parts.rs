@@ -14,6 +14,14 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+/// What a part does with the collection's aliases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aliases {
+    Leave,
+    /// The last part does, when all is proven.
+    Point,
+}
+
 /// Gives the command and waits for its end. Its name is that of the step and `suffix`: the same after a restart. With `shard` it may read that one
 /// only; a part that uploads nothing reads the recipes alone.
 pub(super) async fn issue(
@@ -21,6 +29,7 @@ pub(super) async fn issue(
     node: &NodeId,
     suffix: &str,
     part: Part,
+    aliases: Aliases,
     cancel: &CancellationToken,
     shard: Option<ShardId>,
 ) -> Result<v1::RestoreDone, Fault> {
@@ -29,10 +38,9 @@ pub(super) async fn issue(
     let command = step.map(|step| format!("{step}-{suffix}"));
     let command = command.and_then(|text| text.parse::<CaptureId>());
     let command = command.map_err(|e| Fault::from_error(Code::Internal, &e))?;
-    let last = matches!(part, Part::Finish(_)) && *node == context.work.node;
     let uuid = prepared_uuid(context).await?;
     let body = v1::command::Command::RestorePart(v1::RestorePart {
-        collection: Some(collection(context, last)?),
+        collection: Some(collection(context, aliases)?),
         part: Some(part),
         collection_uuid: uuid,
     });
@@ -70,8 +78,11 @@ pub(super) async fn issue(
     }
 }
 
-/// What every part is told of the collection. Only the last one points aliases.
-fn collection(context: &RestoreContext<'_>, last: bool) -> Result<v1::RestoreCollection, Fault> {
+/// What every part is told of the collection.
+fn collection(
+    context: &RestoreContext<'_>,
+    pointed: Aliases,
+) -> Result<v1::RestoreCollection, Fault> {
     let (work, step) = (context.work, context.step());
     let mut aliases = step.aliases.clone();
     aliases.extend(step.kept_aliases.iter().cloned());
@@ -79,7 +90,7 @@ fn collection(context: &RestoreContext<'_>, last: bool) -> Result<v1::RestoreCol
         aliases,
         ..context.collection.clone()
     };
-    super::order(work, step, told, last)
+    super::order(work, step, told, pointed == Aliases::Point)
 }
 
 async fn prepared_uuid(context: &RestoreContext<'_>) -> Result<String, Fault> {
