@@ -203,7 +203,9 @@ fn check(storage: &Storage, order: &ColdOrder, leave: &Leave) -> Result<(), Fail
             let what = format!("the recovery point does not hold all of {}", entry.name);
             return Err(Failed::new(Code::RepositoryDamaged, what));
         }
-        if storage.exists(&entry.name) && !order.overwrite {
+        let blocks =
+            storage.exists(&entry.name) && !storage.is_placed(&order.ticket, &entry.name)?;
+        if blocks && !order.overwrite {
             return Err(Failed::new(
                 Code::TargetExists,
                 format!(
@@ -225,6 +227,17 @@ async fn collection(
     entry: &CollectionEntry,
     meter: &Arc<Meter>,
 ) -> Result<ColdCollection, Failed> {
+    let logical_bytes = entry.shards.iter().map(|s| s.logical_bytes).sum();
+    let is_there = |kept_bytes, moved_to| ColdCollection {
+        name: entry.name.clone(),
+        logical_bytes,
+        kept_bytes,
+        moved_to,
+        points: entry.points,
+    };
+    if storage.is_placed(&order.ticket, &entry.name)? {
+        return Ok(is_there(logical_bytes, None));
+    }
     let staged = storage.stage(&leave.manifest.id, &entry.name)?;
     let mut kept_bytes = 0;
     for shard in &entry.shards {
@@ -244,21 +257,15 @@ async fn collection(
         .map_err(|error| Failed::from_error(Code::RepositoryDamaged, &error))?;
     meter.stage(format!("putting {} in place", entry.name));
     let (storage, name) = (storage.clone(), entry.name.clone());
-    let overwrite = order.overwrite;
+    let (overwrite, ticket) = (order.overwrite, order.ticket.clone());
     let placing = move || {
         for (file, content) in &own {
             storage.write(&staged.join(file), content)?;
         }
-        storage.place(&staged, &name, overwrite)
+        storage.place(&ticket, &staged, &name, overwrite)
     };
     let Placed { moved_to } = blocking(placing).await?;
-    Ok(ColdCollection {
-        name: entry.name.clone(),
-        logical_bytes: entry.shards.iter().map(|s| s.logical_bytes).sum(),
-        kept_bytes,
-        moved_to,
-        points: entry.points,
-    })
+    Ok(is_there(kept_bytes, moved_to))
 }
 
 /// Lays one shard out, again and again while only the connection breaks. Returns the bytes that were not fetched.

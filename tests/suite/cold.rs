@@ -121,7 +121,8 @@ async fn a_killed_cold_restore_goes_on() -> Result<()> {
         }
     }
     ensure!(killed >= 2, "{killed} runs were killed under way");
-    exits(&restore(&site, &mine, &[])?, 0, "start Qdrant now")?;
+    // The last kill may have come after the collection took its name, or after the very end.
+    exits(&restore(&site, &mine, &[])?, 0, "")?;
     site.qdrant.process.restart()?;
     site.qdrant.wait_ready().await?;
     ensure!(contents(&site.qdrant, LARGE.name).await? == captured);

@@ -7,6 +7,7 @@ use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, CollectionName, RecoveryPointId};
 use rustix::fs::{CWD, RenameFlags, renameat_with, statvfs};
 use serde_json::Value;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Everything of ours is below this folder of the data directory. Qdrant does not look at it.
 const OURS: &str = "holdfast-restore";
+
+/// Digests of the tickets by which everything is done.
+const DONE: &str = "done";
+
+/// Digests of tickets, each with the identity of a folder that took its name by it.
+const PLACED: &str = "placed";
 
 /// A Qdrant storage directory.
 #[derive(Clone, Debug)]
@@ -26,6 +33,32 @@ pub(super) struct Storage {
 pub(super) struct Placed {
     /// Where what had the name before is now.
     pub(super) moved_to: Option<PathBuf>,
+}
+
+/// Which folder it is, whatever its name: its inode, and when that was made where the file system tells it (a number
+/// alone is given out again).
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    inode: u64,
+    made: u128,
+}
+
+impl Identity {
+    fn of(dir: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(dir)?;
+        let made = meta.created().ok();
+        let made = made.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        Ok(Self {
+            inode: meta.ino(),
+            made: made.map_or(0, |since| since.as_nanos()),
+        })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.inode, self.made)
+    }
 }
 
 impl Storage {
@@ -118,6 +151,7 @@ impl Storage {
     /// Gives a built collection its name, when all of it is on disk. What has the name is moved aside.
     pub(super) fn place(
         &self,
+        ticket: &str,
         staged: &Path,
         name: &CollectionName,
         overwrite: bool,
@@ -135,6 +169,9 @@ impl Storage {
                 format!("{} appeared meanwhile", shown(&target)),
             ));
         }
+        // First, so that a run that goes on after a kill knows the collection for its own.
+        let identity = Identity::of(staged).map_err(|error| failed(&error))?;
+        self.append(PLACED, &format!("{} {identity}", digest(ticket)))?;
         let moved_to = if exists {
             Some(self.replace(staged, &target, name)?)
         } else {
@@ -170,26 +207,24 @@ impl Storage {
         Ok(old)
     }
 
-    /// Whether everything was done by this ticket before.
-    pub(super) fn is_done(&self, ticket: &str) -> Result<bool, Failed> {
-        let file = self.root.join(OURS).join("done");
-        if !file.exists() {
+    /// Whether an earlier run of this ticket, one that did not come to its end, has put this collection in place. What
+    /// was written to it since is not looked at: it is the node's own by now.
+    pub(super) fn is_placed(&self, ticket: &str, name: &CollectionName) -> Result<bool, Failed> {
+        if !self.exists(name) {
             return Ok(false);
         }
-        let text = fs::read_to_string(&file).map_err(|error| disk(&error))?;
-        Ok(text.lines().any(|line| line == digest(ticket)))
+        let identity = Identity::of(&self.collection(name)).map_err(|error| disk(&error))?;
+        self.has_line(PLACED, &format!("{} {identity}", digest(ticket)))
+    }
+
+    /// Whether everything was done by this ticket before.
+    pub(super) fn is_done(&self, ticket: &str) -> Result<bool, Failed> {
+        self.has_line(DONE, &digest(ticket))
     }
 
     /// Records that everything is done, and clears what is built no more.
     pub(super) fn done(&self, ticket: &str) -> Result<(), Failed> {
-        let file = self.ours("done");
-        let mut out = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&file)
-            .map_err(|error| disk(&error))?;
-        let written = writeln!(out, "{}", digest(ticket)).and_then(|()| out.sync_all());
-        written.map_err(|error| disk(&error))?;
+        self.append(DONE, &digest(ticket))?;
         // Only empty folders are left of what was placed; a run for another recovery point keeps its own.
         let staged = self.ours("staged");
         for point in std::fs::read_dir(&staged).into_iter().flatten().flatten() {
@@ -197,6 +232,28 @@ impl Storage {
         }
         let _not_empty = std::fs::remove_dir(&staged);
         Ok(())
+    }
+
+    fn has_line(&self, name: &str, wanted: &str) -> Result<bool, Failed> {
+        let file = self.root.join(OURS).join(name);
+        if !file.exists() {
+            return Ok(false);
+        }
+        let text = fs::read_to_string(&file).map_err(|error| disk(&error))?;
+        Ok(text.lines().any(|line| line == wanted))
+    }
+
+    /// Appends a line to a file of ours, and has it on disk.
+    fn append(&self, name: &str, line: &str) -> Result<(), Failed> {
+        let file = self.ours(name);
+        let mut out = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&file)
+            .map_err(|error| disk(&error))?;
+        let written = writeln!(out, "{line}").and_then(|()| out.sync_all());
+        written.map_err(|error| disk(&error))?;
+        sync::one(&self.root.join(OURS)).map_err(|error| disk(&error))
     }
 
     fn ours(&self, name: &str) -> PathBuf {
@@ -269,16 +326,34 @@ mod tests {
         };
         let read =
             |path: &std::path::Path| std::fs::read_to_string(path.join("config.json")).unwrap();
-        let first = storage.place(&build("old"), &docs, false).unwrap();
+        let first = storage.place("a", &build("old"), &docs, false).unwrap();
         assert_eq!(first.moved_to, None);
         let staged = build("new");
-        let refused = storage.place(&staged, &docs, false).unwrap_err();
+        let refused = storage.place("a", &staged, &docs, false).unwrap_err();
         assert_eq!(refused.code, Code::TargetExists);
         assert_eq!(read(&storage.collection(&docs)), "old");
-        let second = storage.place(&staged, &docs, true).unwrap();
+        let second = storage.place("a", &staged, &docs, true).unwrap();
         assert_eq!(read(&storage.collection(&docs)), "new");
         assert_eq!(read(&second.moved_to.unwrap()), "old");
         assert!(!staged.exists());
+    }
+
+    #[test]
+    fn a_run_that_goes_on_knows_what_it_has_placed_and_nothing_else() {
+        let (_dir, storage) = storage();
+        let (docs, point) = (
+            "docs".parse().unwrap(),
+            "20261121t101530z-0a1b2c3d".parse().unwrap(),
+        );
+        assert!(!storage.is_placed("a", &docs).unwrap());
+        let staged = storage.stage(&point, &docs).unwrap();
+        storage.place("a", &staged, &docs, false).unwrap();
+        assert!(storage.is_placed("a", &docs).unwrap());
+        assert!(!storage.is_placed("b", &docs).unwrap());
+        let place = storage.collection(&docs);
+        std::fs::rename(&place, place.with_extension("old")).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        assert!(!storage.is_placed("a", &docs).unwrap(), "made by another");
     }
 
     #[test]
