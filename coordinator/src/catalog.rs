@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
 pub mod rebuild;
+mod rest;
 mod rows;
 mod schedules;
 mod verify;

@@ -18,6 +18,7 @@ mod standing;
 mod stream;
 
 pub use bases::Bases;
+pub(crate) use compact::facts_of;
 pub use compact::{Compacted, compact, run as compact_logs};
 pub use prompt::run as prompt_bases;
 pub use standing::{CollectionStanding, standings, warnings};
@@ -27,7 +28,7 @@ use arrival::{End, LogId};
 use holdfast_decide::instant::Standing;
 use holdfast_types::{NodeId, ShardId, TimelineId, Timestamp};
 use record::LogRecord;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -79,13 +80,15 @@ impl Logs {
         state.logs.iter().filter_map(end).collect()
     }
 
-    /// The timelines that agents follow.
+    /// The timelines that agents follow, and whether each could be read at the last look.
     #[must_use]
-    pub fn followed_now(&self) -> BTreeSet<(TimelineId, ShardId)> {
+    pub fn followed_now(&self) -> BTreeMap<(TimelineId, ShardId), bool> {
         let state = self.lock();
-        let lines = state.logs.iter().filter(|(_, record)| record.followed);
-        let lines =
-            lines.filter_map(|(id, record)| Some((record.facts(id.shard)?.timeline, id.shard)));
+        let followed = state.logs.iter().filter(|(_, record)| record.followed);
+        let lines = followed.filter_map(|(id, record)| {
+            let timeline = record.facts(id.shard)?.timeline;
+            Some(((timeline, id.shard), record.unread.is_none()))
+        });
         lines.collect()
     }
 

@@ -8,6 +8,7 @@
 //! | prune | waits | waits | waits | marks are kept; the next prune goes on |
 //! | a restore runs | keeps its point | its point can't be deleted | – | goes on, keeps its point |
 
+mod archive;
 pub(crate) mod confirm;
 mod facts;
 mod ground;

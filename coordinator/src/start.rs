@@ -130,6 +130,9 @@ pub async fn open_core(
         .map_err(|e| fault_of(&e))?;
     let store_skew = claimed.map_or(Duration::ZERO, |at| clock.now().distance(at));
     postpone_removals(&repository, epoch, last_written, clock.now()).await?;
+    let settings = config.retention.clone();
+    let rest = rest_of_logs(&catalog, last_written, settings.grace, clock.now()).await;
+    let logs_rest_until = rest.map_err(unusable)?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
     let Survey {
@@ -156,7 +159,7 @@ pub async fn open_core(
         store_skew,
         damaged_points,
         copies: Copies::new(&config.copies, copies, clock.now(), seed()?),
-        retention: Guard::new(config.retention.clone(), marks(&repository).await?),
+        retention: Guard::new(settings, marks(&repository).await?, logs_rest_until),
         keeping,
         wal: config.wal,
         bases,
@@ -196,6 +199,29 @@ async fn postpone_removals(
         Err(RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. }) => Ok(()),
         Err(error) => Err(fault_of(&error)),
     }
+}
+
+/// Before when no archived entry goes. Marks give people time to find out that a clock is wrong; entries have none, so all of them rest for
+/// as long after such a start. What an earlier, wrong clock recorded never counts for longer than that from now.
+async fn rest_of_logs(
+    catalog: &Catalog,
+    last_written: Option<Timestamp>,
+    grace: Duration,
+    now: Timestamp,
+) -> Result<Timestamp, CatalogError> {
+    let away = last_written.map_or(Duration::ZERO, |last| now.since(last));
+    let latest = now.after(grace);
+    if away < COUNTS_AS_AWAY {
+        let recorded = catalog.logs_rest_until().await?;
+        return Ok(recorded.map_or(Timestamp::EPOCH, |until| until.min(latest)));
+    }
+    catalog.put_logs_rest_until(latest).await?;
+    tracing::warn!(
+        hours = away.as_secs() / 3600,
+        until = %latest,
+        "nothing was written here for long: no archived log entry is removed until then"
+    );
+    Ok(latest)
 }
 
 /// Takes the next term. Where a promotion of a copy was begun and given up, one above what that has claimed: else the copy

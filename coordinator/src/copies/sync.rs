@@ -6,8 +6,8 @@ use crate::fault::{Fault, chain};
 use crate::retention::{Ground, Pruned, in_use, prune_on};
 use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
 use holdfast_store::StoreError;
-use holdfast_types::RecoveryPointId;
-use std::collections::{BTreeMap, BTreeSet};
+use holdfast_types::{RecoveryPointId, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How a run went.
@@ -252,7 +252,8 @@ pub(super) async fn ground<'a>(
         settings: &handle.section.retention,
         in_use: in_use(core).await,
         // A copy holds no archived logs.
-        followed: BTreeSet::new(),
+        followed: None,
+        logs_rest_until: Timestamp::EPOCH,
         // A lock that somebody set refuses the deletion when it comes to it.
         obeys_locks: false,
         catalog: None,

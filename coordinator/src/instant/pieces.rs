@@ -8,7 +8,7 @@ use futures::{StreamExt as _, stream};
 use holdfast_archive::{WalObject, WalRun};
 use holdfast_decide::instant::ShardLog;
 use holdfast_proto::v1;
-use holdfast_repository::{RepositoryError, WalPart, WalSeries};
+use holdfast_repository::{RepositoryError, StoredPart, WalPart, WalSeries};
 use holdfast_service::failure::Code;
 use holdfast_types::CollectionName;
 use std::sync::Arc;
@@ -22,10 +22,11 @@ const PIECE_ENTRIES: usize = 8192;
 /// Parts, as stored, that count as small.
 const SMALL: u64 = 2 << 20;
 
-/// Parts that are read at once: small ones are many, of large ones one is used while the next is opened.
+/// Parts that are read at once: small ones are many, of large ones one is used while the next is opened. What was merged may hold far more
+/// than it takes as stored.
 #[must_use]
-pub(super) fn at_once(sizes: impl Iterator<Item = u64>) -> usize {
-    if sizes.max().unwrap_or(0) > SMALL {
+pub(super) fn at_once<'a>(mut parts: impl Iterator<Item = &'a StoredPart>) -> usize {
+    if parts.any(|stored| stored.size > SMALL || stored.part.merged.is_some()) {
         2
     } else {
         8
@@ -80,8 +81,7 @@ impl Reader {
             let (repository, series) = (repository.clone(), series.clone());
             async move { repository.read_wal(&series, part).await }
         });
-        let sizes = listed.into_values().map(|stored| stored.size);
-        this.parts = read.buffered(at_once(sizes)).boxed();
+        this.parts = read.buffered(at_once(listed.values())).boxed();
         Ok(this)
     }
 

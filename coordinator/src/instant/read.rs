@@ -189,7 +189,7 @@ async fn log(
         because: None,
         parts: Vec::new(),
     };
-    let at_once = at_once(needed.values().map(|stored| stored.size));
+    let at_once = at_once(needed.values());
     let read = stream::iter(needed).map(move |(first, stored)| async move {
         let part = part(core, series, stored.part).await;
         (first, part)

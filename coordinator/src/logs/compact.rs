@@ -21,6 +21,9 @@ const MAX_DATA: u64 = 16 << 20;
 /// Groups that are merged in one run, of all logs: the rest has its turn in the next one.
 const AT_ONCE: usize = 200;
 
+/// Logs that fail in one run before it is given up: the store is at fault, not a log.
+const FAILED: usize = 3;
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
@@ -52,33 +55,48 @@ pub async fn run(core: Arc<Core>) {
     }
 }
 
-/// One run.
+/// One run. It ends early when the coordinator stops.
 ///
 /// # Errors
-/// [`RepositoryError::StaleEpoch`], or a failure of the store. What can't be read is passed over.
+/// [`RepositoryError::StaleEpoch`], or a failure of the store: the first one, after the other logs had their turn. What can't be read is passed over.
 pub async fn compact(core: &Core) -> Result<Compacted, RepositoryError> {
     let mut done = Compacted::default();
+    let mut failures = Vec::new();
     for listing in core.repository.list_wal(&core.namespace).await? {
-        // Whether a day has passed is not known while a clock is wrong.
-        if core.clock_fault().is_none() {
-            done.deleted += delete_replaced(core, &listing).await?;
+        if core.shutdown.token().is_cancelled() || done.merged >= AT_ONCE as u64 {
+            break;
         }
-        done.merged += merge(core, &listing, AT_ONCE as u64 - done.merged).await?;
-        if done.merged >= AT_ONCE as u64 {
+        match one_log(core, &listing, &mut done).await {
+            Ok(()) => {}
+            Err(error @ RepositoryError::StaleEpoch { .. }) => return Err(error),
+            Err(error) => failures.push(error),
+        }
+        if failures.len() >= FAILED {
             break;
         }
     }
-    Ok(done)
+    match failures.into_iter().next() {
+        Some(first) => Err(first),
+        None => Ok(done),
+    }
+}
+
+async fn one_log(
+    core: &Core,
+    listing: &WalListing,
+    done: &mut Compacted,
+) -> Result<(), RepositoryError> {
+    // Whether a day has passed is not known while a clock is wrong.
+    if core.clock_fault().is_none() {
+        done.deleted += delete_replaced(core, listing).await?;
+    }
+    done.merged += merge(core, listing, AT_ONCE as u64 - done.merged).await?;
+    Ok(())
 }
 
 async fn merge(core: &Core, listing: &WalListing, at_most: u64) -> Result<u64, RepositoryError> {
     let stored: Vec<&StoredPart> = listing.parts.values().collect();
-    let part = |stored: &&StoredPart| PartFacts {
-        first: stored.part.first,
-        size: stored.size,
-        stored: stored.stored,
-    };
-    let facts: Vec<PartFacts> = stored.iter().map(part).collect();
+    let facts: Vec<PartFacts> = stored.iter().map(|stored| facts_of(stored)).collect();
     let mut merged = 0;
     for group in merges(&facts, core.clock.now()) {
         let mut rest: Vec<WalPart> = stored[group].iter().map(|stored| stored.part).collect();
@@ -106,6 +124,16 @@ async fn merge(core: &Core, listing: &WalListing, at_most: u64) -> Result<u64, R
     Ok(merged)
 }
 
+/// What a decision knows of a part.
+pub(crate) fn facts_of(stored: &StoredPart) -> PartFacts {
+    PartFacts {
+        first: stored.part.first,
+        size: stored.size,
+        stored: stored.stored,
+        merged: stored.part.merged.is_some(),
+    }
+}
+
 async fn delete_replaced(core: &Core, listing: &WalListing) -> Result<u64, RepositoryError> {
     let now = core.clock.now();
     let mut deleted = 0;
@@ -123,13 +151,13 @@ async fn delete_replaced(core: &Core, listing: &WalListing) -> Result<u64, Repos
             continue;
         }
         let series = &listing.series;
-        match core.repository.read_wal(series, whole.part).await {
-            Ok(Some(_)) => {
+        match core.repository.prove_wal(series, whole.part).await {
+            Ok(true) => {
                 let removed = core.repository.remove_wal(core.epoch, series, &replaced);
                 deleted += removed.await?.objects;
             }
             // Pruned meanwhile.
-            Ok(None) => {}
+            Ok(false) => {}
             Err(error @ RepositoryError::Damaged { .. }) => {
                 tracing::error!(timeline = %series.timeline, reason = chain(&error), "a merged part of an archived log can't be read: those that it stands for stay");
             }

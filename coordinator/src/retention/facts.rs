@@ -1,6 +1,7 @@
 //! What the decision needs to know of every recovery point.
 
 use super::Ground;
+use super::archive::{Archive, captured};
 use crate::catalog::PointSummary;
 use crate::fault::Fault;
 use crate::instant::known::base_point;
@@ -9,7 +10,7 @@ use holdfast_decide::instant::Base;
 use holdfast_decide::logs::LogPoint;
 use holdfast_decide::{Hold, PointFacts, Proof};
 use holdfast_repository::{Marks, PlacedHold, PointListing, RepositoryError};
-use holdfast_types::{CollectionName, RecoveryPointId, ShardId, TimelineId, Timestamp};
+use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Points whose locks are asked for at a time.
@@ -23,6 +24,8 @@ pub(super) struct Facts {
     pub(super) marked: Vec<PointFacts>,
     /// Those whose manifest can't be read.
     pub(super) unreadable: BTreeSet<RecoveryPointId>,
+    /// The archived logs; none of a copy.
+    pub(super) archive: Archive,
     /// The captured shards of those whose manifest can be.
     bases: BTreeMap<RecoveryPointId, BTreeMap<CollectionName, Vec<Base>>>,
 }
@@ -47,6 +50,17 @@ impl Facts {
         .collect()
     }
 
+    async fn add_logs(&mut self, ground: &Ground<'_>) -> Result<(), Fault> {
+        let bases = self.bases.values().flat_map(BTreeMap::values).flatten();
+        let captured = captured(bases);
+        for point in self.live.iter_mut().chain(&mut self.marked) {
+            if let Some(bases) = self.bases.get(&point.id) {
+                point.logs = self.archive.runs(ground, bases, &captured).await?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn find(&self, id: &RecoveryPointId) -> Option<&PointFacts> {
         let mut all = self.live.iter().chain(&self.marked);
         all.find(|point| point.id == *id)
@@ -63,14 +77,14 @@ pub(super) async fn gather(ground: &Ground<'_>, marks: &Marks) -> Result<Facts, 
         live: Vec::new(),
         marked: Vec::new(),
         unreadable: BTreeSet::new(),
+        archive: Archive::read(ground).await?,
         bases: BTreeMap::new(),
     };
     for listing in listed {
         let mut point = match &listing.manifest {
             Ok(manifest) => {
-                let mut point = of_summary(&PointSummary::of(manifest));
+                let point = of_summary(&PointSummary::of(manifest));
                 let bases = base_point(manifest, true).collections;
-                point.logs = logs_of(&bases);
                 facts.bases.insert(point.id.clone(), bases);
                 point
             }
@@ -88,19 +102,8 @@ pub(super) async fn gather(ground: &Ground<'_>, marks: &Marks) -> Result<Facts, 
             facts.live.push(point);
         }
     }
+    facts.add_logs(ground).await?;
     Ok(facts)
-}
-
-/// The collections all of whose captured shards belong to a log, and which.
-fn logs_of(
-    bases: &BTreeMap<CollectionName, Vec<Base>>,
-) -> BTreeMap<CollectionName, BTreeSet<(ShardId, TimelineId)>> {
-    let of = |(name, bases): (&CollectionName, &Vec<Base>)| {
-        let line = |base: &Base| base.certain.and(Some((base.shard, base.timeline?)));
-        let lines: Option<BTreeSet<_>> = bases.iter().map(line).collect();
-        Some((name.clone(), lines.filter(|lines| !lines.is_empty())?))
-    };
-    bases.iter().filter_map(of).collect()
 }
 
 /// The points that the store itself keeps everybody from removing, whoever has locked them, and until when.

@@ -8,7 +8,7 @@ use crate::job::Work;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_types::{Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A repository and what a run needs to know of it.
 pub struct Ground<'a> {
@@ -20,8 +20,10 @@ pub struct Ground<'a> {
     pub settings: &'a RetentionSection,
     /// Points that are read now.
     pub in_use: BTreeSet<RecoveryPointId>,
-    /// Logs of which an agent sends what is written now.
-    pub followed: BTreeSet<(TimelineId, ShardId)>,
+    /// Logs of which an agent sends what is written now, and whether it could read each at its last look; `None` where no logs are archived.
+    pub followed: Option<BTreeMap<(TimelineId, ShardId), bool>>,
+    /// No archived entry goes before then.
+    pub logs_rest_until: Timestamp,
     /// Whether it may have locks of its own that a decision must know of.
     pub obeys_locks: bool,
     /// The listing to keep up to date, if there is one.
@@ -53,7 +55,8 @@ pub(super) async fn primary<'a>(
         epoch: core.epoch,
         settings: &core.retention.settings,
         in_use: in_use(core).await,
-        followed: core.logs.followed_now(),
+        followed: Some(core.logs.followed_now()),
+        logs_rest_until: core.retention.logs_rest_until,
         obeys_locks: core.keeping.obeys_locks(),
         catalog: Some(&core.catalog),
         failed,

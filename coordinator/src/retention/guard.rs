@@ -5,6 +5,7 @@ use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::Fault;
 use holdfast_repository::Marks;
+use holdfast_types::Timestamp;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 
@@ -15,17 +16,20 @@ pub struct Guard {
     pub settings: RetentionSection,
     /// Held while anything is marked, removed or protected, and while a restore is recorded.
     pub removing: Mutex<()>,
+    /// No archived entry goes before then: the coordinator was away for long, or its clock was set forward.
+    pub logs_rest_until: Timestamp,
     /// Requests that wait for a second operator.
     pub(super) requests: Requests,
     marks: RwLock<Arc<Marks>>,
 }
 
 impl Guard {
-    /// With the marks that the repository has.
+    /// With the marks that the repository has, as of a start after which archived logs rest for so long.
     #[must_use]
-    pub fn new(settings: RetentionSection, marks: Marks) -> Self {
+    pub fn new(settings: RetentionSection, marks: Marks, logs_rest_until: Timestamp) -> Self {
         Self {
             settings,
+            logs_rest_until,
             removing: Mutex::default(),
             requests: Requests::default(),
             marks: RwLock::new(Arc::new(marks)),

@@ -12,11 +12,15 @@ use super::Ground;
 use super::facts::Facts;
 use super::prune::LogRemoval;
 use crate::fault::{Fault, chain};
-use holdfast_decide::logs::{LogFacts, LogPoint, LogVerdict, PartFacts, check_logs, plan_logs};
-use holdfast_repository::{RepositoryError, StoredPart, WalListing};
+use crate::logs::facts_of;
+use holdfast_decide::logs::{LogFacts, LogPoint, LogVerdict, check_logs, plan_logs};
+use holdfast_repository::{RemovedParts, RepositoryError, StoredPart, WalListing};
 use holdfast_service::failure::Code;
 use holdfast_types::{CollectionName, ShardId, TimelineId};
 use std::collections::BTreeMap;
+
+/// Parts that are deleted in one run.
+const REMOVED: usize = 2_000;
 
 /// The logs of which something may go, and what that is. Changes nothing.
 pub(super) async fn plan(
@@ -30,14 +34,19 @@ pub(super) async fn plan(
         // Nobody knows what it needs. The report says of the point itself why it stays.
         return Ok(Vec::new());
     }
+    let Some(followed) = &ground.followed else {
+        return Ok(Vec::new());
+    };
+    if ground.now < ground.logs_rest_until {
+        tracing::info!(until = %ground.logs_rest_until, "archived log entries rest: nothing was written here for long before this start");
+        return Ok(Vec::new());
+    }
     let points = facts.log_points();
-    let namespace = ground.repository.namespace();
-    let listed = ground.repository.list_wal(&namespace).await;
-    let listed = listed.map_err(|error| (ground.failed)(&error))?;
+    let listed = &facts.archive.listed;
     let owners = owners(&points);
     let mut logs = Vec::new();
-    for listing in &listed {
-        logs.push(log_facts(ground, listing, &owners).await?);
+    for listing in listed {
+        logs.push(log_facts(ground, listing, followed, &owners).await?);
     }
     let (grace, now) = (ground.settings.grace, ground.now);
     let verdicts = plan_logs(&points, &logs, policy, grace, now);
@@ -58,35 +67,46 @@ pub(super) async fn plan(
     let judged = verdicts.iter().zip(&logs).zip(listed);
     let surplus = judged.filter(|((verdict, _), _)| verdict.surplus > 0);
     Ok(surplus
-        .map(|((verdict, log), listing)| (removal(verdict, log), listing))
+        .map(|((verdict, log), listing)| (removal(verdict, log), listing.clone()))
         .collect())
 }
 
-/// Deletes what a plan names.
+/// Deletes what a plan names, up to [`REMOVED`] parts: restores wait meanwhile, and the next run goes on.
 pub(super) async fn carry_out(
     ground: &Ground<'_>,
     planned: Vec<(LogRemoval, WalListing)>,
 ) -> Result<Vec<LogRemoval>, Fault> {
-    let mut done = Vec::new();
+    let (mut done, mut left) = (Vec::new(), REMOVED);
     for (mut removal, listing) in planned {
         let count = usize::try_from(removal.parts).unwrap_or(usize::MAX);
+        let count = count.min(left);
+        if count == 0 {
+            tracing::info!(
+                "more archived entries than are deleted in one run: the next one goes on"
+            );
+            break;
+        }
+        left -= count;
         let parts: Vec<StoredPart> = listing.parts.values().take(count).copied().collect();
         // What a merged part stands for goes before it does: else it would count again.
         let end = listing.parts.values().nth(count);
         let covered =
             |stored: &&StoredPart| end.is_none_or(|end| stored.part.first < end.part.first);
         let replaced: Vec<StoredPart> = listing.replaced.iter().filter(covered).copied().collect();
+        let series = &listing.series;
+        let mut gone = RemovedParts::default();
         for parts in [replaced, parts] {
-            let series = &listing.series;
             let removed = ground.repository.remove_wal(ground.epoch, series, &parts);
-            let removed = removed.await.map_err(|error| (ground.failed)(&error))?;
-            removal.refused += removed.refused;
-            if let Some(why) = removed.why {
+            gone = removed.await.map_err(|error| (ground.failed)(&error))?;
+            removal.refused += gone.refused;
+            if let Some(why) = &gone.why {
                 tracing::warn!(timeline = %series.timeline, reason = why, "the store refuses to delete parts of an archived log: they stay");
             }
         }
+        // Of the parts that counted.
+        (removal.parts, removal.bytes) = (gone.objects, gone.bytes);
         tracing::info!(
-            timeline = %listing.series.timeline, shard = %removal.shard, parts = removal.parts, bytes = removal.bytes,
+            timeline = %series.timeline, shard = %removal.shard, parts = removal.parts, bytes = removal.bytes,
             "archived entries that nothing needs are deleted"
         );
         done.push(removal);
@@ -108,6 +128,7 @@ fn owners(points: &[LogPoint]) -> BTreeMap<(TimelineId, ShardId), CollectionName
 async fn log_facts(
     ground: &Ground<'_>,
     listing: &WalListing,
+    followed: &BTreeMap<(TimelineId, ShardId), bool>,
     owners: &BTreeMap<(TimelineId, ShardId), CollectionName>,
 ) -> Result<LogFacts, Fault> {
     let series = &listing.series;
@@ -116,17 +137,12 @@ async fn log_facts(
         Some(owner) => Some(owner.clone()),
         None => owner(ground, listing).await?,
     };
-    let part = |stored: &StoredPart| PartFacts {
-        first: stored.part.first,
-        size: stored.size,
-        stored: stored.stored,
-    };
     Ok(LogFacts {
         timeline: series.timeline,
         shard: series.shard,
         collection,
-        followed: ground.followed.contains(&key),
-        parts: listing.parts.values().map(part).collect(),
+        followed: followed.contains_key(&key),
+        parts: listing.parts.values().map(facts_of).collect(),
     })
 }
 

@@ -10,7 +10,9 @@ use holdfast_decide::{
     Decision, Deletion, NotYet, Reason, RetentionPolicy, Tombstone, Verdict, check_retention,
     judge_deletions, may_sweep, plan_retention,
 };
-use holdfast_repository::{GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError};
+use holdfast_repository::{
+    GarbageOptions, GarbageReport, Marks, PointTombstone, RepositoryError, WalListing,
+};
 use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
@@ -95,14 +97,14 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
     let ground = ground::primary(core, &failed).await;
     let facts = gather(&ground, &marks).await?;
     let mut pruned = judged(&ground, &facts)?;
+    let surplus = logs::plan(&ground, &facts).await?;
     if let Some(by) = by {
-        confirm::require(core, &what(&pruned.verdicts), by)?;
+        confirm::require(core, &what(&pruned.verdicts, &surplus), by)?;
     }
     let done = carry_out(&ground, &facts, &marks, &mut pruned).await;
     refresh(core).await?;
     done?;
     // While no restore begins: it may be one of a log that nothing needed.
-    let surplus = logs::plan(&ground, &facts).await?;
     pruned.logs = logs::carry_out(&ground, surplus).await?;
     // Restores need not wait for what follows: what they read is protected otherwise.
     drop(alone);
@@ -138,7 +140,7 @@ pub async fn prune_on(
     let marks = marks_of(ground).await?;
     let facts = gather(ground, &marks).await?;
     let mut pruned = judged(ground, &facts)?;
-    confirmed(&what(&pruned.verdicts))?;
+    confirmed(&what(&pruned.verdicts, &[]))?;
     carry_out(ground, &facts, &marks, &mut pruned).await?;
     // They need not wait for what follows: what they read is protected otherwise.
     drop(alone);
@@ -408,11 +410,10 @@ fn options(ground: &Ground<'_>) -> GarbageOptions {
 }
 
 /// The request in words: a second operator has seen the same list.
-fn what(verdicts: &[Verdict]) -> String {
+fn what(verdicts: &[Verdict], logs: &[(LogRemoval, WalListing)]) -> String {
     let removed = verdicts.iter().filter(|v| v.decision == Decision::Remove);
-    let ids: Vec<String> = removed.map(|verdict| verdict.id.to_string()).collect();
-    if ids.is_empty() {
-        return "prune".to_owned();
-    }
-    format!("prune {}", ids.join(" "))
+    let ids = removed.map(|verdict| format!(" {}", verdict.id));
+    // How many of its entries go changes from minute to minute.
+    let logs = logs.iter().map(|(log, _)| format!(" log:{}", log.timeline));
+    format!("prune{}", ids.chain(logs).collect::<String>())
 }

@@ -1,6 +1,7 @@
 //! What a clock that can't be trusted may not do.
 
-use super::open_core;
+use super::{open_core, rest_of_logs};
+use crate::catalog::Catalog;
 use crate::config::{CoordinatorConfig, DEFAULT_CONFIG, load};
 use crate::core::Core;
 use crate::fixture::commit_point;
@@ -104,4 +105,22 @@ async fn a_jump_while_no_coordinator_ran_ends_no_grace() {
     // And the store's clock is another one.
     let refused = prune(&core, None).await.unwrap_err();
     assert!(refused.message.contains("store"), "{refused}");
+}
+
+#[tokio::test]
+async fn after_an_absence_logs_rest_whatever_is_restarted_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::create(&dir.path().join("catalog.redb"), "0123").unwrap();
+    let hours = |hours| Timestamp::EPOCH.after(Duration::from_hours(hours));
+    let start = async |last: Option<u64>, now: u64| {
+        let grace = Duration::from_hours(48);
+        let rest = rest_of_logs(&catalog, last.map(hours), grace, hours(now)).await;
+        rest.unwrap()
+    };
+    assert_eq!(start(None, 1000).await, Timestamp::EPOCH);
+    assert_eq!(start(Some(995), 1000).await, Timestamp::EPOCH);
+    assert_eq!(start(Some(994), 1000).await, hours(1048));
+    assert_eq!(start(Some(1000), 1001).await, hours(1048));
+    // The clock had been wrong, and is right now.
+    assert_eq!(start(Some(900), 901).await, hours(949));
 }

@@ -43,9 +43,9 @@ pub use restore::{
 };
 pub use restore_check::check_restore;
 pub use retention::{
-    Claim, Decision, Deletion, Hold, NamePattern, NotYet, ParsePatternError, Period, PointFacts,
-    PointState, PolicyError, Proof, Reason, Refused, RetentionPolicy, RetentionViolation, Rule,
-    Tombstone, Verdict, check_retention, judge_deletion, judge_deletions, lock_until, may_sweep,
-    plan_retention,
+    Claim, Decision, Deletion, Hold, LogReach, LogRun, NamePattern, NotYet, ParsePatternError,
+    Period, PointFacts, PointState, PolicyError, Proof, Reason, Refused, RetentionPolicy,
+    RetentionViolation, Rule, Tombstone, Verdict, check_retention, judge_deletion, judge_deletions,
+    lock_until, may_sweep, plan_retention,
 };
 pub use violation::Violation;

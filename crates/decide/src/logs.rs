@@ -3,18 +3,19 @@
 //! Entries are kept for restores to an instant. For each collection the policy says how far back (`instants_within_hours`), or nothing:
 //! then as far as any recovery point reaches.
 //!
-//! 1. **The first base** of a collection is the newest sound recovery point from before the window (and before the grace of deletions) of
-//!    which every shard belongs to a log. Every instant of the window is reached from it or from a later point; so points before it need no
-//!    entries. Retention keeps it, and those at which a history begins anew ([`Claim::Window`](crate::Claim)).
+//! 1. **Points.** A recovery point is in need of entries unless a newer one from before the window (and before the grace of deletions) *replaces* it: a
+//!    sound one, of the same logs, or of logs that reach as far. Retention keeps the points that nothing replaces
+//!    ([`Claim::Window`](crate::Claim)), by the same rule without the grace. What a restore reads, what a legal hold is on, and what is marked for
+//!    removal and may still be taken back, is always in need.
 //! 2. **Named logs.** Of a log with which any of these points goes on, the entries from the earliest `certain` on stay, and the part with
 //!    the entry before: it says when the contained ones were written. A base that is being captured now has a later `certain`, since
 //!    Qdrant never moves it back within a timeline.
-//! 3. **Other logs** lead nowhere: no point goes on with them. They stay for [`UNNAMED_KEPT`], since a base may be under way; of one that is
+//! 3. **Other logs** lead nowhere: no such point goes on with them. They stay for [`UNNAMED_KEPT`], since a base may be under way; of one that is
 //!    followed the newest [`FOLLOWED_KEPT`] parts stay.
-//! 4. What a restore reads now, or a legal hold is on, counts as if it were in the window, with all that follows it.
 //!
 //! Only leading parts ever go, so what stays has no new gap. Nothing of a log goes whose collection can't be told, and nothing at all while a
-//! recovery point can't be read ([`plan_logs`] is not asked then).
+//! recovery point can't be read ([`plan_logs`] is not asked then). A restore of several collections needs one recovery point for all; what is promised
+//! here is that each collection can be brought to the instant.
 
 mod check;
 mod merge;
@@ -71,6 +72,8 @@ pub struct PartFacts {
     pub size: u64,
     /// When it was stored: its entries are older.
     pub stored: Timestamp,
+    /// Whether it was made of several.
+    pub merged: bool,
 }
 
 /// What becomes of a log.
@@ -149,38 +152,30 @@ pub fn plan_logs(
     logs.iter().map(verdict).collect()
 }
 
-/// For each log with which a point of a window goes on, the earliest entry that is needed, and by which point.
+/// For each log with which a point in need goes on, the earliest entry that is needed, and by which point.
 fn needs<'a>(
     points: &'a [LogPoint],
     policy: &RetentionPolicy,
     grace: Duration,
     now: Timestamp,
 ) -> BTreeMap<(TimelineId, ShardId), (u64, &'a RecoveryPointId)> {
-    let mut begins: BTreeMap<&CollectionName, Option<(Timestamp, &RecoveryPointId)>> =
-        BTreeMap::new();
-    for name in points.iter().flat_map(|point| point.collections.keys()) {
-        begins
-            .entry(name)
-            .or_insert_with(|| first_base(points, name, policy, grace, now));
-    }
     let mut needs = BTreeMap::new();
     for point in points {
-        let always = point.facts.in_use || point.facts.holds.iter().any(|h| h.is_active(now));
+        let id = &point.facts.id;
         for (name, bases) in &point.collections {
-            let begin = begins.get(name).copied().flatten();
-            let place = (point.facts.committed, &point.facts.id);
-            if !always && begin.is_some_and(|begin| place < begin) {
+            let window = policy.window(name);
+            if window.is_some_and(|window| {
+                is_replaced(points, point, name, now.before(window + grace), now)
+            }) {
                 continue;
             }
             for base in bases {
                 let (Some(timeline), Some(certain)) = (base.timeline, base.certain) else {
                     continue;
                 };
-                let need = needs
-                    .entry((timeline, base.shard))
-                    .or_insert((certain, &point.facts.id));
+                let need = needs.entry((timeline, base.shard)).or_insert((certain, id));
                 if certain < need.0 {
-                    *need = (certain, &point.facts.id);
+                    *need = (certain, id);
                 }
             }
         }
@@ -188,22 +183,20 @@ fn needs<'a>(
     needs
 }
 
-/// The newest point from before the window from which its instants are reached.
-fn first_base<'a>(
-    points: &'a [LogPoint],
+/// Whether nothing of a window that begins at `opens` needs this point of the collection.
+fn is_replaced(
+    points: &[LogPoint],
+    point: &LogPoint,
     name: &CollectionName,
-    policy: &RetentionPolicy,
-    grace: Duration,
+    opens: Timestamp,
     now: Timestamp,
-) -> Option<(Timestamp, &'a RecoveryPointId)> {
-    let window = policy.window(name)? + grace;
-    let fits = points.iter().filter(|point| {
-        !point.marked
-            && !point.facts.has_failed()
-            && point.facts.logs.contains_key(name)
-            && point.facts.committed <= now
-            && now.since(point.facts.committed) >= window
-    });
-    fits.map(|point| (point.facts.committed, &point.facts.id))
-        .max()
+) -> bool {
+    let facts = &point.facts;
+    let held = facts.holds.iter().any(|hold| hold.is_active(now));
+    if facts.in_use || held || point.marked {
+        return false;
+    }
+    let others = points.iter().filter(|other| !other.marked);
+    let mut others = others.map(|other| &other.facts);
+    others.any(|other| facts.is_replaced_by(other, name, opens))
 }

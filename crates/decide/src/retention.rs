@@ -52,7 +52,7 @@ pub use check::{RetentionViolation, check_retention};
 pub use deletion::{Deletion, judge_deletion, judge_deletions};
 pub use pattern::{NamePattern, ParsePatternError};
 pub use period::Period;
-pub use point::{Hold, PointFacts, Proof, lock_until};
+pub use point::{Hold, LogReach, LogRun, PointFacts, Proof, lock_until};
 pub use policy::{PolicyError, RetentionPolicy, Rule};
 pub use reason::{Claim, Reason};
 pub use tombstone::{NotYet, PointState, Refused, Tombstone, may_sweep};

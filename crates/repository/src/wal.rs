@@ -11,13 +11,15 @@
 //! | a newer epoch is claimed | the older writer is refused, before or after it has written one part more | goes on | refused, or the same entries under one more name | refused, or one batch more goes of what it had decided upon |
 //!
 //! Many small parts are **merged** into one object, named by its first entry and the one after its last. It is written create-only and read
-//! back before a part that it stands for may go; as long as both are there, the merged one counts.
+//! back before a part that it stands for may go; as long as both are there, the merged one counts, or if it is damaged the others do.
 //!
 //! Garbage collection and the removal of points don't look at these objects. What goes is decided by `holdfast_decide::logs` and named one by one.
 
 mod change;
+mod rejoin;
 
 pub(crate) use change::{merge, remove};
+pub(crate) use rejoin::read_or_rejoin;
 
 use crate::core_state::CoreState;
 use crate::layout::{self, WalPart, WalSeries};
@@ -255,7 +257,8 @@ pub(crate) async fn check(
                     }
                     before = Some(run);
                 }
-                Ok(None) => {}
+                // Merged or removed since it was listed: what is next does not continue what was before.
+                Ok(None) => before = None,
                 Err(RepositoryError::Damaged { object, source }) => {
                     report.damage(object, source);
                     // What it says of its end is not known.

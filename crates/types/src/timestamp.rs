@@ -41,6 +41,15 @@ impl Timestamp {
         )
     }
 
+    /// The instant `by` earlier; saturates at the beginning of time.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// Time from `earlier` to this instant; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

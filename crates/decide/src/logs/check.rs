@@ -1,7 +1,7 @@
 //! Reads a plan for logs again, entry by entry of what goes.
 
 use super::{FOLLOWED_KEPT, LogFacts, LogPoint, LogVerdict, UNNAMED_KEPT};
-use crate::retention::{Proof, RetentionPolicy};
+use crate::retention::{LogRun, Proof, RetentionPolicy};
 use holdfast_types::{CollectionName, Timestamp};
 use std::time::Duration;
 
@@ -78,18 +78,30 @@ fn is_needed(
     now: Timestamp,
 ) -> bool {
     let held = point.facts.holds.iter().any(|hold| hold.is_active(now));
+    if held || point.facts.in_use || point.marked {
+        return true;
+    }
     let Some(window) = policy.window(name) else {
         return true;
     };
+    let outside = |at: Timestamp| at.after(window).after(grace) <= now;
+    let own = point.facts.logs.get(name);
     let replaces = |other: &LogPoint| {
-        let failed = matches!(other.facts.proof, Proof::Failed { .. });
-        let newer =
-            (other.facts.committed, &other.facts.id) > (point.facts.committed, &point.facts.id);
-        newer
-            && other.facts.committed.after(window).after(grace) <= now
-            && !other.marked
-            && !failed
-            && other.facts.logs.contains_key(name)
+        let facts = &other.facts;
+        let usable = !other.marked && !facts.safety && !matches!(facts.proof, Proof::Failed { .. });
+        let newer = (facts.committed, &facts.id) > (point.facts.committed, &point.facts.id);
+        let Some(theirs) = facts.logs.get(name).filter(|_| usable && newer) else {
+            return false;
+        };
+        let reached = |run: &LogRun, until: Timestamp| {
+            let same = theirs.iter().filter(|(other, _)| other.shard == run.shard);
+            let farthest = same.map(|(_, reach)| reach.surely).max();
+            theirs.contains_key(run)
+                || until.after(window).after(grace) < now
+                || farthest.is_some_and(|farthest| farthest >= until)
+        };
+        outside(facts.committed)
+            && own.is_none_or(|own| own.iter().all(|(run, reach)| reached(run, reach.at_most)))
     };
-    held || point.facts.in_use || !points.iter().any(replaces)
+    !points.iter().any(replaces)
 }

@@ -11,19 +11,25 @@ const SETTLED: Duration = Duration::from_hours(1);
 /// Parts of so many bytes, as stored, are large enough.
 const LARGE: u64 = 2 << 20;
 
+/// A merged part of so many bytes is left alone: else a log with little data would be written anew every time.
+const MERGED_LARGE: u64 = 64 << 10;
+
 /// A merged part has about so many bytes at most, as stored.
 const MERGED: u64 = 4 << 20;
 
-/// Fewer are not worth the writing. Since a part is written anew with at least so many others, each byte is written few times.
+/// Fewer are not worth the writing.
 const AT_LEAST: usize = 16;
 
-/// Groups of neighbouring parts that may be stored as one each, as ranges of `parts`.
+/// Groups of neighbouring parts that may be stored as one each, as ranges of `parts`. The last one stays alone: when it was stored says until when
+/// the log is archived.
 #[must_use]
 pub fn merges(parts: &[PartFacts], now: Timestamp) -> Vec<Range<usize>> {
+    let parts = &parts[..parts.len().saturating_sub(1)];
     let mut groups = Vec::new();
     let (mut begin, mut bytes) = (0, 0);
     for (nth, part) in parts.iter().enumerate() {
-        let small = part.size < LARGE && now.since(part.stored) > SETTLED;
+        let large = if part.merged { MERGED_LARGE } else { LARGE };
+        let small = part.size < large && now.since(part.stored) > SETTLED;
         if small && bytes + part.size <= MERGED {
             bytes += part.size;
             continue;
@@ -42,7 +48,7 @@ pub fn merges(parts: &[PartFacts], now: Timestamp) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AT_LEAST, LARGE, MERGED, PartFacts, merges};
+    use super::{AT_LEAST, LARGE, MERGED, MERGED_LARGE, PartFacts, merges};
     use crate::fixture::NOW;
     use crate::retention::fixture::ago;
 
@@ -51,27 +57,33 @@ mod tests {
             first,
             size: *size,
             stored: ago(hours),
+            merged: false,
         };
         (0..).zip(sizes).map(part).collect()
     }
 
     #[test]
     fn small_settled_neighbours_become_one() {
-        let few = parts(&[10; AT_LEAST - 1], 2);
+        let few = parts(&[10; AT_LEAST], 2);
         assert_eq!(merges(&few, NOW), []);
-        let enough = parts(&[10; AT_LEAST], 2);
+        let enough = parts(&[10; AT_LEAST + 1], 2);
         assert_eq!(merges(&enough, NOW), std::slice::from_ref(&(0..AT_LEAST)));
         assert_eq!(merges(&parts(&[10; 99], 1), NOW), [], "not settled");
         // A large one stays where it is, and what is young ends a group.
-        let mut mixed = parts(&[10; 60], 2);
+        let mut mixed = parts(&[10; 61], 2);
         mixed[20].size = LARGE;
         mixed[45].stored = NOW;
         assert_eq!(merges(&mixed, NOW), [0..20, 21..45]);
+        // One that was merged is left alone sooner: it would be written again and again.
+        mixed[2].merged = true;
+        assert_eq!(merges(&mixed, NOW), [0..20, 21..45]);
+        mixed[2].size = MERGED_LARGE;
+        assert_eq!(merges(&mixed, NOW), [3..20, 21..45]);
     }
 
     #[test]
     fn a_merged_part_has_a_bounded_size() {
-        let many = parts(&[MERGED / 40; 100], 2);
+        let many = parts(&[MERGED / 40; 101], 2);
         let groups = merges(&many, NOW);
         assert_eq!(groups, [0..40, 40..80, 80..100]);
         assert_eq!(merges(&[], NOW), []);

@@ -7,7 +7,7 @@ use super::{
 use crate::fixture::{NOW, name};
 use crate::instant::Base;
 use crate::retention::fixture::{ago, failed, hold, point};
-use crate::retention::{RetentionPolicy, Rule};
+use crate::retention::{LogReach, LogRun, RetentionPolicy, Rule};
 use holdfast_types::{ShardId, TimelineId};
 use std::time::Duration;
 
@@ -33,8 +33,12 @@ fn within(hours: u64) -> RetentionPolicy {
 /// A point of `docs` so many hours old, whose shard goes on with `timeline` from `certain`.
 fn based(hours: i64, timeline: u8, certain: u64) -> LogPoint {
     let mut facts = point("docs", hours);
-    let logs = [(ShardId(0), line(timeline))].into();
-    facts.logs = [(name("docs"), logs)].into();
+    let run = LogRun {
+        shard: ShardId(0),
+        timeline: line(timeline),
+        stretch: 0,
+    };
+    facts.logs = [(name("docs"), [(run, LogReach::until(ago(1)))].into())].into();
     let base = Base {
         shard: ShardId(0),
         node: "n1".parse().unwrap(),
@@ -56,6 +60,7 @@ fn log(timeline: u8, parts: i64) -> LogFacts {
         first: u64::try_from(nth).unwrap() * 10,
         size: 100,
         stored: ago(parts - nth),
+        merged: false,
     };
     LogFacts {
         timeline: line(timeline),
@@ -98,11 +103,13 @@ fn what_can_not_be_gone_on_from_opens_no_window() {
     let old = || based(60, 1, 30);
     let mut marked = based(26, 1, 60);
     marked.marked = true;
+    let mut safety = based(26, 1, 60);
+    safety.facts.safety = true;
     let mut bad = based(26, 1, 60);
     bad.facts = failed(bad.facts);
     let mut without = based(26, 1, 60);
     without.facts.logs.clear();
-    for other in [marked, bad, without] {
+    for other in [marked, safety, bad, without] {
         assert_eq!(judged(&[old(), other], &log(1, 100), &policy).surplus, 2);
     }
     // What is read, or under a legal hold, counts with all that follows.
@@ -114,9 +121,49 @@ fn what_can_not_be_gone_on_from_opens_no_window() {
     for old in [read, held] {
         assert_eq!(judged(&[old, newer()], &log(1, 100), &policy).surplus, 2);
     }
+    // What may still be taken back, as well.
+    let mut taken_back = old();
+    taken_back.marked = true;
+    let points = [taken_back, newer()];
+    assert_eq!(judged(&points, &log(1, 100), &policy).surplus, 2);
     let mut over = old();
     over.facts.holds = vec![hold(Some(ago(1)))];
     assert_eq!(judged(&[over, newer()], &log(1, 100), &policy).surplus, 5);
+}
+
+/// A point of another log takes the place of an older one only if its log reaches as far.
+#[test]
+fn a_broken_log_opens_no_window() {
+    let policy = within(24);
+    let until = |mut point: LogPoint, hours: i64| {
+        let logs = point.facts.logs.get_mut(&name("docs")).unwrap();
+        logs.values_mut()
+            .for_each(|reach| *reach = LogReach::until(ago(hours)));
+        point
+    };
+    let old = || based(60, 1, 30);
+    let live = judged(&[old(), based(26, 2, 60)], &log(1, 100), &policy);
+    assert_eq!((live.surplus, live.why), (0, LogReason::Waiting));
+    // The other replica's agent has been away since.
+    let broken = [old(), until(based(26, 2, 60), 20)];
+    let kept = judged(&broken, &log(1, 100), &policy);
+    let (from, point) = (30, broken[0].facts.id.clone());
+    assert_eq!(
+        (kept.surplus, kept.why),
+        (2, LogReason::Needed { point, from })
+    );
+    // So was the old one's, before the window began: nothing in it is reached from there.
+    let both = [until(old(), 26), until(based(26, 2, 60), 20)];
+    let gone = judged(&both, &log(1, 100), &policy);
+    assert_eq!(gone.why, LogReason::Waiting);
+    // Damage lies between the two.
+    let mut behind = based(26, 1, 60);
+    let logs = behind.facts.logs.get_mut(&name("docs")).unwrap();
+    let (mut run, reaches) = logs.pop_first().unwrap();
+    run.stretch = 2;
+    logs.insert(run, reaches);
+    let damaged = [until(old(), 10), behind];
+    assert_eq!(judged(&damaged, &log(1, 100), &policy).surplus, 5);
 }
 
 #[test]

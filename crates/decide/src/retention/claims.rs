@@ -2,11 +2,11 @@
 
 use super::history::{Dated, Series};
 use super::period::PERIODS;
-use super::point::Proof;
+use super::point::{LogReach, LogRun, Proof};
 use super::policy::Rule;
 use super::reason::Claim;
 use holdfast_types::{CollectionName, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one rule keeps of a series that it covers.
 ///
@@ -22,7 +22,8 @@ pub(super) fn rule_claims<'a, 'h>(
     claims
 }
 
-/// The points from which the instants of a rule's window are reached: the newest from before it, and those in it at which a log begins anew.
+/// The points from which the instants of a rule's window are reached: those from before it that no other replaces, and those in it at which a
+/// log begins anew. The last one of a log is kept as well: it says until when nothing more was written to it.
 pub(super) fn window_claims<'a, 'h>(
     rule: &Rule,
     collection: &CollectionName,
@@ -33,17 +34,29 @@ pub(super) fn window_claims<'a, 'h>(
     if period.is_zero() {
         return Vec::new();
     }
+    let opens = now.before(period);
+    // Restores of everything pass over safety captures.
+    let based = sound(series)
+        .into_iter()
+        .filter(|dated| !dated.point.safety);
     let logs = |dated: &'h Dated<'a>| Some((dated, dated.point.logs.get(collection)?));
-    let based: Vec<_> = sound(series).into_iter().filter_map(logs).collect();
-    let older = based.iter().skip(1).map(Some).chain([None]);
+    let based: Vec<_> = based.filter_map(logs).collect();
     let mut claims = Vec::new();
-    for ((dated, logs), older) in based.iter().zip(older) {
-        let before = now.since(dated.point.committed) >= period;
-        if before || older.is_none_or(|(_, earlier)| earlier != logs) {
+    for (nth, (dated, logs)) in based.iter().enumerate() {
+        let (newer, older) = (&based[..nth], based.get(nth + 1));
+        let needed = if dated.point.committed > opens {
+            let differs =
+                |(_, others): &(_, &BTreeMap<LogRun, LogReach>)| !others.keys().eq(logs.keys());
+            older.is_none_or(differs) || newer.last().is_none_or(differs)
+        } else {
+            let replaces = |(newer, _): &(&Dated<'a>, _)| {
+                let own = dated.point;
+                own.is_replaced_by(newer.point, collection, opens)
+            };
+            !newer.iter().any(replaces)
+        };
+        if needed {
             claims.push((*dated, Claim::Window { period }));
-        }
-        if before {
-            break;
         }
     }
     claims

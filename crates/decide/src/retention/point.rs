@@ -29,8 +29,39 @@ pub struct PointFacts {
     pub safety: bool,
     /// Whether a restore or another session reads it now.
     pub in_use: bool,
-    /// The logs that go on from it: of each collection all of whose shards belong to one.
-    pub logs: BTreeMap<CollectionName, BTreeSet<(ShardId, TimelineId)>>,
+    /// The logs that go on from it, of each collection all of whose shards belong to one.
+    pub logs: BTreeMap<CollectionName, BTreeMap<LogRun, LogReach>>,
+}
+
+/// A stretch of a shard's archived log that is not known to be damaged within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogRun {
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which history.
+    pub timeline: TimelineId,
+    /// Counts known damage: sound stretches are even, and what begins within damage is odd.
+    pub stretch: usize,
+}
+
+/// How far a stretch of a log leads. Of one that an agent reads both are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogReach {
+    /// All that was written until then is archived.
+    pub surely: Timestamp,
+    /// No instant after it can be reached.
+    pub at_most: Timestamp,
+}
+
+impl LogReach {
+    /// Exactly until then.
+    #[must_use]
+    pub const fn until(at: Timestamp) -> Self {
+        Self {
+            surely: at,
+            at_most: at,
+        }
+    }
 }
 
 /// What is known of a point's restorability.
@@ -78,6 +109,31 @@ impl PointFacts {
             Proof::Failed { .. } => true,
             Proof::Proven | Proof::Unproven => false,
         }
+    }
+
+    /// Whether every instant from `opens` on to which the collection could be brought from here can be reached from `newer` as well, which
+    /// was committed by then. It can if its logs are the same, or those that it lacks have nothing from then on, or reach no farther.
+    pub(crate) fn is_replaced_by(
+        &self,
+        newer: &Self,
+        collection: &CollectionName,
+        opens: Timestamp,
+    ) -> bool {
+        let is_later = (newer.committed, &newer.id) > (self.committed, &self.id);
+        // Restores of everything pass over safety captures.
+        if !is_later || newer.committed > opens || newer.safety || newer.has_failed() {
+            return false;
+        }
+        let Some(others) = newer.logs.get(collection) else {
+            return false;
+        };
+        let mut own = self.logs.get(collection).into_iter().flatten();
+        own.all(|(run, reach)| {
+            let as_far = |(other, theirs): (&LogRun, &LogReach)| {
+                other.shard == run.shard && theirs.surely >= reach.at_most
+            };
+            others.contains_key(run) || reach.at_most < opens || others.iter().any(as_far)
+        })
     }
 
     /// The end of the object lock that this point should have at `now`: what it has, or the latest

@@ -2,7 +2,8 @@
 
 use super::Repository;
 use crate::{
-    Appended, RemovedParts, RepositoryError, StoredPart, WalListing, WalPart, WalSeries, wal,
+    Appended, RemovedParts, RepositoryError, StoredPart, WalListing, WalPart, WalSeries, layout,
+    wal,
 };
 use holdfast_archive::WalObject;
 use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId};
@@ -57,7 +58,8 @@ impl Repository {
         wal::parts(&self.inner.core, series).await
     }
 
-    /// A part of a run, every entry proven by its CRC. `None` if it is not there: it may have been merged or removed since it was listed.
+    /// A part of a run, every entry proven by its CRC; of a merged one that is damaged, those that it stands for while they are there. `None`
+    /// if it is not there: it may have been merged or removed since it was listed.
     ///
     /// # Errors
     /// [`RepositoryError::Damaged`], or a failure of the store.
@@ -66,7 +68,27 @@ impl Repository {
         series: &WalSeries,
         part: WalPart,
     ) -> Result<Option<WalObject>, RepositoryError> {
-        wal::read(&self.inner.core, series, part).await
+        wal::read_or_rejoin(&self.inner.core, series, part).await
+    }
+
+    /// Whether this very object is there and sound: only then may those go that it stands for. `false` if it is not there.
+    ///
+    /// # Errors
+    /// As [`read_wal`](Self::read_wal).
+    pub async fn prove_wal(
+        &self,
+        series: &WalSeries,
+        part: WalPart,
+    ) -> Result<bool, RepositoryError> {
+        let object = wal::read(&self.inner.core, series, part).await?;
+        Ok(object.is_some())
+    }
+
+    /// Parts that are known to be damaged, or not to continue the one before: as of the last [`heed_damage`](Self::heed_damage).
+    pub async fn known_wal_damage(&self) -> Vec<(WalSeries, WalPart)> {
+        let names = self.known_damage().await;
+        let part = |name: &String| layout::parse_wal(&name.parse().ok()?);
+        names.iter().filter_map(part).collect()
     }
 
     /// The newest part of a run: where the next one has to go on. `None` if there is none.

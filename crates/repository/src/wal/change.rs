@@ -13,7 +13,7 @@ use std::sync::Arc;
 const REMOVED_AT_ONCE: usize = 16;
 
 /// Stores one object for parts that follow one another: the first of them and as many more as their data fits `max_data` bytes and one
-/// server version wrote. `None` if that is no more than one.
+/// server version wrote. `None` if that is no more than one. An object that does not come back as it was written is deleted again.
 pub(crate) async fn merge(
     core: &Arc<CoreState>,
     epoch: Epoch,
@@ -67,16 +67,25 @@ pub(crate) async fn merge(
     .await?;
     epochs::check(core, epoch).await?;
     let put = core.store.put(&key, object.into(), PutMode::CreateNew);
-    match put.await {
-        Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+    let is_ours = match put.await {
+        Ok(()) => true,
+        Err(StoreError::AlreadyExists { .. }) => false,
         Err(error) => return Err(error.into()),
-    }
+    };
     // What it stands for may go soon: it must be what was meant, as the store has it.
-    match read(core, series, part).await? {
-        Some(stored) if stored == joined => Ok(Some(part)),
-        Some(_) => Err(RepositoryError::damaged(&key, Damage::Misplaced)),
-        None => Err(RepositoryError::damaged(&key, Damage::Missing)),
+    let wrong = match read(core, series, part).await {
+        Ok(Some(stored)) if stored == joined => return Ok(Some(part)),
+        Ok(Some(_)) => RepositoryError::damaged(&key, Damage::Misplaced),
+        Ok(None) => RepositoryError::damaged(&key, Damage::Missing),
+        Err(error @ RepositoryError::Damaged { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    if is_ours {
+        // It would count in place of sound ones. If it can't be deleted, reading looks behind it.
+        let deleted = core.store.delete(&key).await;
+        tracing::error!(object = %key, deleted = deleted.is_ok(), "a merged part of an archived log did not come back as it was written");
     }
+    Err(wrong)
 }
 
 /// Deletes objects, the oldest first. Others go where the store refuses one.

@@ -149,3 +149,65 @@ impl ObjectStore for TestStore {
         "a place for tests".to_owned()
     }
 }
+
+/// What becomes of an object on its way to the store, and when it gets there.
+pub(crate) type OnPut = Box<dyn Fn(&ObjectKey, Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
+
+/// A store with something in front of its puts.
+pub(crate) struct HookedStore {
+    pub(crate) inner: TestStore,
+    pub(crate) on_put: OnPut,
+}
+
+impl ObjectStore for HookedStore {
+    fn put<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        data: Bytes,
+        mode: PutMode,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let data = (self.on_put)(key, data).await;
+            self.inner.put(key, data, mode).await
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.inner.get(key)
+    }
+
+    fn get_range<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        offset: u64,
+        len: u64,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.inner.get_range(key, offset, len)
+    }
+
+    fn head<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<ObjectMeta>, StoreError>> {
+        self.inner.head(key)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a KeyPrefix,
+    ) -> BoxFuture<'a, Result<Vec<ObjectMeta>, StoreError>> {
+        self.inner.list(prefix)
+    }
+
+    fn is_empty(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner.is_empty()
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.delete(key)
+    }
+
+    fn describe(&self) -> String {
+        "hooked".to_owned()
+    }
+}

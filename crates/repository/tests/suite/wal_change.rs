@@ -1,6 +1,6 @@
 //! Archived logs whose parts are merged and removed: what can be read stays the same, whatever happens in between.
 
-use crate::place::TestStore;
+use crate::place::{HookedStore, TestStore};
 use crate::support::{create, kek, open};
 use crate::wal::{part, parts, series};
 use holdfast_archive::WalObject;
@@ -244,4 +244,70 @@ async fn a_merged_part_that_says_more_than_it_holds_is_refused() {
     assert!(matches!(error, RepositoryError::Damaged { .. }), "{error}");
     let found = repository.verify(VerifyLevel::Full).await.unwrap();
     assert!(!found.is_sound());
+}
+
+/// While the small ones are there, damage of the merged one loses nothing; but it is damage, and proves nothing.
+#[tokio::test]
+async fn behind_a_damaged_merged_part_the_others_are_read() {
+    let store = Arc::new(TestStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    append(&repository, epoch, &[0..2, 2..4, 4..6, 6..8]).await;
+    let before = entries(&repository).await;
+    for wanted in [&names(&[0, 2])[..], &[merged(0..4), WalPart::appended(4)]] {
+        let made = merge(&repository, epoch, wanted, PLENTY).await;
+        made.unwrap().unwrap();
+    }
+    let whole = merged(0..6);
+    assert!(repository.prove_wal(&series(1), whole).await.unwrap());
+    let absent = repository.prove_wal(&series(1), merged(0..5)).await;
+    assert!(!absent.unwrap());
+    let flip = async |name: &str| {
+        let listed = store.list(&"wal".parse().unwrap()).await.unwrap();
+        let found = listed.into_iter().find(|o| o.key.as_str().ends_with(name));
+        let key = found.unwrap().key;
+        let mut bytes = store.get(&key).await.unwrap().to_vec();
+        bytes[100] ^= 1;
+        let put = store.put(&key, bytes.into(), PutMode::Overwrite);
+        put.await.unwrap();
+    };
+    flip("0-00000000000000000006").await;
+    assert_eq!(entries(&repository).await, before);
+    let proven = repository.prove_wal(&series(1), whole).await;
+    assert!(matches!(proven, Err(RepositoryError::Damaged { .. })));
+    let found = repository.verify(VerifyLevel::Full).await.unwrap();
+    assert!(!found.is_sound());
+    // Of two that begin alike the sound one serves.
+    flip("0-00000000000000000004").await;
+    assert_eq!(entries(&repository).await, before);
+    let replaced = listing(&repository).await.replaced;
+    remove(&repository, epoch, &replaced[..1]).await.unwrap();
+    flip("2").await;
+    let read = repository.read_wal(&series(1), whole).await;
+    assert!(matches!(read, Err(RepositoryError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn a_merged_part_that_comes_back_otherwise_does_not_stay() {
+    let store = Arc::new(HookedStore {
+        inner: TestStore::without_locks(),
+        on_put: Box::new(|key, data| {
+            let name = key.as_str().rsplit('/').next();
+            let is_merged = name.is_some_and(|name| name.len() == 41);
+            let mut bytes = data.to_vec();
+            if is_merged {
+                bytes[100] ^= 1;
+            }
+            Box::pin(async move { bytes.into() })
+        }),
+    });
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    append(&repository, epoch, &[0..2, 2..4]).await;
+    let before = entries(&repository).await;
+    let made = merge(&repository, epoch, &names(&[0, 2]), PLENTY).await;
+    let error = made.unwrap_err();
+    assert!(matches!(error, RepositoryError::Damaged { .. }), "{error}");
+    assert_eq!(listing(&repository).await.parts.len(), 2);
+    assert_eq!(entries(&repository).await, before);
 }

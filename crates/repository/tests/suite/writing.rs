@@ -1,15 +1,13 @@
 //! Write sessions: deduplication, many at once, back-pressure, failing packs.
 
-use crate::place::TestStore;
+use crate::place::{HookedStore, TestStore};
 use crate::support::{SMALL, capture, chunk, create, files, kek, open, restore};
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use holdfast_archive::Codec;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_store::{
-    FaultKind, FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectMeta, ObjectStore, PutMode,
-    StopAt, StopEffect, StoreError,
+    FaultKind, FaultPlan, FaultStore, ObjectStore, PutMode, StopAt, StopEffect, StoreError,
 };
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -76,72 +74,22 @@ async fn sessions_of_many_tasks_store_each_chunk_once() {
     assert_eq!(open(store).await.stats().chunks, 30 + 8 * 30);
 }
 
-/// Holds up every pack until it is let through.
-struct Gate {
-    inner: TestStore,
-    packs: Semaphore,
-}
-
-impl ObjectStore for Gate {
-    fn put<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        data: Bytes,
-        mode: PutMode,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            if key.as_str().starts_with("packs/") {
-                self.packs.acquire().await.unwrap().forget();
-            }
-            self.inner.put(key, data, mode).await
-        })
-    }
-
-    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.inner.get(key)
-    }
-
-    fn get_range<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        offset: u64,
-        len: u64,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.inner.get_range(key, offset, len)
-    }
-
-    fn head<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-    ) -> BoxFuture<'a, Result<Option<ObjectMeta>, StoreError>> {
-        self.inner.head(key)
-    }
-
-    fn list<'a>(
-        &'a self,
-        prefix: &'a KeyPrefix,
-    ) -> BoxFuture<'a, Result<Vec<ObjectMeta>, StoreError>> {
-        self.inner.list(prefix)
-    }
-
-    fn is_empty(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.inner.is_empty()
-    }
-
-    fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.delete(key)
-    }
-
-    fn describe(&self) -> String {
-        "gate".to_owned()
-    }
-}
-
 #[tokio::test]
 async fn putting_waits_while_too_many_packs_are_on_their_way() {
-    let gate = Arc::new(Gate {
+    let permits = Arc::new(Semaphore::new(0));
+    let packs = Arc::clone(&permits);
+    let gate = Arc::new(HookedStore {
         inner: TestStore::new(),
-        packs: Semaphore::new(0),
+        on_put: Box::new(move |key, data| {
+            let is_pack = key.as_str().starts_with("packs/");
+            let packs = Arc::clone(&packs);
+            Box::pin(async move {
+                if is_pack {
+                    packs.acquire().await.unwrap().forget();
+                }
+                data
+            })
+        }),
     });
     let repository = create(gate.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
@@ -160,7 +108,7 @@ async fn putting_waits_while_too_many_packs_are_on_their_way() {
     }
     let per_pack = (SMALL.pack_bytes >> 14) as u64;
     assert_eq!(accepted, per_pack * (1 + SMALL.packs_in_flight as u64));
-    gate.packs.add_permits(100);
+    permits.add_permits(100);
     let (id, len, data) = chunk(&repository, accepted, 16 << 10);
     assert!(
         session

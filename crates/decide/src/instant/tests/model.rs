@@ -4,19 +4,26 @@ use crate::fixture::name;
 use crate::instant::{ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView};
 use crate::logs::{LogFacts, LogPoint, PartFacts, check_logs, plan_logs};
 use crate::retention::fixture::dated;
-use crate::retention::{RetentionPolicy, Rule};
+use crate::retention::{
+    Decision, LogReach, LogRun, PointFacts, RetentionPolicy, Rule, plan_retention,
+};
 use holdfast_types::{IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp};
+use jiff::tz::TimeZone;
 use proptest::prelude::prop;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Recovery points of a history.
+pub(super) const POINTS: usize = 5;
+
+/// The model counts minutes.
 pub(super) fn t(at: i64) -> Timestamp {
-    Timestamp::from_micros(at)
+    Timestamp::from_micros(at * 60_000_000)
 }
 
 pub(super) fn point_id(nth: usize) -> RecoveryPointId {
-    RecoveryPointId::new(t(1_000_000 * i64::try_from(nth).unwrap()), 7)
+    RecoveryPointId::new(t(i64::try_from(nth).unwrap()), 7)
 }
 
 /// One shard's history: when each operation was truly written, and what was made of it.
@@ -32,11 +39,21 @@ pub(super) struct Truth {
     pub(super) restart: Option<u64>,
     /// Captures: when asked, how long the snapshot took, how much was not flushed.
     pub(super) captures: Vec<(i64, i64, u64)>,
+    /// Another replica, with a log of its own: when its agent looked, what is lost of it, and the captures that are made there.
+    pub(super) other: Option<Replica>,
+}
+
+/// A second replica of the shard.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    looks: Vec<(i64, i64)>,
+    lost: Option<(u64, u64)>,
+    captures: Vec<bool>,
 }
 
 impl Truth {
     /// Number of operations that had been written at an instant.
-    fn count(&self, at: i64) -> u64 {
+    pub(super) fn count(&self, at: i64) -> u64 {
         self.written.partition_point(|w| *w < at) as u64
     }
 
@@ -54,13 +71,19 @@ impl Truth {
         let flushed =
             |(asked, _, behind): &(i64, i64, u64)| self.count(*asked).saturating_sub(*behind);
         let certain = self.captures[..=nth].iter().map(flushed).max().unwrap();
-        let (from, to) = (
-            self.timeline(shard, certain),
-            self.timeline(shard, next.max(certain)),
-        );
+        let elsewhere = self.is_elsewhere(nth);
+        let (from, to) = if elsewhere {
+            (other_timeline(shard), other_timeline(shard))
+        } else {
+            (
+                self.timeline(shard, certain),
+                self.timeline(shard, next.max(certain)),
+            )
+        };
+        let node = if elsewhere { "n2" } else { "n1" };
         Base {
             shard: ShardId(shard),
-            node: "n1".parse().unwrap(),
+            node: node.parse().unwrap(),
             captured_at: t(asked),
             next: Some(next),
             certain: Some(certain),
@@ -68,17 +91,60 @@ impl Truth {
         }
     }
 
-    /// When the capture was committed: the agent has said that its timeline still ran at a look that began after the snapshot.
+    fn is_elsewhere(&self, nth: usize) -> bool {
+        self.other.as_ref().is_some_and(|other| other.captures[nth])
+    }
+
+    /// When the agent could say that the timeline of a capture still ran: at a look that began after the snapshot.
+    fn vouched(&self, nth: usize) -> Option<i64> {
+        let (asked, took, _) = self.captures[nth];
+        let looks = match &self.other {
+            Some(other) if self.is_elsewhere(nth) => &other.looks,
+            Some(_) | None => &self.looks,
+        };
+        let seen = looks.iter().find(|(begin, _)| *begin >= asked + took);
+        seen.map(|(_, end)| *end)
+    }
+
+    /// Whether an agent still reads the log with which a base goes on.
+    fn is_looked_at(&self, base: &Base, now: i64) -> bool {
+        let other = self.other.as_ref().filter(|_| base.node.as_str() == "n2");
+        let (looks, lost) = match other {
+            Some(other) => (&other.looks, other.lost),
+            None => (&self.looks, self.lost),
+        };
+        let last = self.timeline(base.shard.0, u64::MAX);
+        let goes_on = other.is_some() || base.timeline == Some(last);
+        goes_on && lost.is_none() && looks.last().is_some_and(|(begin, _)| *begin >= now)
+    }
+
+    /// When the capture was committed.
     fn committed(&self, nth: usize) -> i64 {
         let (asked, took, _) = self.captures[nth];
-        let made = asked + took;
-        let seen = self.looks.iter().find(|(begin, _)| *begin >= made);
-        let last = self.looks.last().map_or(made, |(_, end)| *end);
-        seen.map_or(last, |(_, end)| *end).max(made)
+        self.vouched(nth).unwrap_or(asked + took)
+    }
+
+    fn logs(&self, shard: u32) -> Vec<ArchivedLog> {
+        let mut logs = self.logs_of(shard, "n1", |operation| self.timeline(shard, operation));
+        if let Some(other) = &self.other {
+            let there = Self {
+                looks: other.looks.clone(),
+                lost: other.lost,
+                restart: None,
+                ..self.clone()
+            };
+            logs.extend(there.logs_of(shard, "n2", |_| other_timeline(shard)));
+        }
+        logs
     }
 
     /// The parts: one for each look that found something.
-    fn logs(&self, shard: u32) -> Vec<ArchivedLog> {
+    fn logs_of(
+        &self,
+        shard: u32,
+        node: &str,
+        timeline_of: impl Fn(u64) -> TimelineId,
+    ) -> Vec<ArchivedLog> {
         let mut parts: BTreeMap<TimelineId, Vec<PartView>> = BTreeMap::new();
         let (mut begun, mut read) = (0, 0);
         for (begin, end) in &self.looks {
@@ -89,7 +155,7 @@ impl Truth {
             let bounds: Vec<u64> = bounds.into_iter().flatten().collect();
             for pair in bounds.windows(2).filter(|pair| pair[0] < pair[1]) {
                 let (first, next) = (pair[0], pair[1]);
-                let timeline = self.timeline(shard, first);
+                let timeline = timeline_of(first);
                 let crc = |n: u64| u32::try_from(n).unwrap();
                 let whole = parts.entry(timeline).or_default();
                 let part = LogPart {
@@ -118,12 +184,16 @@ impl Truth {
             timeline,
             incarnation: IncarnationId::from_bytes([9; 16]),
             shard: ShardId(shard),
-            owner: Some((name("docs"), "n1".parse().unwrap())),
+            owner: Some((name("docs"), node.parse().unwrap())),
             because: Some("first seen".to_owned()),
             parts: parts.into_iter().filter(kept).collect(),
         });
         logs.filter(|log| !log.parts.is_empty()).collect()
     }
+}
+
+fn other_timeline(shard: u32) -> TimelineId {
+    TimelineId::from_bytes([100 + u8::try_from(shard).unwrap(); 16])
 }
 
 pub(super) fn history(truths: &[Truth]) -> History {
@@ -148,52 +218,159 @@ pub(super) fn history(truths: &[Truth]) -> History {
 pub(super) fn truth() -> impl prop::strategy::Strategy<Value = Truth> {
     use prop::strategy::Strategy as _;
     let span = || prop::collection::vec(1..12_i64, 4..20);
-    let captures = prop::collection::vec((1..200_i64, 0..20_i64, 0..5_u64), 3);
-    let lost = prop::option::of((0..20_u64, 1..6_u64));
+    let captures = prop::collection::vec((1..200_i64, 0..20_i64, 0..5_u64), POINTS);
+    let lost = || prop::option::of((0..20_u64, 1..6_u64));
     let restart = prop::option::of(1..20_u64);
-    (span(), span(), captures, lost, restart).prop_map(|(gaps, waits, captures, lost, restart)| {
+    let other = (
+        span(),
+        lost(),
+        prop::collection::vec(prop::bool::ANY, POINTS),
+    );
+    let truth = (
+        span(),
+        span(),
+        captures,
+        lost(),
+        restart,
+        prop::option::of(other),
+    );
+    truth.prop_map(|(gaps, waits, captures, lost, restart, other)| {
         let mut now = 0;
         let mut sum = |gap: i64| {
             now += gap;
             now
         };
         let written: Vec<i64> = gaps.into_iter().map(&mut sum).collect();
-        let mut now = 3;
-        let mut looks = Vec::new();
-        for wait in waits {
-            looks.push((now, now + wait / 3));
-            now += wait;
-        }
+        let looks_of = |waits: Vec<i64>| -> Vec<(i64, i64)> {
+            let mut now = 3;
+            let looks = waits.into_iter().map(|wait| {
+                let look = (now, now + wait / 3);
+                now += wait;
+                look
+            });
+            looks.collect()
+        };
+        let lost_of = |lost: Option<(u64, u64)>| lost.map(|(from, len)| (from, from + len));
         let mut captures = captures;
         captures.sort_unstable();
         Truth {
             written,
-            looks,
-            lost: lost.map(|(from, len)| (from, from + len)),
+            looks: looks_of(waits),
+            lost: lost_of(lost),
             restart,
             captures,
+            other: other.map(|(waits, lost, captures)| Replica {
+                looks: looks_of(waits),
+                lost: lost_of(lost),
+                captures,
+            }),
         }
     })
 }
 
-/// The same without what no instant of the last `window` needs.
-pub(super) fn pruned(history: &History, truths: &[Truth], now: Timestamp, window: i64) -> History {
+/// The same with captures that don't overlap, as one coordinator makes them: a point is begun when the one before it was committed.
+pub(super) fn one_by_one(mut truths: Vec<Truth>) -> Vec<Truth> {
+    for nth in 1..POINTS {
+        let before = truths.iter().map(|truth| truth.committed(nth - 1)).max();
+        for truth in &mut truths {
+            let asked = &mut truth.captures[nth].0;
+            *asked = before.unwrap().max(*asked);
+        }
+    }
+    truths
+}
+
+/// A history in which captures name their timeline only where the agent could vouch for it, as agents do.
+pub(super) fn vouched_history(truths: &[Truth]) -> History {
+    let mut history = history(truths);
+    for (nth, point) in (0..).zip(history.points.iter_mut().rev()) {
+        let bases = point.collections.get_mut(&name("docs")).unwrap();
+        for (base, truth) in bases.iter_mut().zip(truths) {
+            base.timeline = base.timeline.filter(|_| truth.vouched(nth).is_some());
+        }
+    }
+    history
+}
+
+/// The same without the points and entries that no instant of the last `window` minutes needs.
+pub(super) fn pruned(history: &History, truths: &[Truth], now: i64, window: u64) -> History {
     let rule = Rule {
-        instants_within: Duration::from_micros(window.unsigned_abs()),
+        instants_within: Duration::from_mins(window),
         ..Rule::default()
     };
     let policy = RetentionPolicy {
         rules: vec![rule],
-        ..RetentionPolicy::staging()
+        min_proven: 0,
+        keep_safety: Duration::ZERO,
     };
+    let mut points = log_points(history, truths, now);
+    let facts: Vec<PointFacts> = points.iter().map(|point| point.facts.clone()).collect();
+    let verdicts = plan_retention(&facts, &policy, &TimeZone::UTC, t(now));
+    let gone = |id: &RecoveryPointId| {
+        let verdict = verdicts.iter().find(|verdict| verdict.id == *id);
+        verdict.is_some_and(|verdict| verdict.decision == Decision::Remove)
+    };
+    points.retain(|point| !gone(&point.facts.id));
+    let logs = history.logs.iter().map(|log| LogFacts {
+        timeline: log.timeline,
+        shard: log.shard,
+        collection: Some(name("docs")),
+        followed: false,
+        parts: log.parts.iter().map(stored).collect(),
+    });
+    let logs: Vec<LogFacts> = logs.collect();
+    let verdicts = plan_logs(&points, &logs, &policy, Duration::ZERO, t(now));
+    let wrong = check_logs(&verdicts, &points, &logs, &policy, Duration::ZERO, t(now));
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let mut left = history.clone();
+    left.points.retain(|point| !gone(&point.id));
+    for (log, verdict) in left.logs.iter_mut().zip(verdicts) {
+        log.parts.drain(..verdict.surplus);
+    }
+    left
+}
+
+fn stored(part: &PartView) -> PartFacts {
+    let by = match part {
+        PartView::Read(part) => part.looks.last().map(|look| look.by),
+        PartView::Unreadable { .. } => None,
+    };
+    PartFacts {
+        first: part.first(),
+        size: 1,
+        stored: by.unwrap(),
+        merged: false,
+    }
+}
+
+fn log_points(history: &History, truths: &[Truth], now: i64) -> Vec<LogPoint> {
     let points = history.points.iter().enumerate().map(|(nth, point)| {
         let nth = history.points.len() - 1 - nth;
         let committed = truths.iter().map(|truth| truth.committed(nth)).max();
         let mut facts = dated("docs", t(committed.unwrap()), 0);
         facts.id = point.id.clone();
         let shards = point.collections[&name("docs")].iter();
-        let logs = shards.map(|base| base.certain.and(Some((base.shard, base.timeline?))));
-        let logs: Option<_> = logs.collect();
+        let shards = shards.zip(truths);
+        let run = |(base, truth): (&Base, &Truth)| {
+            let (run, until) = run_of(history, base)?;
+            let is_live = truth.is_looked_at(base, now) && run.stretch % 2 == 0;
+            if is_live {
+                return Some((run, LogReach::until(t(now))));
+            }
+            let bases = history
+                .points
+                .iter()
+                .flat_map(|point| &point.collections[&name("docs")]);
+            let same = bases.filter(|other| other.timeline == base.timeline);
+            let captured = same.map(|other| other.captured_at).max();
+            let at_most = captured.map_or(until, |captured| captured.max(until));
+            let reach = LogReach {
+                surely: until,
+                at_most,
+            };
+            Some((run, reach))
+        };
+        let logs: Option<_> = shards.map(run).collect();
         facts.logs = logs.map(|logs| (name("docs"), logs)).into_iter().collect();
         LogPoint {
             facts,
@@ -201,28 +378,40 @@ pub(super) fn pruned(history: &History, truths: &[Truth], now: Timestamp, window
             marked: false,
         }
     });
-    let points: Vec<LogPoint> = points.collect();
-    let facts = history.logs.iter().map(|log| {
-        let part = |part: &PartView| PartFacts {
-            first: part.first(),
-            size: 1,
-            stored: t(0),
-        };
-        LogFacts {
-            timeline: log.timeline,
-            shard: log.shard,
-            collection: Some(name("docs")),
-            followed: true,
-            parts: log.parts.iter().map(part).collect(),
+    points.collect()
+}
+
+/// The stretch without a gap that goes on from a base, and until when it is archived: as whoever knows of all damage sees it.
+fn run_of(history: &History, base: &Base) -> Option<(LogRun, Timestamp)> {
+    let (timeline, certain) = (base.timeline?, base.certain?);
+    let log = history
+        .logs
+        .iter()
+        .find(|log| log.timeline == timeline && log.shard == base.shard);
+    let (mut stretch, mut until, mut end) = (0, Timestamp::EPOCH, 0);
+    for part in log.iter().flat_map(|log| &log.parts) {
+        let PartView::Read(read) = part else { continue };
+        if read.first > end && certain >= end {
+            // A hole, and what comes behind it.
+            stretch += 1 + usize::from(certain >= read.first);
+            until = Timestamp::EPOCH;
         }
-    });
-    let facts: Vec<LogFacts> = facts.collect();
-    let verdicts = plan_logs(&points, &facts, &policy, Duration::ZERO, now);
-    let wrong = check_logs(&verdicts, &points, &facts, &policy, Duration::ZERO, now);
-    assert!(wrong.is_empty(), "{wrong:?}");
-    let mut left = history.clone();
-    for (log, verdict) in left.logs.iter_mut().zip(verdicts) {
-        log.parts.drain(..verdict.surplus);
+        if stretch % 2 == 0 && (certain >= read.first || read.first == end) {
+            until = stored(part).stored;
+        }
+        if read.first > end && certain < read.first {
+            break;
+        }
+        end = read.next;
     }
-    left
+    if certain > end && stretch % 2 == 0 {
+        // What had been archived when the base was captured is lost.
+        (stretch, until) = (stretch + 1, Timestamp::EPOCH);
+    }
+    let run = LogRun {
+        shard: base.shard,
+        timeline,
+        stretch,
+    };
+    Some((run, until))
 }

@@ -85,24 +85,44 @@ fn opens_window(
     let Some(own) = point.logs.get(collection) else {
         return false;
     };
-    if rule.instants_within == Duration::ZERO || failed(point) {
+    if rule.instants_within == Duration::ZERO || failed(point) || point.safety {
         return false;
     }
-    let is_base = |other: &PointFacts| !failed(other) && other.logs.contains_key(collection);
-    let outside = |other: &PointFacts| other.committed.after(rule.instants_within) <= now;
-    if history
-        .newer(point, collection)
-        .any(|newer| is_base(newer.point) && outside(newer.point))
-    {
-        return false;
-    }
+    let outside = |at: Timestamp| at.after(rule.instants_within) <= now;
+    let bases = || {
+        let others = history.0.iter().map(|known| known.point);
+        others.filter_map(|other| {
+            let usable = !failed(other) && !other.safety && other.collections.contains(collection);
+            Some((other, other.logs.get(collection).filter(|_| usable)?))
+        })
+    };
     let place = |other: &PointFacts| (other.committed, other.id.clone());
-    let older = history.0.iter().filter(|known| {
-        let other = known.point;
-        is_base(other) && other.collections.contains(collection) && place(other) < place(point)
+    if !outside(point.committed) {
+        let older = bases().filter(|(other, _)| place(other) < place(point));
+        let newer = bases().filter(|(other, _)| place(other) > place(point));
+        let neighbours = [
+            older.max_by_key(|(other, _)| place(other)),
+            newer.min_by_key(|(other, _)| place(other)),
+        ];
+        return neighbours.iter().any(|neighbour| {
+            neighbour.is_none_or(|(_, logs)| {
+                logs.len() != own.len() || own.keys().any(|run| !logs.contains_key(run))
+            })
+        });
+    }
+    // Some instant of the window may be out of reach from each newer point that is outside.
+    let newer =
+        bases().filter(|(other, _)| place(other) > place(point) && outside(other.committed));
+    let mut lacks_one = newer.map(|(_, logs)| {
+        own.iter().any(|(run, reach)| {
+            let farthest = logs.iter().filter(|(other, _)| other.shard == run.shard);
+            let farthest = farthest.map(|(_, theirs)| theirs.surely).max();
+            let reaches = farthest.is_some_and(|at| at >= reach.at_most);
+            let matters = reach.at_most.after(rule.instants_within) >= now;
+            !logs.contains_key(run) && matters && !reaches
+        })
     });
-    let before = older.max_by_key(|known| place(known.point));
-    outside(point) || before.is_none_or(|known| known.point.logs.get(collection) != Some(own))
+    lacks_one.all(|lacks| lacks)
 }
 
 /// Whether a rule of `count` periods still reaches the period `own`, and nothing newer stands in it.

@@ -3,7 +3,7 @@
 //! Periods are intervals that begin at an instant here, not keys; the winners of a rule are read off
 //! a map of intervals, not counted along the way.
 
-use crate::retention::{PointFacts, Proof, RetentionPolicy, Rule};
+use crate::retention::{LogReach, LogRun, PointFacts, Proof, RetentionPolicy, Rule};
 use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan, Zoned};
@@ -120,21 +120,43 @@ fn openers(
     if rule.instants_within.is_zero() {
         return openers;
     }
-    let opens = now.as_micros() - i64::try_from(rule.instants_within.as_micros()).unwrap();
-    let mut last = None;
-    for point in good {
-        let Some(logs) = point.logs.get(name) else {
-            continue;
-        };
-        if point.committed.as_micros() <= opens {
-            // A newer one from before the window takes its place.
-            openers.clear();
-            openers.insert(point.id.clone());
-        } else if last != Some(logs) {
-            openers.insert(point.id.clone());
+    let micros = |at: Timestamp| at.as_micros();
+    let opens = micros(now) - i64::try_from(rule.instants_within.as_micros()).unwrap();
+    let based = good.iter().filter(|point| !point.safety);
+    let based = based.filter_map(|point| Some((point, point.logs.get(name)?)));
+    let mut before: Option<(&PointFacts, Vec<&LogRun>)> = None;
+    let mut outside: Vec<(&PointFacts, &BTreeMap<LogRun, LogReach>)> = Vec::new();
+    for (point, logs) in based {
+        let runs: Vec<_> = logs.keys().collect();
+        if micros(point.committed) > opens {
+            if before.as_ref().is_none_or(|(_, earlier)| *earlier != runs) {
+                openers.insert(point.id.clone());
+            }
+        } else {
+            // Whom it replaces: those of which it has every log that still counts, or another of the shard that reaches as far.
+            outside.retain(|(_, old)| {
+                let missed = old.iter().filter(|(run, reach)| {
+                    let as_far = micros(reach.at_most);
+                    let mut same = logs.iter().filter(|(other, _)| other.shard == run.shard);
+                    let reached =
+                        same.any(|(other, reach)| other == *run || micros(reach.surely) >= as_far);
+                    as_far >= opens && !reached
+                });
+                missed.count() > 0
+            });
+            outside.push((point, logs));
         }
-        last = Some(logs);
+        // It was the last one of its logs.
+        if let Some((last, earlier)) = before.replace((point, runs.clone()))
+            && earlier != runs
+            && micros(last.committed) > opens
+        {
+            openers.insert(last.id.clone());
+        }
     }
+    let last = before.filter(|(last, _)| micros(last.committed) > opens);
+    openers.extend(last.map(|(last, _)| last.id.clone()));
+    openers.extend(outside.into_iter().map(|(point, _)| point.id.clone()));
     openers
 }
 

@@ -4,8 +4,8 @@ use super::model::survivors;
 use crate::fixture::name;
 use crate::retention::fixture::{berlin, lord_howe, st_johns, tag};
 use crate::retention::{
-    Decision, Deletion, Hold, PointFacts, Proof, RetentionPolicy, Rule, check_retention,
-    judge_deletion, judge_deletions, plan_retention,
+    Decision, Deletion, Hold, LogReach, LogRun, PointFacts, Proof, RetentionPolicy, Rule,
+    check_retention, judge_deletion, judge_deletions, plan_retention,
 };
 use holdfast_types::{CollectionName, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use jiff::tz::TimeZone;
@@ -83,7 +83,7 @@ fn any_point(anchor: &'static str) -> impl Strategy<Value = PointFacts> {
         rarely(),
         rarely(),
     );
-    let logs = prop::collection::vec(0..4_u8, 4);
+    let logs = prop::collection::vec((0..5_u8, any_offset()), 4);
     let known = (
         any_offset(),
         named,
@@ -94,9 +94,17 @@ fn any_point(anchor: &'static str) -> impl Strategy<Value = PointFacts> {
         let (minutes, collections, tags, logs) = known;
         let collections: BTreeSet<CollectionName> = collections;
         let logs = collections.iter().cloned().zip(logs);
-        let logs = logs.filter(|(_, line)| *line > 0).map(|(name, line)| {
-            let timeline = TimelineId::from_bytes([line; 16]);
-            (name, [(ShardId(0), timeline)].into())
+        let logs = logs.filter(|(_, (line, _))| *line > 0);
+        let logs = logs.map(|(name, (line, minutes))| {
+            let run = LogRun {
+                shard: ShardId(0),
+                timeline: TimelineId::from_bytes([line / 2; 16]),
+                stretch: usize::from(line % 2),
+            };
+            (
+                name,
+                [(run, LogReach::until(instant(anchor, minutes)))].into(),
+            )
         });
         let logs = logs.collect();
         let (pin, holds, lock, held, safety, in_use) = guards;
