@@ -125,12 +125,14 @@ impl From<&Blocker> for Fault {
             Blocker::PointDamaged { .. } => Code::RepositoryDamaged,
             Blocker::NoPoint => Code::PointNotFound,
             Blocker::CollectionInNoPoint { .. } => Code::CollectionNotFound,
-            Blocker::OperationNeedsCollection { .. } | Blocker::CopyHoldsNoLog { .. } => {
-                Code::Usage
-            }
+            Blocker::OperationNeedsCollection { .. }
+            | Blocker::DropNeedsCollection { .. }
+            | Blocker::CopyHoldsNoLog { .. } => Code::Usage,
             Blocker::InstantOutOfReach { .. }
             | Blocker::NoCommonPoint { .. }
             | Blocker::NoLog { .. }
+            | Blocker::NotDropped { .. }
+            | Blocker::PresenceUnknown { .. }
             | Blocker::OperationNeedsOneShard { .. }
             | Blocker::OperationAmbiguous { .. }
             | Blocker::OperationOutOfReach { .. } => Code::InstantNotRecoverable,

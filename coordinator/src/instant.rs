@@ -77,6 +77,7 @@ fn request(
             RestoreTarget::Instant(instant) => InstantTarget::Instant(instant),
             RestoreTarget::Latest => InstantTarget::Latest,
             RestoreTarget::Operation(number) => InstantTarget::Operation(number),
+            RestoreTarget::BeforeDrop => InstantTarget::BeforeDrop,
         },
         collections: sources.into_iter().cloned().collect(),
         point,

@@ -25,7 +25,7 @@ pub use standing::{CollectionStanding, standings, warnings};
 pub use stream::{ANSWERS, serve};
 
 use arrival::{End, LogId};
-use holdfast_decide::instant::Standing;
+use holdfast_decide::instant::{Present, Standing};
 use holdfast_types::{NodeId, ShardId, TimelineId, Timestamp};
 use record::LogRecord;
 use std::collections::BTreeMap;
@@ -80,16 +80,30 @@ impl Logs {
         state.logs.iter().filter_map(end).collect()
     }
 
-    /// The timelines that agents follow, and whether each could be read at the last look.
+    /// The timelines that agents follow, and whether all that is written to each is on its way: it could be read and stored at the last look,
+    /// which is not long ago.
     #[must_use]
-    pub fn followed_now(&self) -> BTreeMap<(TimelineId, ShardId), bool> {
+    pub fn followed_now(&self, now: Timestamp) -> BTreeMap<(TimelineId, ShardId), bool> {
         let state = self.lock();
         let followed = state.logs.iter().filter(|(_, record)| record.followed);
         let lines = followed.filter_map(|(id, record)| {
             let timeline = record.facts(id.shard)?.timeline;
-            Some(((timeline, id.shard), record.unread.is_none()))
+            Some(((timeline, id.shard), record.is_live(now)))
         });
         lines.collect()
+    }
+
+    /// Which collections are there, by the agents that send logs.
+    #[must_use]
+    pub fn present(&self) -> Present {
+        let state = self.lock();
+        let followed = state.logs.iter().filter(|(_, record)| record.followed);
+        Present {
+            nodes: state.streams.keys().cloned().collect(),
+            lives: followed
+                .map(|(id, _)| (id.incarnation, id.collection.clone()))
+                .collect(),
+        }
     }
 
     /// A node's agent has opened a stream. The one before it ends.

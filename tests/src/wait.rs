@@ -1,7 +1,8 @@
 //! Waiting for a condition, with a bound and a name, never for a fixed time.
 
 use anyhow::{Result, bail};
-use std::time::{Duration, Instant};
+use holdfast_types::Timestamp;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -21,4 +22,15 @@ where
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// The present instant, by the machine's clock.
+///
+/// # Panics
+/// Before 1970.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let micros = since.expect("a clock after 1970").as_micros();
+    Timestamp::from_micros(i64::try_from(micros).expect("a clock of this age"))
 }

@@ -6,10 +6,10 @@ use holdfast_archive::{Kek, WalObject};
 use holdfast_repository::Repository;
 use holdfast_store::DiskStore;
 use holdfast_tests::dataset::Dataset;
-use holdfast_tests::digest::contents;
+use holdfast_tests::digest::{Contents, contents};
 use holdfast_tests::qdrant::{Kind, program};
 use holdfast_tests::site::{Options, Site};
-use holdfast_tests::wait::until;
+use holdfast_tests::wait::{now, until};
 use holdfast_tests::{say, skipped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,18 +45,13 @@ async fn site() -> Result<Option<Site>> {
     Ok(Some(site))
 }
 
-fn now() -> Result<Micros> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    Ok(i64::try_from(since.as_micros())?)
-}
-
 /// Overwrites one point.
 async fn write(site: &Site, id: u64) -> Result<Acknowledged> {
     let point = json!({"id": id % 50, "vector": vec![0.5; 32], "payload": {"n": id}});
     let body = json!({"points": [point]});
     let answer = site.qdrant.put("/collections/docs/points?wait=true", body);
     let number = answer.await?["operation_id"].as_u64();
-    Ok((number.context("no operation_id")?, now()?))
+    Ok((number.context("no operation_id")?, now().as_micros()))
 }
 
 /// What is said of the collection: recoverable up to which instant, and whether that advances.
@@ -73,7 +68,7 @@ fn recency(site: &Site) -> Result<(Option<Micros>, bool)> {
 
 /// Waits until everything acknowledged so far is said to be recoverable.
 async fn recoverable(site: &Site) -> Result<()> {
-    let since = now()?;
+    let since = now().as_micros();
     let found = until("everything to be recoverable", LIMIT, || async {
         let (until, continuous) = recency(site).ok()?;
         (continuous && until? > since).then_some(())
@@ -290,7 +285,7 @@ async fn a_dropped_collection_comes_back_to_the_instant_before() -> Result<()> {
         }
         // The look that finds the last write may end later than the write is acknowledged.
         recoverable(&site).await?;
-        let at = holdfast_types::Timestamp::from_micros(now()?);
+        let at = now();
         moments.push((at.to_string(), contents(&site.qdrant, "docs").await?));
     }
     recoverable(&site).await?;
@@ -317,5 +312,64 @@ async fn a_dropped_collection_comes_back_to_the_instant_before() -> Result<()> {
     site.ok(&["restore", "run", "--to", "latest", "--collection", "docs"])?;
     let found = contents(&site.qdrant, "docs").await?;
     ensure!(found == moments[2].1, "{found:?}");
+    Ok(())
+}
+
+/// Whatever has its name now: the last operation before the drop is contained, also if nobody had said yet that it was archived.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_is_undone_when_another_collection_has_the_name() -> Result<()> {
+    let Some(mut site) = site().await? else {
+        return Ok(());
+    };
+    recoverable(&site).await?;
+    refused(&site, "that was dropped")?;
+    for n in 0..40 {
+        write(&site, n).await?;
+    }
+    let first = contents(&site.qdrant, "docs").await?;
+    site.qdrant.delete("/collections/docs").await?;
+    DOCS.create(&site.qdrant).await?;
+    write(&site, 1).await?;
+    recoverable(&site).await?;
+    let second = contents(&site.qdrant, "docs").await?;
+    ensure!(first.digest != second.digest);
+    before_drop(&site, "first", &first, true).await?;
+    ensure!(contents(&site.qdrant, "docs").await? == second);
+    site.qdrant.delete("/collections/docs").await?;
+    before_drop(&site, "second", &second, false).await?;
+    site.ok(&["restore", "run", "--before-drop", "docs"])?;
+    ensure!(contents(&site.qdrant, "docs").await? == second);
+    site.agent.kill9()?;
+    until("the agent's stream to end", LIMIT, || async {
+        refused(&site, "sends no logs now").ok()
+    })
+    .await
+}
+
+/// Brings it back under another name, when the agent has seen whether another one is there.
+async fn before_drop(site: &Site, name: &str, want: &Contents, another: bool) -> Result<()> {
+    let restore = ["restore", "run", "--before-drop", "docs", "--as", name];
+    until("the drop to be seen", LIMIT, || async {
+        let plan = ["restore", "plan", "--before-drop", "docs", "--as", name];
+        let plan = site.ok(&plan).ok()?;
+        (plan["warnings"].to_string().contains("is there now") == another).then_some(())
+    })
+    .await?;
+    site.ok(&restore)?;
+    let found = contents(&site.qdrant, name).await?;
+    ensure!(
+        (found.points, &found.digest) == (want.points, &want.digest),
+        "{name}: {found:?}, {want:?}"
+    );
+    Ok(())
+}
+
+fn refused(site: &Site, word: &str) -> Result<()> {
+    let plan = ["restore", "plan", "--before-drop", "docs", "--as", "x"];
+    let (code, shown) = site.json(&plan)?;
+    ensure!(
+        code != 0 && shown.to_string().contains(word),
+        "{code}: {shown}"
+    );
     Ok(())
 }

@@ -5,12 +5,13 @@
 
 mod logs;
 
-use self::logs::{Logs, now};
+use self::logs::Logs;
 use anyhow::{Context as _, Result, ensure};
 use holdfast_tests::digest::{Contents, contents};
 use holdfast_tests::qdrant::{Kind, Qdrant};
 use holdfast_tests::ran_on;
 use holdfast_tests::site::{Options, Site};
+use holdfast_tests::wait::now;
 use holdfast_types::{RecoveryPointId, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -23,6 +23,7 @@ Exits with 0 if the plan could be run, else with the code of what forbids it (mo
   holdfast restore run latest --node n2 --output json --events
   holdfast restore run --to 2026-11-21T10:15:30Z --collection products --as products_check
   holdfast restore run --to latest --collection products --overwrite
+  holdfast restore run --before-drop products --as products_before
 
 A collection that exists is refused without --overwrite; with it, its present state is captured first and
 then replaced. Ctrl-C stops watching, not the restore: it goes on in the coordinator (exit code 130).")]
@@ -69,7 +70,7 @@ impl std::str::FromStr for To {
 pub(crate) struct RestoreSelection {
     /// The recovery point's id, or `latest` (the newest that contains the collections asked for; never the safety
     /// capture of an overwriting restore). With --to or --to-op it may be left out: then it is the newest that leads there.
-    #[arg(value_name = "ID", required_unless_present_any = ["to", "to_op"])]
+    #[arg(value_name = "ID", required_unless_present_any = ["to", "to_op", "before_drop"])]
     pub(crate) id: Option<String>,
 
     /// A collection to restore; may be given several times [default: all of the recovery point].
@@ -85,8 +86,13 @@ pub(crate) struct RestoreSelection {
     #[arg(long, value_name = "NUMBER", conflicts_with = "from_copy")]
     pub(crate) to_op: Option<u64>,
 
+    /// Bring this collection to its state just before it was dropped, also if there is another one by its name now. Its log must have
+    /// been archived until then.
+    #[arg(long, value_name = "COLLECTION", conflicts_with_all = ["to", "to_op", "from_copy", "collections"], value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) before_drop: Option<String>,
+
     /// The new name of the collection. Give it once for each --collection, in the same order, or not at all.
-    #[arg(long = "as", value_name = "NAME", requires = "collections", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long = "as", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) targets: Vec<String>,
 
     /// Put this before the name of every collection that is restored.

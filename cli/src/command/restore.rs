@@ -77,7 +77,9 @@ pub(crate) async fn restore(
 
 /// Pairs `--collection` with `--as`.
 fn mappings(selection: &RestoreSelection) -> Outcome<Vec<v1::CollectionMapping>> {
-    let (sources, targets) = (&selection.collections, &selection.targets);
+    let dropped = selection.before_drop.iter();
+    let sources: Vec<&String> = selection.collections.iter().chain(dropped).collect();
+    let targets = &selection.targets;
     if !targets.is_empty() && targets.len() != sources.len() {
         let counts = format!(
             "{} --collection but {} --as were given",
@@ -93,7 +95,7 @@ fn mappings(selection: &RestoreSelection) -> Outcome<Vec<v1::CollectionMapping>>
         source: source.clone(),
         target: target(i),
     };
-    Ok(sources.iter().enumerate().map(pair).collect())
+    Ok(sources.into_iter().enumerate().map(pair).collect())
 }
 
 async fn request(
@@ -154,6 +156,7 @@ async fn prefixed(
 fn target(selection: &RestoreSelection) -> Option<v1::RestoreTarget> {
     use v1::restore_target::Target;
     let target = match (selection.to, selection.to_op) {
+        _ if selection.before_drop.is_some() => Target::BeforeDrop(true),
         (Some(To::Instant(instant)), _) => Target::InstantUs(instant.as_micros()),
         (Some(To::Latest), _) => Target::Latest(true),
         (None, Some(operation)) => Target::Operation(operation),
@@ -297,6 +300,7 @@ mod tests {
             id: Some("latest".into()),
             to: None,
             to_op: None,
+            before_drop: None,
             collections: owned(collections),
             targets: owned(targets),
             prefix: None,
@@ -319,6 +323,14 @@ mod tests {
         assert!(mappings(&selection(&["a", "b"], &[])).is_ok());
         let failure = mappings(&selection(&["a", "b"], &["x"])).expect_err("unclear");
         assert_eq!(failure.exit(), ExitCode::Usage);
+        let mut dropped = selection(&[], &["x"]);
+        assert!(mappings(&dropped).is_err());
+        dropped.before_drop = Some("a".into());
+        let paired = mappings(&dropped).expect("paired");
+        assert_eq!(
+            (paired[0].source.as_str(), paired[0].target.as_str()),
+            ("a", "x")
+        );
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) struct SingleView {
 /// Where a restore with `--to` leads.
 #[derive(Debug, Serialize)]
 pub(crate) struct InstantView {
-    /// What was asked for: an instant, or `latest`; null with `--to-op`.
+    /// What was asked for: an instant, `latest`, or `before-drop`; null with `--to-op`.
     pub(crate) to: Option<String>,
     /// The operation that was asked for.
     pub(crate) to_op: Option<u64>,
@@ -124,6 +124,7 @@ impl From<&v1::PlannedInstant> for InstantView {
             Some(Target::InstantUs(at)) => (Some(Timestamp::from_micros(at).to_string()), None),
             Some(Target::Latest(_)) => (Some("latest".to_owned()), None),
             Some(Target::Operation(number)) => (None, Some(number)),
+            Some(Target::BeforeDrop(_)) => (Some("before-drop".to_owned()), None),
             None => (None, None),
         };
         Self {

@@ -394,16 +394,10 @@ fn explain(why: StepFailed, work: &RestoreWork, failed: usize) -> Fault {
 
 fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
     let each = steps.iter().map(|step| {
+        let what = what_option(work.plan.instant.as_ref(), step);
         let mut line = format!(
-            "holdfast restore run {}{} --node {} --collection {}",
-            work.plan.point,
-            work.plan
-                .instant
-                .as_ref()
-                .map(target_option)
-                .unwrap_or_default(),
-            work.node,
-            step.source
+            "holdfast restore run {} --node {}{what}",
+            work.plan.point, work.node
         );
         if step.source != step.target {
             line.push_str(&format!(" --as {}", step.target));
@@ -429,11 +423,17 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
     each.collect::<Vec<String>>().join(" && ")
 }
 
-fn target_option(choice: &Choice) -> String {
-    match choice.target {
-        InstantTarget::Instant(instant) => format!(" --to {instant}"),
-        InstantTarget::Latest => " --to latest".to_owned(),
-        InstantTarget::Operation(number) => format!(" --to-op {number}"),
+/// Which collection, and where to.
+fn what_option(choice: Option<&Choice>, step: &RestoreStep) -> String {
+    let source = &step.source;
+    match choice.map(|choice| choice.target) {
+        None => format!(" --collection {source}"),
+        Some(InstantTarget::Instant(instant)) => format!(" --to {instant} --collection {source}"),
+        Some(InstantTarget::Latest) => format!(" --to latest --collection {source}"),
+        Some(InstantTarget::Operation(number)) => {
+            format!(" --to-op {number} --collection {source}")
+        }
+        Some(InstantTarget::BeforeDrop) => format!(" --before-drop {source}"),
     }
 }
 

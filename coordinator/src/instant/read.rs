@@ -62,6 +62,7 @@ pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, 
         points,
         logs,
         standings,
+        present: core.logs.present(),
     };
     Ok((history, whole))
 }
@@ -122,7 +123,8 @@ fn starts(points: &[BasePoint], scope: &Scope<'_>) -> HashMap<(TimelineId, Shard
         |name: &CollectionName| scope.collections.is_empty() || scope.collections.contains(name);
     let not_later = |base: &Base| match scope.target {
         Some(InstantTarget::Instant(instant)) => base.captured_at <= instant,
-        Some(InstantTarget::Latest | InstantTarget::Operation(_)) | None => true,
+        Some(InstantTarget::Latest | InstantTarget::Operation(_) | InstantTarget::BeforeDrop)
+        | None => true,
     };
     // By collection and shard: newest first, as the points are.
     let mut taken: BTreeMap<(&CollectionName, ShardId), usize> = BTreeMap::new();
@@ -227,7 +229,7 @@ fn is_later(part: &PartView, target: Option<InstantTarget>) -> bool {
             last(part).is_some_and(|after: Timestamp| after > instant)
         }
         (PartView::Read(part), Some(InstantTarget::Operation(number))) => part.first > number,
-        (PartView::Read(_), Some(InstantTarget::Latest) | None)
+        (PartView::Read(_), Some(InstantTarget::Latest | InstantTarget::BeforeDrop) | None)
         | (PartView::Unreadable { .. }, _) => false,
     }
 }

@@ -4,9 +4,13 @@ use super::arrival::End;
 use holdfast_decide::recency::LogFacts;
 use holdfast_types::{ShardId, TimelineId, Timestamp};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Reports that wait until what they speak of is durable.
 const MAX_WAITING: usize = 64;
+
+/// A log of which nothing was heard for so long is told of.
+pub(super) const SILENT: Duration = Duration::from_secs(60);
 
 /// One log.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +46,13 @@ struct Line {
 }
 
 impl LogRecord {
+    /// Whether all that is written to it is on its way.
+    #[must_use]
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        let heard = self.heard.is_some_and(|heard| now.since(heard) <= SILENT);
+        self.followed && heard && self.unread.is_none() && self.unstored.is_none()
+    }
+
     /// What was found in the repository: the newest timeline, and the index with which it begins.
     #[must_use]
     pub(super) fn found(end: Option<(u64, End)>) -> Self {

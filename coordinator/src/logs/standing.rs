@@ -1,16 +1,12 @@
 //! What logs mean for each collection: up to when it could be brought back, and what needs a person.
 
 use super::arrival::LogId;
-use super::record::LogRecord;
+use super::record::{LogRecord, SILENT};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use holdfast_decide::recency::{LogFacts, recency};
 use holdfast_types::{CollectionName, RecoveryPointId, ShardId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// A log of which nothing was heard for so long is told of.
-const SILENT: Duration = Duration::from_secs(60);
 
 /// One collection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub struct Ground<'a> {
     pub settings: &'a RetentionSection,
     /// Points that are read now.
     pub in_use: BTreeSet<RecoveryPointId>,
-    /// Logs of which an agent sends what is written now, and whether it could read each at its last look; `None` where no logs are archived.
+    /// Logs of which an agent sends what is written now, and whether all of each is on its way; `None` where no logs are archived.
     pub followed: Option<BTreeMap<(TimelineId, ShardId), bool>>,
     /// No archived entry goes before then.
     pub logs_rest_until: Timestamp,
@@ -50,17 +50,18 @@ pub(super) async fn primary<'a>(
     core: &'a Core,
     failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
 ) -> Ground<'a> {
+    let now = core.clock.now();
     Ground {
         repository: &core.repository,
         epoch: core.epoch,
         settings: &core.retention.settings,
         in_use: in_use(core).await,
-        followed: Some(core.logs.followed_now()),
+        followed: Some(core.logs.followed_now(now)),
         logs_rest_until: core.retention.logs_rest_until,
         obeys_locks: core.keeping.obeys_locks(),
         catalog: Some(&core.catalog),
         failed,
-        now: core.clock.now(),
+        now,
     }
 }
 

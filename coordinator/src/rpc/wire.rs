@@ -145,6 +145,7 @@ pub(crate) fn instant(choice: &Choice) -> v1::PlannedInstant {
         InstantTarget::Instant(instant) => Target::InstantUs(instant.as_micros()),
         InstantTarget::Latest => Target::Latest(true),
         InstantTarget::Operation(number) => Target::Operation(number),
+        InstantTarget::BeforeDrop => Target::BeforeDrop(true),
     };
     let logs = choice.collections.iter().flat_map(|c| &c.shards);
     v1::PlannedInstant {

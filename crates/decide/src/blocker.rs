@@ -321,6 +321,33 @@ pub enum Blocker {
         /// Why not, by the newest.
         why: Vec<String>,
     },
+    /// Several collections were not dropped together.
+    #[error(
+        "--before-drop brings one collection back: name one{}",
+        if .collections.is_empty() { String::new() } else { format!(", not {}", list(.collections)) }
+    )]
+    DropNeedsCollection {
+        /// Which were named.
+        collections: Vec<CollectionName>,
+    },
+    /// Every recovery point that goes on with a log is of the collection that is there now.
+    #[error(
+        "no recovery point is of a collection {collection} that was dropped while its log was archived; `holdfast restore window {collection}` shows what there is"
+    )]
+    NotDropped {
+        /// Which.
+        collection: CollectionName,
+    },
+    /// The agent that would know whether the collection is there sends no logs.
+    #[error(
+        "whether collection {collection} is still there is known only by the agent of node {node}, which sends no logs now: start it, or name the instant with --to"
+    )]
+    PresenceUnknown {
+        /// Which.
+        collection: CollectionName,
+        /// Whose agent.
+        node: NodeId,
+    },
     /// An operation's number says nothing of several collections.
     #[error(
         "an operation's number means something for one collection only: name it with --collection; there are: {}",
@@ -427,6 +454,9 @@ impl Blocker {
             | Self::InstantOutOfReach { .. }
             | Self::NoCommonPoint { .. }
             | Self::NoLog { .. }
+            | Self::DropNeedsCollection { .. }
+            | Self::NotDropped { .. }
+            | Self::PresenceUnknown { .. }
             | Self::OperationNeedsCollection { .. }
             | Self::OperationNeedsOneShard { .. }
             | Self::OperationAmbiguous { .. }

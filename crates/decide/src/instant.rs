@@ -23,6 +23,7 @@
 
 mod check;
 mod choose;
+mod dropped;
 mod extend;
 mod history;
 mod operation;
@@ -34,5 +35,7 @@ mod tests;
 
 pub use check::check_choice;
 pub use choose::{Choice, CollectionLogs, InstantRequest, InstantTarget, ShardLog, choose};
-pub use history::{ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView, Standing};
+pub use history::{
+    ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView, Present, Standing,
+};
 pub use window::{Gap, Single, Stretch, Window, windows};

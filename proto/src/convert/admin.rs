@@ -52,6 +52,8 @@ pub enum RestoreTarget {
     Latest,
     /// Right after an operation.
     Operation(u64),
+    /// The end of the logs of a collection that was dropped.
+    BeforeDrop,
 }
 
 /// A `RestoreRequest`.
@@ -188,7 +190,10 @@ impl TryFrom<v1::RestoreTarget> for RestoreTarget {
             Some(Target::InstantUs(micros)) => Ok(Self::Instant(Timestamp::from_micros(micros))),
             Some(Target::Latest(true)) => Ok(Self::Latest),
             Some(Target::Operation(number)) => Ok(Self::Operation(number)),
-            Some(Target::Latest(false)) | None => Err(ConvertError::Missing("to")),
+            Some(Target::BeforeDrop(true)) => Ok(Self::BeforeDrop),
+            Some(Target::Latest(false) | Target::BeforeDrop(false)) | None => {
+                Err(ConvertError::Missing("to"))
+            }
         }
     }
 }

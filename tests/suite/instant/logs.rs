@@ -6,6 +6,7 @@ use holdfast_archive::{Kek, Manifest, WalFrame, WalLook, WalMark, WalObject, Wal
 use holdfast_repository::Repository;
 use holdfast_store::DiskStore;
 use holdfast_tests::site::{NODE, Site};
+use holdfast_tests::wait::now;
 use holdfast_types::{
     CollectionName, Epoch, IncarnationId, Namespace, RecoveryPointId, ShardId, TimelineId,
     Timestamp,
@@ -13,17 +14,9 @@ use holdfast_types::{
 use holdfast_wal::{Event, Frame, Tail};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Looks in one part of the archive.
 const LOOKS: usize = 5;
-
-/// The time, as agents stamp it.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let micros = since.map_or(0, |since| since.as_micros());
-    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
-}
 
 /// All logs.
 pub(crate) struct Logs(Vec<Log>);

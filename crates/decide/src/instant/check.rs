@@ -27,7 +27,10 @@ pub fn check_choice(
         InstantTarget::Instant(asked) if asked != choice.instant => {
             wrong.push(Violation::Instant("another instant was asked for"));
         }
-        InstantTarget::Instant(_) | InstantTarget::Latest | InstantTarget::Operation(_) => {}
+        InstantTarget::Instant(_)
+        | InstantTarget::Latest
+        | InstantTarget::Operation(_)
+        | InstantTarget::BeforeDrop => {}
     }
     let names: Vec<&CollectionName> = choice.collections.iter().map(|c| &c.name).collect();
     let asked: Vec<&CollectionName> = match request.collections.as_slice() {
@@ -95,6 +98,10 @@ fn check_shard(
         own && owner.is_some_and(|(name, node)| name == collection && *node == log.node)
     });
     let incarnation = archived.map(|archived| archived.incarnation);
+    let is_there = incarnation.is_some_and(|life| history.present.lives.contains_key(&life));
+    if choice.target == InstantTarget::BeforeDrop && is_there {
+        return Some("the collection is there");
+    }
     if log.from < log.until && (log.incarnation.is_none() || log.incarnation != incarnation) {
         return Some("its log is not archived");
     }
@@ -125,7 +132,7 @@ fn check_shard(
         InstantTarget::Operation(number) => {
             (log.until != number.saturating_add(1)).then_some("it is another operation")
         }
-        InstantTarget::Instant(_) | InstantTarget::Latest => {
+        InstantTarget::Instant(_) | InstantTarget::Latest | InstantTarget::BeforeDrop => {
             let stops_early = next.is_some_and(|(_, look)| newest.max(look.by) <= instant);
             stops_early.then_some("an operation of before the instant is left out")
         }

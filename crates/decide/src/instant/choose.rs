@@ -2,7 +2,7 @@
 
 use super::extend::{Cut, Extension, Index, Together};
 use super::history::{BasePoint, History};
-use super::operation;
+use super::{dropped, operation};
 use crate::blocker::Blocker;
 use holdfast_types::{
     CollectionName, IncarnationId, NodeId, RecoveryPointId, ShardId, TimelineId, Timestamp,
@@ -20,6 +20,8 @@ pub enum InstantTarget {
     Latest,
     /// Right after this operation of the only shard.
     Operation(u64),
+    /// The end of the logs of a collection that was dropped since.
+    BeforeDrop,
 }
 
 /// What to bring there.
@@ -121,6 +123,7 @@ pub fn choose(history: &History, request: &InstantRequest) -> Result<Choice, Box
         InstantTarget::Instant(instant) => at(&index, &points, request, instant),
         InstantTarget::Latest => latest(&index, &points, request),
         InstantTarget::Operation(number) => operation::choose(&index, &points, request, number),
+        InstantTarget::BeforeDrop => dropped::choose(&index, &points, request),
     }
 }
 
@@ -262,7 +265,7 @@ fn captured(point: &BasePoint) -> Timestamp {
     at.unwrap_or(Timestamp::EPOCH)
 }
 
-fn latest(
+pub(super) fn latest(
     index: &Index<'_>,
     points: &[&BasePoint],
     request: &InstantRequest,

@@ -17,6 +17,17 @@ pub struct History {
     pub logs: Vec<ArchivedLog>,
     /// What connected agents said.
     pub standings: Vec<Standing>,
+    /// Which collections are there now.
+    pub present: Present,
+}
+
+/// What is known of collections that are there now, by the agents that send logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// Nodes whose agents send logs.
+    pub nodes: BTreeSet<NodeId>,
+    /// Lives of collections that they follow.
+    pub lives: BTreeMap<IncarnationId, CollectionName>,
 }
 
 impl History {

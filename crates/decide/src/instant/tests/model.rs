@@ -1,7 +1,7 @@
 //! The model: a shard's true history, and what agents and captures made of it.
 
 use crate::fixture::name;
-use crate::instant::{ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView};
+use crate::instant::{ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView, Present};
 use crate::logs::{LogFacts, LogPoint, PartFacts, check_logs, plan_logs};
 use crate::retention::fixture::dated;
 use crate::retention::{
@@ -212,6 +212,7 @@ pub(super) fn history(truths: &[Truth]) -> History {
         points: points.collect(),
         logs: logs.flat_map(|(truth, shard)| truth.logs(shard)).collect(),
         standings: Vec::new(),
+        present: Present::default(),
     }
 }
 
