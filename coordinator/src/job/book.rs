@@ -7,10 +7,11 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::fault::{Fault, storage_code};
 use crate::job::feed::JobFeed;
 use crate::job::log::{LogChange, Rows};
+use crate::job::steps::expected;
 use crate::job::{JobRecord, JobState, Work, restore_id};
 use holdfast_decide::RunningJob;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, JobId, Timestamp};
+use holdfast_types::{CaptureId, CollectionName, JobId, ShardId, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -173,6 +174,14 @@ impl JobBook {
         let mut jobs: Vec<JobRecord> = self.records.lock().await.values().cloned().collect();
         jobs.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
         jobs
+    }
+
+    /// What the last capture of each shard had, as far as jobs tell.
+    pub async fn sizes(&self) -> BTreeMap<(CollectionName, ShardId), u64> {
+        let records = self.records.lock().await;
+        let mut newest: Vec<&JobRecord> = records.values().collect();
+        newest.sort_by_key(|job| std::cmp::Reverse(job.started));
+        expected(newest.into_iter())
     }
 
     /// The job that runs.

@@ -157,7 +157,7 @@ pub fn overall(steps: &[Step]) -> Overall {
         .filter(|step| step.state == StepState::Running);
     let rate = rates
         .filter_map(|step| step.rate)
-        .reduce(|a, b| Rate(a.0 + b.0));
+        .reduce(|a, b| Rate(a.0.saturating_add(b.0)));
     let mut nodes: BTreeMap<&NodeId, (Option<u64>, Option<Rate>)> = BTreeMap::new();
     let mut known = true;
     for step in counted.iter().filter(|step| !step.is_over()) {
@@ -166,7 +166,10 @@ pub fn overall(steps: &[Step]) -> Overall {
             continue;
         };
         let entry = nodes.entry(node).or_insert((Some(0), None));
-        entry.0 = entry.0.zip(step.left()).map(|(sum, left)| sum + left);
+        entry.0 = entry
+            .0
+            .zip(step.left())
+            .map(|(sum, left)| sum.saturating_add(left));
         if step.state == StepState::Running {
             entry.1 = entry.1.or(step.rate);
         }
@@ -176,8 +179,12 @@ pub fn overall(steps: &[Step]) -> Overall {
         .map(|(left, rate)| (*rate)?.time_for((*left)?))
         .collect();
     Overall {
-        done: counted.iter().map(|step| step.done).sum(),
-        total: counted.iter().map(|step| step.total).sum(),
+        done: counted
+            .iter()
+            .fold(0, |sum, step| sum.saturating_add(step.done)),
+        total: counted
+            .iter()
+            .try_fold(0_u64, |sum, step| Some(sum.saturating_add(step.total?))),
         estimated: counted.iter().any(|step| step.total_estimated),
         rate,
         remaining: times

@@ -91,9 +91,8 @@ impl Jobs for JobsService {
 
 /// What is known of the moment, as far as it concerns the job.
 async fn live(core: &Core, job: &JobRecord) -> Live {
-    let jobs = core.book.list().await;
     let mut live = Live {
-        expected: steps::expected(jobs.iter()),
+        expected: core.book.sizes().await,
         ..Live::default()
     };
     if job.state != JobState::Running {

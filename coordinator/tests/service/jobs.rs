@@ -1,6 +1,7 @@
 //! One job in full, its log across restarts, and following it.
 
 use crate::agent::{Agent, files, hello};
+use crate::cluster::{Cluster, failure};
 use crate::world::{Job, Running, World};
 use holdfast_proto::v1;
 use holdfast_proto::v1::agent_message::Message;
@@ -9,21 +10,21 @@ use holdfast_proto::v1::jobs_client::JobsClient;
 use tonic::Code;
 use tonic::transport::Channel;
 
-struct Viewer(JobsClient<Channel>);
+pub(crate) struct Viewer(JobsClient<Channel>);
 
 impl Viewer {
-    async fn new(world: &World, running: &Running) -> Self {
+    pub(crate) async fn new(world: &World, running: &Running) -> Self {
         Self(JobsClient::new(world.channel(running, "op").await))
     }
 
-    async fn show(&mut self, job_id: &str) -> v1::JobDetail {
+    pub(crate) async fn show(&mut self, job_id: &str) -> v1::JobDetail {
         let request = v1::ShowJobRequest {
             job_id: job_id.into(),
         };
         self.0.show_job(request).await.unwrap().into_inner()
     }
 
-    async fn watch(&mut self, job_id: &str) -> Job {
+    pub(crate) async fn watch(&mut self, job_id: &str) -> Job {
         let request = v1::WatchJobRequest {
             job_id: job_id.into(),
         };
@@ -31,7 +32,7 @@ impl Viewer {
     }
 }
 
-fn steps(detail: &v1::JobDetail) -> Vec<String> {
+pub(crate) fn steps(detail: &v1::JobDetail) -> Vec<String> {
     let step = |step: &v1::JobStep| {
         let (action, state) = (step.action().as_str_name(), step.state().as_str_name());
         let shard = step.shard_id.map_or("all".into(), |id| id.to_string());
@@ -276,4 +277,52 @@ async fn an_unknown_job_is_told_apart_from_a_wrong_id() {
         }
     }
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_goes_and_comes_back_is_in_the_log() {
+    let world = World::new();
+    let running = world.start().await;
+    let mut viewer = Viewer::new(&world, &running).await;
+    let HalfWay { id, agent, .. } = half_way(&world, &running, &mut viewer).await;
+    drop(agent);
+    let has = |shown: &v1::JobDetail, text: &str| log(shown).contains(&text.to_owned());
+    while !has(
+        &viewer.show(&id).await,
+        "! the agent of node n1 is away: waiting for it",
+    ) {
+        tokio::task::yield_now().await;
+    }
+    let _agent = Agent::join(&world, &running, "n1").await;
+    while !has(&viewer.show(&id).await, "the agent of node n1 is back") {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_was_moved_tells_where_it_failed() {
+    let mut cluster = Cluster::start("", &[("docs", &[1, 2])]).await;
+    let mut viewer = Viewer::new(&cluster.world, &cluster.running).await;
+    let mut job = cluster.operator.backup().await;
+    let id = job.id().await;
+    let [n1, n2, _] = &mut cluster.agents;
+    let first = n1.command().await;
+    n1.answer(&first, failure("qdrant-error")).await;
+    let again = n2.command().await;
+    let shown = viewer.show(&id).await;
+    assert_eq!(steps(&shown), ["CAPTURE n2 docs/0 RUNNING"]);
+    let step = &shown.steps[0];
+    assert_eq!(step.tries, 2);
+    let told = (&*step.failures[0].node, &*step.failures[0].why);
+    assert_eq!(told, ("n1", "capture of docs/0 on n1: it broke"));
+    n2.capture(&again, &files(&[("x", b"1")])).await;
+    let _ended = job.end().await;
+    let shown = viewer.show(&id).await;
+    assert_eq!(steps(&shown), ["CAPTURE n2 docs/0 DONE"]);
+    let log = log(&shown);
+    assert_eq!(log[2], "! capture of docs/0 on n1: it broke");
+    assert!(log[3].starts_with("! capture docs/0 "), "{log:?}");
+    assert_eq!(log[4], "capture of docs/0 on n2 begins");
+    cluster.running.stop().await;
 }

@@ -26,7 +26,7 @@ fn line(number: u64, warning: bool, text: &str) -> v1::JobLogLine {
     }
 }
 
-fn running() -> v1::JobDetail {
+pub(super) fn running() -> v1::JobDetail {
     let done = v1::JobStep {
         bytes_done: 1 << 20,
         bytes_total: Some(1 << 20),
@@ -105,7 +105,14 @@ capture  n2    docs        2      pending           0 B      about 2.0 MiB      
 2026-11-18 11:06:40Z   backup begins, asked for by schedule nightly
 2026-11-18 11:06:41Z ! capture of docs/1 on n3: broke off
 ");
-    let text = render_json(&view, true);
+}
+
+#[test]
+fn a_job_and_its_totals_for_programs() {
+    let mut wire = running();
+    wire.steps.clear();
+    wire.log.clear();
+    let text = render_json(&JobDetailView::from(&wire), true);
     insta::assert_snapshot!(text, @r#"
 {
   "kind": "job",
@@ -128,78 +135,42 @@ capture  n2    docs        2      pending           0 B      about 2.0 MiB      
     "bytes_per_sec": 1048576,
     "remaining_ms": 5000
   },
-  "steps": [
-    {
-      "action": "capture",
-      "node": "n1",
-      "collection": "docs",
-      "shard": 0,
-      "state": "done",
-      "stage": null,
-      "bytes_done": 1048576,
-      "bytes_total": 1048576,
-      "total_estimated": false,
-      "bytes_per_sec": 2097152,
-      "remaining_ms": null,
-      "bytes_sent": 524288,
-      "tries": 1,
-      "failures": []
-    },
-    {
-      "action": "capture",
-      "node": "n2",
-      "collection": "docs",
-      "shard": 1,
-      "state": "running",
-      "stage": "reading",
-      "bytes_done": 1048576,
-      "bytes_total": 4194304,
-      "total_estimated": false,
-      "bytes_per_sec": 1048576,
-      "remaining_ms": 3000,
-      "bytes_sent": 262144,
-      "tries": 2,
-      "failures": [
-        {
-          "node": "n3",
-          "why": "capture of docs/1 on n3: broke off"
-        }
-      ]
-    },
-    {
-      "action": "capture",
-      "node": "n2",
-      "collection": "docs",
-      "shard": 2,
-      "state": "pending",
-      "stage": null,
-      "bytes_done": 0,
-      "bytes_total": 2097152,
-      "total_estimated": true,
-      "bytes_per_sec": null,
-      "remaining_ms": null,
-      "bytes_sent": 0,
-      "tries": 0,
-      "failures": []
-    }
-  ],
-  "log": [
-    {
-      "at": "2026-11-18T11:06:40Z",
-      "warning": false,
-      "text": "backup begins, asked for by schedule nightly",
-      "number": 0
-    },
-    {
-      "at": "2026-11-18T11:06:41Z",
-      "warning": true,
-      "text": "capture of docs/1 on n3: broke off",
-      "number": 1
-    }
-  ],
+  "steps": [],
+  "log": [],
   "log_dropped": 0
 }
 "#);
+}
+
+#[test]
+fn a_step_and_a_line_for_programs() {
+    let view = JobDetailView::from(&running());
+    let step = serde_json::to_string_pretty(&view.steps[1]).unwrap();
+    insta::assert_snapshot!(step, @r#"
+{
+  "action": "capture",
+  "node": "n2",
+  "collection": "docs",
+  "shard": 1,
+  "state": "running",
+  "stage": "reading",
+  "bytes_done": 1048576,
+  "bytes_total": 4194304,
+  "total_estimated": false,
+  "bytes_per_sec": 1048576,
+  "remaining_ms": 3000,
+  "bytes_sent": 262144,
+  "tries": 2,
+  "failures": [
+    {
+      "node": "n3",
+      "why": "capture of docs/1 on n3: broke off"
+    }
+  ]
+}
+"#);
+    let line = serde_json::to_string(&view.log[1]).unwrap();
+    insta::assert_snapshot!(line, @r#"{"at":"2026-11-18T11:06:41Z","warning":true,"text":"capture of docs/1 on n3: broke off","number":1}"#);
 }
 
 #[test]
