@@ -68,7 +68,9 @@ async fn an_ended_job_is_shown_and_watched_as_it_was_also_after_a_kill() -> Resu
 async fn watching_may_be_interrupted_and_ends_as_the_job_does() -> Result<()> {
     let site = Site::start().await?;
     DOCS.create(&site.qdrant).await?;
-    // The coordinator takes it for connected, and waits.
+    // This has the coordinator look; then it takes the agent for connected, and waits for it.
+    let seen = site.ok(&["collections"])?;
+    ensure!(seen["collections"][0]["collection"] == DOCS.name, "{seen}");
     site.agent.freeze()?;
     let mut first = site.spawn_cli(&["backup", "create"])?;
     let job = until("a job to run", LIMIT, || async {
