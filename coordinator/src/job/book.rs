@@ -278,8 +278,8 @@ fn is_of_step(job: &JobId, index: usize, command: &CaptureId) -> bool {
 mod tests {
     use super::{JobBook, is_of_step};
     use crate::catalog::Catalog;
-    use crate::fixture::backup_record;
-    use crate::job::JobState;
+    use crate::fixture::{backup_record, committed};
+    use crate::job::{JobRecord, JobState};
     use holdfast_types::{JobId, Timestamp};
     use std::path::Path;
 
@@ -326,6 +326,29 @@ mod tests {
     async fn texts(book: &JobBook, id: &JobId) -> Vec<String> {
         let rows = book.log(id).await.unwrap();
         rows.into_values().map(|line| line.text).collect()
+    }
+
+    /// As a release of before logs and steps has written it.
+    #[test]
+    fn an_older_record_is_read() {
+        let mut record = backup_record();
+        let work = record.backup_mut().unwrap();
+        work.committed.insert(0, committed("books", 0, 1));
+        let mut json = serde_json::to_value(&record).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("asked_by").is_some());
+        let backup = json.pointer_mut("/work/backup").unwrap();
+        assert!(backup.as_object_mut().unwrap().remove("captured").is_some());
+        let shard = backup.pointer_mut("/committed/0").unwrap();
+        assert!(
+            shard
+                .as_object_mut()
+                .unwrap()
+                .remove("elapsed_ms")
+                .is_some()
+        );
+        let read: JobRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read.asked_by, "");
+        assert_eq!(read.work, record.work);
     }
 
     #[test]
