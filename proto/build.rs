@@ -4,12 +4,13 @@ use prost::Message as _;
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/control.proto",
     "holdfast/v1/copies.proto",
     "holdfast/v1/follow.proto",
     "holdfast/v1/ingest.proto",
+    "holdfast/v1/jobs.proto",
     "holdfast/v1/restore.proto",
     "holdfast/v1/retention.proto",
     "holdfast/v1/schedule.proto",

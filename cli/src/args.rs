@@ -121,7 +121,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RestoreCommand,
     },
-    /// List and cancel the coordinator's jobs.
+    /// List, show, watch and cancel the coordinator's jobs.
     Jobs {
         #[command(flatten)]
         connection: ConnectionArgs,

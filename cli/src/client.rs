@@ -3,6 +3,7 @@
 
 mod connect;
 mod copies;
+mod jobs;
 mod retention;
 mod schedules;
 
@@ -10,6 +11,7 @@ use crate::failure::{Action, Failure, Outcome, from_status};
 use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::copies_client::CopiesClient;
+use holdfast_proto::v1::jobs_client::JobsClient;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
@@ -29,6 +31,7 @@ pub(crate) struct Coordinator {
     retention: RetentionClient<Channel>,
     schedules: SchedulesClient<Channel>,
     copies: CopiesClient<Channel>,
+    jobs: JobsClient<Channel>,
     /// The copy that recovery points are read from; empty means the repository itself.
     copy: String,
     channel: Channel,
@@ -228,17 +231,6 @@ impl Coordinator {
     /// The connection, for bulk reading.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
-    }
-
-    /// `Admin.CancelJob`.
-    pub(crate) async fn cancel(&mut self, job_id: String) -> Outcome<v1::CancelJobResponse> {
-        let answer = self
-            .admin
-            .cancel_job(unary(v1::CancelJobRequest { job_id }))
-            .await;
-        answer
-            .map(tonic::Response::into_inner)
-            .map_err(|s| from_status(Action::Cancel, &s))
     }
 
     /// The id that `id` means: itself, or the newest recovery point that contains every one of

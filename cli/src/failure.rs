@@ -109,6 +109,16 @@ impl Failure {
         self.0.shown
     }
 
+    /// What is at risk.
+    pub(crate) fn risk(&self) -> Option<&str> {
+        self.0.risk.as_deref()
+    }
+
+    /// What to do.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.0.todo.as_deref()
+    }
+
     /// The code that the process ends with.
     pub(crate) fn exit(&self) -> ExitCode {
         self.0.exit

@@ -25,6 +25,8 @@ pub(crate) struct Finished {
 pub(crate) struct Follower<'a> {
     /// What the job does.
     pub(crate) action: Action,
+    /// Its id; empty while the coordinator has not named it.
+    pub(crate) job: String,
     /// For people.
     pub(crate) progress: &'a mut Progress,
     /// For programs that asked for events.
@@ -32,7 +34,7 @@ pub(crate) struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// Starts the job by awaiting `call`, then reads its events. `interrupt` ends the watching.
+    /// Starts the job, or finds it, by awaiting `call`, then reads its events. `interrupt` ends the watching.
     pub(crate) async fn run<C, S>(
         mut self,
         call: C,
@@ -45,25 +47,28 @@ impl Follower<'_> {
         let mut interrupt = pin!(interrupt);
         let mut events = tokio::select! {
             events = call => events?,
-            () = &mut interrupt => return Err(interrupted(self.action, "")),
+            () = &mut interrupt => return Err(interrupted(self.action, &self.job)),
         };
-        let mut job = String::new();
+        let mut heard = false;
         let result = loop {
             let next = tokio::select! {
                 next = events.next() => next,
-                () = &mut interrupt => break Err(interrupted(self.action, &job)),
+                () = &mut interrupt => break Err(interrupted(self.action, &self.job)),
             };
             match next {
-                None => break Err(broken(self.action, &job)),
-                Some(Err(status)) if job.is_empty() => {
+                None => break Err(broken(self.action, &self.job)),
+                Some(Err(status)) if !heard => {
                     break Err(from_status(self.action, &status));
                 }
-                Some(Err(status)) => break Err(broken(self.action, &job).because(status.message())),
+                Some(Err(status)) => {
+                    break Err(broken(self.action, &self.job).because(status.message()));
+                }
                 Some(Ok(event)) => {
-                    job.clone_from(&event.job_id);
+                    heard = true;
+                    self.job.clone_from(&event.job_id);
                     self.show(&event)?;
                     if let Some(Event::Ended(ended)) = event.event {
-                        break self.conclude(&job, ended);
+                        break self.conclude(ended);
                     }
                 }
             }
@@ -103,10 +108,11 @@ impl Follower<'_> {
         self.progress.update(&key, &progress.stage, amount);
     }
 
-    fn conclude(&self, job: &str, ended: v1::JobEnded) -> Outcome<Finished> {
+    fn conclude(&self, ended: v1::JobEnded) -> Outcome<Finished> {
+        let job = &self.job;
         match ended.state() {
             v1::JobState::Succeeded => Ok(Finished {
-                job: job.to_owned(),
+                job: job.clone(),
                 ended,
             }),
             v1::JobState::Cancelled if ended.failure.is_none() => {
@@ -153,12 +159,16 @@ fn interrupted(action: Action, job: &str) -> Failure {
         "nothing: the {word} goes on in the coordinator as job {job}"
     ))
     .todo(format!(
-        "look: holdfast jobs list\ncancel: holdfast jobs cancel {job}"
+        "go on watching: holdfast jobs watch {job}\ncancel: holdfast jobs cancel {job}"
     ))
 }
 
 fn broken(action: Action, job: &str) -> Failure {
     let word = word(action);
+    let todo = match job {
+        "" => "look: holdfast jobs list".to_owned(),
+        job => format!("go on watching: holdfast jobs watch {job}"),
+    };
     Failure::new(
         Code::CoordinatorUnreachable,
         format!("the connection to the coordinator ended before the {word} did"),
@@ -167,7 +177,7 @@ fn broken(action: Action, job: &str) -> Failure {
         "nothing if the coordinator still runs: then the {word} goes on as job {job}; if it stopped, it \
          will say at its next start what became of the job"
     ))
-    .todo("look: holdfast jobs list")
+    .todo(todo)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The catalogue: one redb file with the listing of recovery points and the record of jobs.
+//! The catalogue: one redb file with the listing of recovery points, the record of jobs and their logs.
 //!
 //! The points are a cache of the repository and can be rebuilt from it ([`rebuild`]); jobs exist only
 //! here. Every write is one durable two-phase transaction. It decides nothing and knows no wire type.
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
+mod jobs;
 pub mod rebuild;
 mod rest;
 mod rows;
@@ -264,51 +265,6 @@ impl Catalog {
         written
     }
 
-    /// Every recorded job, oldest first.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub async fn jobs(&self) -> Result<Vec<JobRecord>, CatalogError> {
-        let mut jobs = self
-            .blocking(|catalog| catalog.read_all::<JobRecord>(JOBS))
-            .await?;
-        jobs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
-        Ok(jobs)
-    }
-
-    /// Records a job, in place of what was recorded of it before.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub async fn put_job(&self, job: JobRecord) -> Result<(), CatalogError> {
-        self.blocking(move |catalog| {
-            let value = catalog.encode(&job)?;
-            catalog.write(|txn| {
-                txn.open_table(JOBS)?
-                    .insert(job.id.as_str(), value.as_slice())?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Forgets jobs.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub async fn remove_jobs(&self, ids: Vec<holdfast_types::JobId>) -> Result<(), CatalogError> {
-        self.blocking(move |catalog| {
-            catalog.write(|txn| {
-                let mut table = txn.open_table(JOBS)?;
-                for id in &ids {
-                    table.remove(id.as_str())?;
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, CatalogError> + Send + 'static,
@@ -485,6 +441,8 @@ fn failed(path: &Path, error: redb::Error) -> CatalogError {
 mod tests {
     use super::{Catalog, CatalogError};
     use crate::fixture::{backup_record, manifest};
+    use crate::job::log::{Level, LogChange, LogLine};
+    use holdfast_types::Timestamp;
 
     const DEMO: &str = "0123";
 
@@ -504,7 +462,10 @@ mod tests {
                 .unwrap();
         }
         let record = backup_record();
-        catalog.put_job(record.clone()).await.unwrap();
+        catalog
+            .put_job(record.clone(), LogChange::default())
+            .await
+            .unwrap();
         drop(catalog);
         let catalog = Catalog::open(&path, DEMO).unwrap();
         let ids = |points: Vec<super::PointSummary>| -> Vec<String> {
@@ -523,18 +484,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn logs_are_kept_with_their_job_and_go_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.redb");
+        let catalog = Catalog::create(&path, DEMO).unwrap();
+        let (one, mut other) = (backup_record(), backup_record());
+        // No line of the one is in the range of the other.
+        other.id = format!("{}-2", one.id).parse().unwrap();
+        assert!(catalog.job_log(one.id.clone()).await.unwrap().is_empty());
+        let line = |text: &str| LogLine::new(Timestamp::EPOCH, Level::Warning, text.to_owned());
+        let change = |add: &[(u64, &str)], remove: &[u64]| LogChange {
+            add: add.iter().map(|(nth, text)| (*nth, line(text))).collect(),
+            remove: remove.iter().copied().collect(),
+        };
+        let first = change(&[(0, "a"), (1, "b")], &[]);
+        catalog.put_job(one.clone(), first).await.unwrap();
+        catalog
+            .put_job(other.clone(), change(&[(0, "x")], &[]))
+            .await
+            .unwrap();
+        catalog
+            .put_job_log(one.id.clone(), change(&[(2, "c")], &[0]))
+            .await
+            .unwrap();
+        drop(catalog);
+        let catalog = Catalog::open(&path, DEMO).unwrap();
+        let log = catalog.job_log(one.id.clone()).await.unwrap();
+        assert_eq!(log, [(1, line("b")), (2, line("c"))].into());
+        catalog.remove_jobs(vec![one.id.clone()]).await.unwrap();
+        assert!(catalog.job_log(one.id).await.unwrap().is_empty());
+        assert_eq!(catalog.job_log(other.id).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_reopened_catalogue_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Catalog::create(&dir.path().join("c.redb"), DEMO).unwrap();
         let record = backup_record();
-        catalog.put_job(record.clone()).await.unwrap();
+        catalog
+            .put_job(record.clone(), LogChange::default())
+            .await
+            .unwrap();
         catalog.reopen().unwrap();
         let one = std::slice::from_ref(&record);
         assert_eq!(catalog.jobs().await.unwrap(), one);
         // As after a failed attempt to open it: the next write opens it.
         drop(catalog.db.write().unwrap().take());
         assert!(catalog.jobs().await.is_err());
-        catalog.put_job(record).await.unwrap();
+        catalog.put_job(record, LogChange::default()).await.unwrap();
         assert_eq!(catalog.jobs().await.unwrap().len(), 1);
     }
 

@@ -24,7 +24,7 @@ use tonic::Status;
 
 mod ticket;
 
-pub use ticket::{Patience, Ticket};
+pub use ticket::{News, Patience, Ticket};
 
 /// Messages that may wait for one agent; commands go out one at a time.
 pub const OUTGOING: usize = 64;
@@ -212,10 +212,22 @@ impl Dispatcher {
         Some(command.grant.clone())
     }
 
+    /// The open commands of which that is true.
+    pub fn open(&self, wanted: impl Fn(&CaptureId) -> bool) -> Vec<CaptureId> {
+        let state = self.lock();
+        state.open.keys().filter(|id| wanted(id)).cloned().collect()
+    }
+
     /// Whether a command is open.
     #[must_use]
     pub fn is_open(&self, id: &CaptureId) -> bool {
         self.lock().open.contains_key(id)
+    }
+
+    /// Whether a node has no connection.
+    #[must_use]
+    pub fn is_away(&self, node: &NodeId) -> bool {
+        !self.lock().links.contains_key(node)
     }
 
     /// Notes an agent's progress. Of commands that are not open or another node's nothing is noted.

@@ -6,6 +6,7 @@
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::feed::JobFeed;
+use crate::job::log::Level;
 use crate::job::{BackupWork, JobRecord, JobState, RestoreWork, Work};
 use crate::plan;
 use holdfast_certs::Identity;
@@ -24,6 +25,11 @@ mod manifest;
 mod restore;
 mod settle;
 
+pub use restore::brought as restore_summary;
+
+/// How often what a job's log has gained is written, so much of it a crash may cost.
+const LOG_EVERY: Duration = Duration::from_secs(2);
+
 /// Longest pause before the catalogue is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -31,7 +37,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// What speaks against it.
-pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<JobFeed>, Fault> {
+pub async fn start_backup(
+    core: &Arc<Core>,
+    asked_by: String,
+    order: &BackupOrder,
+) -> Result<Arc<JobFeed>, Fault> {
     let plan = plan::backup(core, order).await?;
     let reasons = plan.reasons.clone();
     let point = new_point_id(core)?;
@@ -48,16 +58,11 @@ pub async fn start_backup(core: &Arc<Core>, order: &BackupOrder) -> Result<Arc<J
         failed: Vec::new(),
         dropped: BTreeSet::new(),
         left_out: Vec::new(),
+        captured: BTreeMap::new(),
         done: false,
     };
-    start(
-        core,
-        "backup",
-        &point,
-        Work::Backup(Box::new(work)),
-        reasons,
-    )
-    .await
+    let work = Work::Backup(Box::new(work));
+    start(core, &point, asked_by, work, reasons).await
 }
 
 /// Records and starts an import: the caller delivers the shards.
@@ -73,14 +78,19 @@ pub async fn start_import(
     let work = import::work(core, caller, order, point.clone())?;
     let hint = "the shards come from a snapshot file; `latest` never means this recovery point";
     let work = Work::Backup(Box::new(work));
-    start(core, "backup", &point, work, vec![hint.to_owned()]).await
+    let asked_by = format!("{} {}", caller.role(), caller.name());
+    start(core, &point, asked_by, work, vec![hint.to_owned()]).await
 }
 
 /// Plans, records and starts a restore.
 ///
 /// # Errors
 /// What speaks against it.
-pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc<JobFeed>, Fault> {
+pub async fn start_restore(
+    core: &Arc<Core>,
+    asked_by: String,
+    order: &RestoreOrder,
+) -> Result<Arc<JobFeed>, Fault> {
     // Until it is recorded that the point is in use, nobody may begin to remove it.
     let _not_removing = core.retention.removing.lock().await;
     let mut plan = plan::restore(core, order).await?;
@@ -103,6 +113,7 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         failed: Vec::new(),
         dropped: BTreeSet::new(),
         left_out: Vec::new(),
+        captured: BTreeMap::new(),
         done: false,
     });
     let work = RestoreWork {
@@ -115,14 +126,8 @@ pub async fn start_restore(core: &Arc<Core>, order: &RestoreOrder) -> Result<Arc
         done: Vec::new(),
         parts: None,
     };
-    start(
-        core,
-        "restore",
-        &id,
-        Work::Restore(Box::new(work)),
-        warnings,
-    )
-    .await
+    let work = Work::Restore(Box::new(work));
+    start(core, &id, asked_by, work, warnings).await
 }
 
 /// Goes on with every job that was running when the process ended.
@@ -132,9 +137,11 @@ pub async fn resume(core: &Arc<Core>) {
             continue;
         }
         tracing::info!(job = %record.id, "going on with a job of before the restart");
-        let feed = core.book.feed(&record.id);
-        feed.started(core.clock.now(), record.kind(), record.plan_lines());
-        feed.note(
+        let Some(feed) = core.book.feed(&record.id) else {
+            continue;
+        };
+        feed.started(record.started, record.kind(), record.plan_lines());
+        feed.warn(
             core.clock.now(),
             "goes on after a restart of the coordinator",
         );
@@ -184,17 +191,20 @@ impl Retry {
     }
 }
 
-/// Asks a job to stop. Returns whether it was running, `None` if it is not known. That it was asked is
+/// Asks a job to stop, for `asker`. Returns whether it was running, `None` if it is not known. That it was asked is
 /// durable when this returns.
 ///
 /// # Errors
 /// A failing catalogue; the job stops all the same unless the process ends before it has.
-pub async fn cancel(core: &Core, id: &JobId) -> Result<Option<bool>, Fault> {
+pub async fn cancel(core: &Core, id: &JobId, asker: &str) -> Result<Option<bool>, Fault> {
     let Some(record) = core.book.get(id).await else {
         return Ok(None);
     };
     if record.state != JobState::Running {
         return Ok(Some(false));
+    }
+    if let Some(feed) = core.book.feed(id) {
+        feed.warn(core.clock.now(), format!("{asker} asks to cancel it"));
     }
     let asked = core.book.change(id, |job| job.cancel_requested = true);
     let asked = asked.await;
@@ -204,19 +214,21 @@ pub async fn cancel(core: &Core, id: &JobId) -> Result<Option<bool>, Fault> {
 
 async fn start(
     core: &Arc<Core>,
-    kind: &str,
     point: &RecoveryPointId,
+    asked_by: String,
     work: Work,
     remarks: Vec<String>,
 ) -> Result<Arc<JobFeed>, Fault> {
-    let id = JobRecord::new_id(kind, point)
+    let id = JobRecord::new_id(work.kind(), point)
         .map_err(|error| Fault::from_error(Code::Internal, &error))?;
     core.check_epoch().await?;
-    let record = JobRecord::begun(id.clone(), core.clock.now(), work);
-    let lines = record.plan_lines();
+    let record = JobRecord::begun(id.clone(), core.clock.now(), asked_by, work);
+    let (kind, lines) = (record.kind(), record.plan_lines());
+    let begins = format!("{kind} begins, asked for by {}", record.asked_by);
     let feed = core.book.begin(record).await?;
     tracing::info!(job = %id, steps = lines.len(), "begins");
     feed.started(core.clock.now(), kind, lines);
+    feed.log(core.clock.now(), Level::Info, begins);
     for remark in remarks {
         feed.note(core.clock.now(), remark);
     }
@@ -234,8 +246,14 @@ async fn run(core: &Arc<Core>, id: &JobId, feed: &Arc<JobFeed>, cancel: &Cancell
     let stop = core.shutdown.token();
     let outcome = tokio::select! {
         biased;
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => {
+            let text = "the coordinator stops; the job goes on when it is back";
+            feed.log(core.clock.now(), Level::Info, text);
+            write_log(core, id).await;
+            return;
+        }
         outcome = Box::pin(carry_out(core, id, feed, cancel)) => outcome,
+        () = keep_log(core, id) => return,
     };
     let (mut ended, failure) = match outcome {
         Ok(ended) => (ended, None),
@@ -251,6 +269,18 @@ async fn run(core: &Arc<Core>, id: &JobId, feed: &Arc<JobFeed>, cancel: &Cancell
         Some(fault) => tracing::warn!(job = %id, code = fault.code, reason = %fault, "ended early"),
     }
     let now = core.clock.now();
+    match &failure {
+        None => feed.log(now, Level::Info, "succeeded"),
+        Some(fault) => {
+            let word = if state == JobState::Cancelled {
+                "cancelled"
+            } else {
+                "failed"
+            };
+            let text = format!("{word}: {}: {fault}", fault.code);
+            feed.log(now, Level::Warning, text);
+        }
+    }
     // A job that is over but not recorded so would keep every other one from running.
     let mut retry = Retry::default();
     while let Err(error) = core.book.end(id, state, now, failure.clone()).await {
@@ -263,6 +293,21 @@ async fn run(core: &Arc<Core>, id: &JobId, feed: &Arc<JobFeed>, cancel: &Cancell
     ended.state = state_on_wire(state).into();
     ended.failure = failure.as_ref().map(Fault::to_wire);
     feed.ended(now, ended);
+    core.book.forget_feed(id);
+}
+
+/// Writes what the log gains, every now and then; what the record of the job gains takes it along at once. Never ends.
+async fn keep_log(core: &Core, id: &JobId) {
+    loop {
+        tokio::time::sleep(LOG_EVERY).await;
+        write_log(core, id).await;
+    }
+}
+
+async fn write_log(core: &Core, id: &JobId) {
+    if let Err(error) = core.book.write_log(id).await {
+        tracing::warn!(job = %id, %error, "the log of a job could not be written; trying again");
+    }
 }
 
 async fn carry_out(

@@ -104,6 +104,7 @@ pub(crate) fn backup_work() -> BackupWork {
         failed: Vec::new(),
         dropped: [].into(),
         left_out: Vec::new(),
+        captured: BTreeMap::new(),
         done: false,
     }
 }
@@ -111,7 +112,12 @@ pub(crate) fn backup_work() -> BackupWork {
 pub(crate) fn backup_record() -> JobRecord {
     let work = backup_work();
     let id = JobRecord::new_id("backup", &work.point).unwrap();
-    JobRecord::begun(id, NOW, Work::Backup(Box::new(work)))
+    JobRecord::begun(
+        id,
+        NOW,
+        "operator op".to_owned(),
+        Work::Backup(Box::new(work)),
+    )
 }
 
 pub(crate) fn committed(collection: &str, shard: u32, shards: u32) -> CommittedShard {
@@ -122,6 +128,7 @@ pub(crate) fn committed(collection: &str, shard: u32, shards: u32) -> CommittedS
         collection: entry,
         sent_bytes: 100,
         stored_bytes: 10,
+        elapsed_ms: 0,
     }
 }
 

@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub mod book;
 pub mod feed;
+pub mod log;
+pub mod pace;
+pub mod steps;
 
 /// One job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub struct JobRecord {
     pub id: JobId,
     /// How it stands.
     pub state: JobState,
+    /// Who asked for it, in words; empty for a job of before this was recorded.
+    #[serde(default)]
+    pub asked_by: String,
     /// When it was recorded.
     pub started: Timestamp,
     /// When it ended.
@@ -92,8 +98,24 @@ pub struct BackupWork {
     /// What came or went while the job ran and is not in the recovery point.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+    /// What the captures have cost, by index; known once the job has ended.
+    #[serde(default)]
+    pub captured: BTreeMap<usize, CapturedShard>,
     /// Set once the recovery point exists.
     pub done: bool,
+}
+
+/// What a capture has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturedShard {
+    /// Bytes of its files.
+    pub logical_bytes: u64,
+    /// Bytes that were sent for it.
+    pub sent_bytes: u64,
+    /// Bytes that it added to the repository.
+    pub stored_bytes: u64,
+    /// Milliseconds it took, as its agent says; 0 if nobody said.
+    pub elapsed_ms: u64,
 }
 
 /// A capture that failed.
@@ -118,6 +140,9 @@ pub struct CommittedShard {
     pub sent_bytes: u64,
     /// Bytes that it added to the repository.
     pub stored_bytes: u64,
+    /// Milliseconds it took, as its agent says; 0 until it says so.
+    #[serde(default)]
+    pub elapsed_ms: u64,
 }
 
 /// A restore and how far it is.
@@ -211,6 +236,20 @@ pub struct RestoredStep {
     /// Entries of logs that were handed to Qdrant.
     #[serde(default)]
     pub replayed: u64,
+    /// The uploads of its shards, in a cluster of several nodes.
+    #[serde(default)]
+    pub uploads: BTreeMap<ShardId, ShardUpload>,
+}
+
+impl Work {
+    /// "backup" or "restore".
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+        }
+    }
 }
 
 impl BackupWork {
@@ -220,6 +259,29 @@ impl BackupWork {
         steps.filter(|(index, _)| {
             !self.committed.contains_key(index) && !self.dropped.contains(index)
         })
+    }
+
+    /// What the captures have cost so far, by index.
+    #[must_use]
+    pub fn costs(&self) -> BTreeMap<usize, CapturedShard> {
+        let committed = self.committed.iter().map(|(index, shard)| {
+            let cost = CapturedShard {
+                logical_bytes: shard.shard.logical_bytes,
+                sent_bytes: shard.sent_bytes,
+                stored_bytes: shard.stored_bytes,
+                elapsed_ms: shard.elapsed_ms,
+            };
+            (*index, cost)
+        });
+        let mut costs = self.captured.clone();
+        costs.extend(committed);
+        costs
+    }
+
+    /// Drops what is only needed to go on with it, and keeps what it has cost.
+    pub fn forget_entries(&mut self) {
+        self.captured = self.costs();
+        self.committed.clear();
     }
 
     /// Notes what is not in the recovery point, once.
@@ -261,10 +323,11 @@ impl JobRecord {
 
     /// A job that begins.
     #[must_use]
-    pub fn begun(id: JobId, started: Timestamp, work: Work) -> Self {
+    pub fn begun(id: JobId, started: Timestamp, asked_by: String, work: Work) -> Self {
         Self {
             id,
             state: JobState::Running,
+            asked_by,
             started,
             ended: None,
             cancel_requested: false,
@@ -276,10 +339,7 @@ impl JobRecord {
     /// "backup" or "restore".
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self.work {
-            Work::Backup(_) => "backup",
-            Work::Restore(_) => "restore",
-        }
+        self.work.kind()
     }
 
     /// The recovery point it makes or reads.

@@ -5,6 +5,7 @@ pub mod control;
 pub mod copies;
 mod follow;
 pub mod ingest;
+pub mod jobs;
 pub mod logs;
 mod peer;
 pub mod restore;

@@ -251,7 +251,8 @@ async fn start_job(
         note: note::note(&schedule.name, start.planned, &selection.left_out),
         tags: schedule.tags.iter().cloned().collect(),
     };
-    let feed = Box::pin(execute::start_backup(core, &order)).await;
+    let asker = format!("schedule {}", schedule.name);
+    let feed = Box::pin(execute::start_backup(core, asker, &order)).await;
     feed.map(|feed| feed.job().clone())
         .map_err(|fault| fault.message)
 }

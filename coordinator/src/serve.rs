@@ -7,6 +7,7 @@ use crate::rpc::admin::AdminService;
 use crate::rpc::control::Control;
 use crate::rpc::copies::CopiesService;
 use crate::rpc::ingest::IngestService;
+use crate::rpc::jobs::JobsService;
 use crate::rpc::logs::LogService;
 use crate::rpc::restore::RestoreService;
 use crate::rpc::retention::RetentionService;
@@ -22,6 +23,7 @@ use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
 use holdfast_proto::v1::copies_server::CopiesServer;
 use holdfast_proto::v1::ingest_server::IngestServer;
+use holdfast_proto::v1::jobs_server::JobsServer;
 use holdfast_proto::v1::log_archive_server::LogArchiveServer;
 use holdfast_proto::v1::restore_server::RestoreServer;
 use holdfast_proto::v1::retention_server::RetentionServer;
@@ -101,6 +103,10 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
         .add_service(bounded!(SchedulesServer::new(SchedulesService::new(
             core.clone()
         ))))
+        .add_service(bounded!(
+            JobsServer::new(JobsService::new(core.clone())),
+            MAX_ADMIN_MESSAGE_BYTES
+        ))
         .add_service(bounded!(
             CopiesServer::new(CopiesService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES

@@ -13,6 +13,7 @@ mod end_to_end;
 mod export;
 mod import;
 mod instant;
+mod jobs;
 mod lost_place;
 mod retention;
 mod roles;

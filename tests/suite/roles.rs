@@ -62,6 +62,8 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/PlanRestore"
         | "holdfast.v1.Admin/RestoreWindow"
         | "holdfast.v1.Copies/ListCopies"
+        | "holdfast.v1.Jobs/ShowJob"
+        | "holdfast.v1.Jobs/WatchJob"
         | "holdfast.v1.Retention/PlanPrune"
         | "holdfast.v1.Schedules/GetPolicy"
         | "holdfast.v1.Schedules/ListSchedules"

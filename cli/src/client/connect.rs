@@ -7,6 +7,7 @@ use holdfast_certs::{ClientTls, ConnectError, ConnectOptions, Role, TlsPaths, co
 use holdfast_proto::limits;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::copies_client::CopiesClient;
+use holdfast_proto::v1::jobs_client::JobsClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
@@ -41,6 +42,9 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
     let copies = CopiesClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+    let jobs = JobsClient::new(channel.clone())
+        .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     let admin = AdminClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
@@ -49,6 +53,7 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
         retention,
         schedules,
         copies,
+        jobs,
         copy: String::new(),
         channel,
         endpoint: settings.coordinator.clone(),

@@ -61,6 +61,7 @@ pub(crate) async fn create(
 ) -> Outcome<BackupResultView> {
     let follower = Follower {
         action: Action::Backup,
+        job: String::new(),
         progress,
         output,
     };

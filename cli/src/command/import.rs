@@ -118,6 +118,7 @@ async fn follow(
     let mut quiet = Progress::stderr(true);
     let follower = Follower {
         action: Action::Backup,
+        job: String::new(),
         progress: &mut quiet,
         output,
     };

@@ -1,9 +1,13 @@
-//! `jobs list` and `jobs cancel`.
+//! `jobs list`, `jobs show`, `jobs watch` and `jobs cancel`.
 
-use super::{Context, coordinator};
+use super::{Context, backup, coordinator, restore};
 use crate::args::{ConnectionArgs, JobsCommand};
-use crate::failure::Outcome;
-use crate::view::{CancelView, JobsView};
+use crate::client::Coordinator;
+use crate::failure::{Action, Outcome};
+use crate::interrupt::Interrupt;
+use crate::job::Follower;
+use crate::progress::Progress;
+use crate::view::{CancelView, JobDetailView, JobsView, action_of};
 
 /// `holdfast jobs …`.
 pub(super) async fn run(
@@ -17,6 +21,11 @@ pub(super) async fn run(
             let answer = coordinator.status().await?;
             context.output.show(&JobsView::from(&answer))
         }
+        JobsCommand::Show(args) => {
+            let answer = coordinator.show_job(args.job).await?;
+            context.output.show(&JobDetailView::from(&answer))
+        }
+        JobsCommand::Watch(args) => watch(context, &mut coordinator, args.job).await,
         JobsCommand::Cancel(args) => {
             let answer = coordinator.cancel(args.job.clone()).await?;
             let cancelled = answer.cancelled;
@@ -26,4 +35,25 @@ pub(super) async fn run(
             })
         }
     }
+}
+
+/// Follows a job as the command that began it does, and ends like that one.
+async fn watch(context: Context, coordinator: &mut Coordinator, job: String) -> Outcome<()> {
+    let interrupt = Interrupt::listen()?;
+    let shown = coordinator.show_job(job.clone()).await?;
+    let action = action_of(&shown.job.unwrap_or_default().kind);
+    let mut progress = Progress::stderr(context.quiet);
+    let follower = Follower {
+        action,
+        job: job.clone(),
+        progress: &mut progress,
+        output: context.output,
+    };
+    let finished = follower
+        .run(coordinator.watch_job(job), interrupt.wait())
+        .await?;
+    if action == Action::Restore {
+        return context.output.show(&restore::result(finished)?);
+    }
+    context.output.show(&backup::result(finished)?)
 }

@@ -5,7 +5,7 @@ use crate::args::{ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelecti
 use crate::client::{Coordinator, LATEST};
 use crate::failure::{Action, Failure, Outcome, from_failure};
 use crate::interrupt::Interrupt;
-use crate::job::Follower;
+use crate::job::{Finished, Follower};
 use crate::output::{Output, View};
 use crate::progress::Progress;
 use crate::view::{PlanView, RestoreView, WindowsView};
@@ -59,12 +59,18 @@ pub(crate) async fn restore(
 ) -> Outcome<RestoreView> {
     let follower = Follower {
         action: Action::Restore,
+        job: String::new(),
         progress,
         output,
     };
     let finished = follower
         .run(coordinator.run_restore(request), interrupt)
         .await?;
+    result(finished)
+}
+
+/// What a finished job of this kind brought.
+pub(super) fn result(finished: Finished) -> Outcome<RestoreView> {
     let summary = finished.ended.restore.as_ref().ok_or_else(|| {
         Failure::new(
             Code::Internal,

@@ -36,9 +36,19 @@ async fn follow(
     events: Vec<Result<v1::JobEvent, tonic::Status>>,
     interrupt: bool,
 ) -> Outcome<Finished> {
+    follow_known("", events, interrupt).await
+}
+
+/// As whoever knows the job's id before its first event.
+async fn follow_known(
+    job: &str,
+    events: Vec<Result<v1::JobEvent, tonic::Status>>,
+    interrupt: bool,
+) -> Outcome<Finished> {
     let mut progress = Progress::stderr(true);
     let follower = Follower {
         action: Action::Backup,
+        job: job.to_owned(),
         progress: &mut progress,
         output: Output::Text,
     };
@@ -100,7 +110,7 @@ async fn ctrl_c_says_that_the_job_goes_on() {
     insta::assert_snapshot!(failure.render(), @r"
 error: interrupted: this program has stopped watching
   at risk  nothing: the backup goes on in the coordinator as job backup-1
-  to do    look: holdfast jobs list
+  to do    go on watching: holdfast jobs watch backup-1
            cancel: holdfast jobs cancel backup-1
 ");
 }
@@ -114,6 +124,25 @@ error: interrupted before the coordinator had named the backup job
   at risk  nothing; but the job may have started, and then goes on in the coordinator
   to do    look: holdfast jobs list
 ");
+}
+
+#[tokio::test]
+async fn a_job_that_is_known_is_named_before_its_first_event() {
+    let failure = follow_known("backup-1", vec![], true)
+        .await
+        .expect_err("interrupted");
+    assert_eq!(failure.exit(), ExitCode::Interrupted);
+    assert!(
+        failure
+            .render()
+            .contains("goes on in the coordinator as job backup-1")
+    );
+    // It was forgotten between the two calls.
+    let gone = tonic::Status::not_found("job backup-1 is not known");
+    let failure = follow_known("backup-1", vec![Err(gone)], false)
+        .await
+        .expect_err("gone");
+    assert_eq!(failure.exit(), ExitCode::NotFound);
 }
 
 #[tokio::test]

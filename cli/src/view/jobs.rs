@@ -19,6 +19,8 @@ pub(crate) struct JobView {
     /// Absent while it runs.
     pub(crate) ended: Option<Timestamp>,
     pub(crate) recovery_point: Option<String>,
+    /// In words; absent if it is not known.
+    pub(crate) asked_by: Option<String>,
     pub(crate) failure: Option<FailureLine>,
 }
 
@@ -56,6 +58,7 @@ impl From<&v1::JobSummary> for JobView {
             started: Timestamp::from_micros(wire.started_us),
             ended: (wire.ended_us != 0).then(|| Timestamp::from_micros(wire.ended_us)),
             recovery_point: some(&wire.recovery_point),
+            asked_by: some(&wire.asked_by),
             failure: wire.failure.as_ref().map(FailureLine::from),
         }
     }
@@ -104,7 +107,7 @@ impl View for JobsView {
 
     fn text(&self) -> String {
         if self.jobs.is_empty() {
-            return "No jobs since the coordinator started.".to_owned();
+            return "No jobs yet.".to_owned();
         }
         jobs_table(&self.jobs)
     }

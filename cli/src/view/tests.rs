@@ -2,6 +2,7 @@
 
 mod copies;
 mod events;
+mod jobs;
 mod policy;
 mod reference;
 mod removal;
@@ -113,6 +114,7 @@ fn status() -> v1::StatusResponse {
             ended_us: 1_795_000_001_000_000,
             failure: Some(failure()),
             recovery_point: String::new(),
+            asked_by: "operator op".into(),
         }],
     }
 }
@@ -226,6 +228,7 @@ fn status_of_the_coordinator() {
       "started": "2026-11-18T11:06:40Z",
       "ended": "2026-11-18T11:06:41Z",
       "recovery_point": null,
+      "asked_by": "operator op",
       "failure": {
         "code": "qdrant-unreachable",
         "message": "Qdrant at http://127.0.0.1:6333 does not answer",
@@ -265,6 +268,7 @@ fn jobs() {
       "started": "2026-11-18T11:06:40Z",
       "ended": "2026-11-18T11:06:41Z",
       "recovery_point": null,
+      "asked_by": "operator op",
       "failure": {
         "code": "qdrant-unreachable",
         "message": "Qdrant at http://127.0.0.1:6333 does not answer",

@@ -1,11 +1,12 @@
 //! Makes the catalogue anew from the repository.
 //!
 //! The new file is complete and on disk before it takes the old one's place; the old one is kept beside
-//! it. Jobs are carried over where the old file can still be read.
+//! it. Jobs and their logs are carried over where the old file can still be read.
 
 use super::{Catalog, CatalogError, PointSummary};
 use crate::fault::{Fault, chain};
 use crate::job::JobRecord;
+use crate::job::log::LogChange;
 use crate::logs::Bases;
 use crate::repository::fault_of;
 use holdfast_repository::Repository;
@@ -76,8 +77,8 @@ pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fa
         .replace_points(points)
         .await
         .map_err(|e| fault(&e))?;
-    for job in jobs {
-        catalog.put_job(job).await.map_err(|e| fault(&e))?;
+    for (job, log) in jobs {
+        catalog.put_job(job, log).await.map_err(|e| fault(&e))?;
     }
     drop(catalog);
     swap(path, &fresh).map_err(|error| Fault::from_error(Code::Internal, &error))?;
@@ -85,9 +86,19 @@ pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fa
 }
 
 /// The jobs of the old catalogue, none if it can't be read.
-async fn old_jobs(path: &Path, id: &str) -> Result<Vec<JobRecord>, Fault> {
+async fn old_jobs(path: &Path, id: &str) -> Result<Vec<(JobRecord, LogChange)>, Fault> {
     match Catalog::open(path, id) {
-        Ok(old) => Ok(old.jobs().await.unwrap_or_default()),
+        Ok(old) => {
+            let mut jobs = Vec::new();
+            for job in old.jobs().await.unwrap_or_default() {
+                let log = LogChange {
+                    add: old.job_log(job.id.clone()).await.unwrap_or_default(),
+                    ..LogChange::default()
+                };
+                jobs.push((job, log));
+            }
+            Ok(jobs)
+        }
         Err(error @ CatalogError::InUse { .. }) => Err(Fault::new(
             Code::RepositoryLocked,
             format!("{error}: stop it before the rebuild"),
@@ -131,6 +142,8 @@ mod tests {
     use super::rebuild;
     use crate::catalog::Catalog;
     use crate::fixture::{self, backup_record};
+    use crate::job::log::{Level, LogChange, LogLine};
+    use holdfast_types::Timestamp;
 
     #[tokio::test]
     async fn a_lost_or_damaged_catalogue_comes_back() {
@@ -144,11 +157,20 @@ mod tests {
         assert_eq!((done.points, done.damaged.len(), done.jobs), (1, 0, 0));
         let catalog = Catalog::open(&path, &id).unwrap();
         assert_eq!(catalog.points().await.unwrap()[0].id, point);
-        catalog.put_job(backup_record()).await.unwrap();
+        let job = backup_record();
+        let line = LogLine::new(Timestamp::EPOCH, Level::Info, "a line".to_owned());
+        let log = LogChange {
+            add: [(7, line)].into(),
+            ..LogChange::default()
+        };
+        catalog.put_job(job.clone(), log.clone()).await.unwrap();
         let refused = rebuild(&path, &repository).await.unwrap_err();
         assert!(refused.message.contains("stop it"), "{refused}");
         drop(catalog);
         assert_eq!(rebuild(&path, &repository).await.unwrap().jobs, 1);
+        let catalog = Catalog::open(&path, &id).unwrap();
+        assert_eq!(catalog.job_log(job.id).await.unwrap(), log.add);
+        drop(catalog);
 
         std::fs::write(&path, b"garbage").unwrap();
         assert!(Catalog::open(&path, &id).is_err());

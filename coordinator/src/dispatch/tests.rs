@@ -1,6 +1,6 @@
 //! Tests of the dispatcher.
 
-use super::{Answer, Dispatcher, Generation, Grant, OUTGOING, Patience};
+use super::{Answer, Dispatcher, Generation, Grant, News, OUTGOING, Patience};
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use holdfast_proto::v1;
@@ -94,7 +94,34 @@ async fn only_its_own_node_is_heard_and_granted() {
     let cancel = CancellationToken::new();
     let answer = ticket.wait(PATIENCE, &cancel, |p| told.push(p)).await;
     assert_eq!(answer, Ok(Answer::Captured(done)));
-    assert_eq!(told, [progress]);
+    assert_eq!(told, [News::Progress(progress)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_goes_and_comes_back_is_told_of() {
+    let dispatcher = Dispatcher::new(Epoch(3));
+    let (generation, _inbox) = connect(&dispatcher);
+    let ticket = issue(&dispatcher);
+    let cancel = CancellationToken::new();
+    let agent = async {
+        // Too short to be told of.
+        assert!(dispatcher.disconnect(&node(), generation));
+        assert!(dispatcher.is_away(&node()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (generation, _inbox) = connect(&dispatcher);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(dispatcher.disconnect(&node(), generation));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let (_, _inbox) = connect(&dispatcher);
+        assert!(!dispatcher.is_away(&node()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        dispatcher.answered(&node(), &id(), Answer::Captured(v1::CaptureDone::default()));
+    };
+    let mut told = Vec::new();
+    let waiting = ticket.wait(PATIENCE, &cancel, |news| told.push(news));
+    let (answer, ()) = tokio::join!(waiting, agent);
+    assert!(answer.is_ok());
+    assert_eq!(told, [News::Away(node()), News::Back(node())]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long an agent may take to confirm that it has stopped.
 const CANCEL_WITHIN: Duration = Duration::from_secs(60);
 
+/// An agent that is away for less is not told of.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
+
+/// What becomes known while a command is open.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// New figures.
+    Progress(v1::Progress),
+    /// The agent is away, and waited for.
+    Away(NodeId),
+    /// It is back.
+    Back(NodeId),
+}
+
 /// Bounds of waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -57,7 +71,7 @@ impl Ticket {
         }
     }
 
-    /// Waits for the agent's answer. `progressed` is told of every change of the figures. When `cancel`
+    /// Waits for the agent's answer. `tell` is told of every change of the figures, and when the agent goes and comes. When `cancel`
     /// is cancelled, the agent is told to stop and its confirmation awaited.
     ///
     /// # Errors
@@ -67,16 +81,16 @@ impl Ticket {
         mut self,
         patience: Patience,
         cancel: &CancellationToken,
-        mut progressed: impl FnMut(v1::Progress) + Send,
+        mut tell: impl FnMut(News) + Send,
     ) -> Result<Answer, Fault> {
-        let mut told = None;
+        let (mut told, mut away) = (None, false);
         let mut resent = false;
         let mut cancelled_at = None;
         loop {
             tokio::select! {
                 biased;
                 answer = &mut self.answer => {
-                    self.tell_progress(&mut told, &mut progressed);
+                    self.tell_progress(&mut told, &mut tell);
                     return match answer {
                         Ok(Answer::Failed(fault)) => Err(fault),
                         Ok(answer) => Ok(answer),
@@ -89,7 +103,8 @@ impl Ticket {
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            self.tell_progress(&mut told, &mut progressed);
+            self.tell_progress(&mut told, &mut tell);
+            self.tell_whether_away(&mut away, &mut tell);
             match self.look(patience, cancelled_at, resent) {
                 Look::Wait => {}
                 Look::Resend => {
@@ -112,11 +127,7 @@ impl Ticket {
         self.dispatcher.send(&state, &self.id);
     }
 
-    fn tell_progress(
-        &self,
-        told: &mut Option<v1::Progress>,
-        progressed: &mut impl FnMut(v1::Progress),
-    ) {
+    fn tell_progress(&self, told: &mut Option<v1::Progress>, tell: &mut impl FnMut(News)) {
         let state = self.dispatcher.lock();
         let newest = state
             .open
@@ -124,8 +135,23 @@ impl Ticket {
             .and_then(|open| open.progress.clone());
         drop(state);
         if let Some(newest) = newest.filter(|newest| told.as_ref() != Some(newest)) {
-            progressed(newest.clone());
+            tell(News::Progress(newest.clone()));
             *told = Some(newest);
+        }
+    }
+
+    fn tell_whether_away(&self, told: &mut bool, tell: &mut impl FnMut(News)) {
+        let away = self.dispatcher.lock().away(&self.node);
+        match away {
+            Some(since) if since >= AWAY_AFTER && !*told => {
+                *told = true;
+                tell(News::Away(self.node.clone()));
+            }
+            None if *told => {
+                *told = false;
+                tell(News::Back(self.node.clone()));
+            }
+            Some(_) | None => {}
         }
     }
 

@@ -8,6 +8,7 @@ use crate::dispatch::{Answer, Grant, Patience};
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::feed::{JobFeed, ProgressKey};
+use crate::job::log::Level;
 use crate::job::{BackupWork, CommittedShard, FailedCapture, JobRecord};
 use futures::future::join_all;
 use holdfast_archive::CollectionEntry;
@@ -45,6 +46,8 @@ pub(super) async fn run(
     loop {
         capture_until_complete(core, id, feed, cancel).await?;
         let work = backup_of(&recorded(core, id).await?)?.clone();
+        let phase = "every capture is in; committing the recovery point";
+        feed.log(core.clock.now(), Level::Info, phase);
         let manifest = manifest::assemble(core, &work)?;
         match core.repository.commit_point(&manifest).await {
             // Committed by an earlier life of this job, which then did not get to record it.
@@ -158,7 +161,7 @@ async fn begin_again(
             step.collection, step.shard
         );
         tracing::warn!(job = %id, note);
-        feed.note(core.clock.now(), note);
+        feed.warn(core.clock.now(), note);
     }
     Ok(())
 }
@@ -248,21 +251,21 @@ async fn lane(
             break;
         }
         if let Some(holder) = &work.imported_by {
-            import::delivered(core, id, cancel, index, work, holder).await?;
+            import::delivered(core, id, feed, cancel, index, work, holder).await?;
             continue;
         }
         let Err(fault) = capture(core, id, feed, cancel, work, index).await else {
             continue;
         };
         let Some(blame) = blame(fault.known_code()).filter(|_| !cancel.is_cancelled()) else {
+            if fault.known_code() != Code::Cancelled {
+                let failed = failed_capture(work, index, &fault);
+                settle::note_failure(core, id, failed).await?;
+            }
             return Err(fault);
         };
-        feed.note(core.clock.now(), fault.message.clone());
-        let failed = FailedCapture {
-            index,
-            node: work.plan.captures[index].node.clone(),
-            why: fault.message.clone(),
-        };
+        feed.warn(core.clock.now(), fault.message.clone());
+        let failed = failed_capture(work, index, &fault);
         settle::note_failure(core, id, failed).await?;
         first.get_or_insert(fault);
         match blame {
@@ -271,6 +274,14 @@ async fn lane(
         }
     }
     Ok(first)
+}
+
+fn failed_capture(work: &BackupWork, index: usize, fault: &Fault) -> FailedCapture {
+    FailedCapture {
+        index,
+        node: work.plan.captures[index].node.clone(),
+        why: fault.message.clone(),
+    }
 }
 
 /// What a failed capture says is bad.
@@ -372,8 +383,14 @@ async fn capture(
         away: grace,
         ..core.patience()
     };
-    let answer = issued.wait(patience, cancel, |progress| {
-        feed.progress(core.clock.now(), &key, progress);
+    let what = format!("{}/{} on {}", step.collection, step.shard, step.node);
+    feed.log(
+        core.clock.now(),
+        Level::Info,
+        format!("capture of {what} begins"),
+    );
+    let answer = issued.wait(patience, cancel, |news| {
+        feed.news(core.clock.now(), &key, news);
     });
     let answer = tokio::select! {
         answer = answer => answer,
@@ -383,11 +400,10 @@ async fn capture(
             Err(fault)
         }
     };
-    let what = format!("{}/{} on {}", step.collection, step.shard, step.node);
     match (answer, committed(core, id, index).await) {
         // However its agent sees it: what is committed is captured.
         (Ok(Answer::Captured(done)), Some(shard)) => {
-            count_sent(core, id, index, done.sent_bytes).await?;
+            count_cost(core, id, index, &done).await?;
             feed.note(core.clock.now(), captured_note(&what, &done, &shard));
             for reason in &shard.shard.reasons {
                 feed.note(core.clock.now(), format!("{what}: {reason}"));
@@ -438,12 +454,18 @@ pub(super) async fn committed(core: &Core, id: &JobId, index: usize) -> Option<C
 }
 
 /// The agent also knows what was sent to an earlier life of this coordinator.
-async fn count_sent(core: &Core, id: &JobId, index: usize, sent: u64) -> Result<(), Fault> {
+async fn count_cost(
+    core: &Core,
+    id: &JobId,
+    index: usize,
+    done: &v1::CaptureDone,
+) -> Result<(), Fault> {
     core.book
         .change(id, |job| {
             let shard = job.backup_mut().and_then(|b| b.committed.get_mut(&index));
             if let Some(shard) = shard {
-                shard.sent_bytes = shard.sent_bytes.max(sent);
+                shard.sent_bytes = shard.sent_bytes.max(done.sent_bytes);
+                shard.elapsed_ms = done.elapsed_ms;
             }
         })
         .await

@@ -9,11 +9,13 @@ use crate::dispatch::Grant;
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::BackupWork;
+use crate::job::feed::JobFeed;
+use crate::job::log::Level;
 use holdfast_certs::Identity;
 use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_proto::convert::ImportOrder;
 use holdfast_service::failure::Code;
-use holdfast_types::{JobId, NodeId, RecoveryPointId};
+use holdfast_types::{ByteCount, JobId, NodeId, RecoveryPointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +69,7 @@ pub(super) fn work(
         failed: Vec::new(),
         dropped: [].into(),
         left_out: Vec::new(),
+        captured: BTreeMap::new(),
         done: false,
     })
 }
@@ -75,6 +78,7 @@ pub(super) fn work(
 pub(super) async fn delivered(
     core: &Arc<Core>,
     id: &JobId,
+    feed: &JobFeed,
     cancel: &CancellationToken,
     index: usize,
     work: &BackupWork,
@@ -91,7 +95,15 @@ pub(super) async fn delivered(
     };
     let delivery = core.imports.open(command, holder, grant);
     loop {
-        if super::backup::committed(core, id, index).await.is_some() {
+        if let Some(shard) = super::backup::committed(core, id, index).await {
+            let text = format!(
+                "took in {}/{}: {}, {} sent",
+                shard.collection.name,
+                shard.shard.shard_id,
+                ByteCount(shard.shard.logical_bytes),
+                ByteCount(shard.sent_bytes)
+            );
+            feed.log(core.clock.now(), Level::Info, text);
             return Ok(());
         }
         tokio::select! {

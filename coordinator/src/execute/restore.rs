@@ -8,6 +8,7 @@ use crate::dispatch::{Answer, Grant, RestoreGrant};
 use crate::fault::{Fault, blocked};
 use crate::instant::pieces::Reader;
 use crate::job::feed::{JobFeed, ProgressKey};
+use crate::job::log::Level;
 use crate::job::{RestoreWork, RestoredStep, Work, restore_id};
 use crate::plan;
 use crate::rpc::wire;
@@ -17,8 +18,9 @@ use holdfast_decide::instant::{Choice, InstantTarget, ShardLog};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, JobId, NodeId, ShardId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -193,6 +195,14 @@ impl<'a> RestoreContext<'a> {
         self.feed.note(self.core.clock.now(), text.into());
     }
 
+    fn warn(&self, text: impl Into<String>) {
+        self.feed.warn(self.core.clock.now(), text.into());
+    }
+
+    fn log(&self, level: Level, text: impl Into<String>) {
+        self.feed.log(self.core.clock.now(), level, text.into());
+    }
+
     /// The nodes of the cluster, as planned.
     fn nodes(&self) -> BTreeSet<NodeId> {
         let receivers = self.work.plan.receivers.iter();
@@ -210,6 +220,7 @@ impl<'a> RestoreContext<'a> {
                 }
             })
             .await?;
+        self.log(Level::Info, format!("begins: {}", self.step()));
         if self.work.plan.in_cluster {
             return Box::pin(cluster::restore(self)).await;
         }
@@ -266,8 +277,8 @@ impl<'a> RestoreContext<'a> {
             .dispatcher
             .issue(command, work.node.clone(), body, grant)?;
         let answer = ticket
-            .wait(core.patience(), self.cancel, |progress| {
-                self.feed.progress(core.clock.now(), &key, progress);
+            .wait(core.patience(), self.cancel, |news| {
+                self.feed.news(core.clock.now(), &key, news);
             })
             .await?;
         match answer {
@@ -278,6 +289,7 @@ impl<'a> RestoreContext<'a> {
                 aliases: done.aliases_created,
                 indexes: done.indexes_created,
                 replayed: done.replayed_entries,
+                uploads: BTreeMap::new(),
             }),
             Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
                 Code::Internal,
@@ -450,6 +462,13 @@ fn restored_note(step: &RestoreStep, done: &RestoredStep) -> String {
 async fn summary(core: &Core, id: &JobId) -> Result<v1::RestoreSummary, Fault> {
     let started = recorded(core, id).await?.started;
     let work = restore_of(core, id).await?;
+    let took = core.clock.now().since(started);
+    Ok(brought(&work, took))
+}
+
+/// What a restore that is done has brought.
+#[must_use]
+pub fn brought(work: &RestoreWork, took: Duration) -> v1::RestoreSummary {
     let restored =
         work.plan
             .steps
@@ -466,19 +485,18 @@ async fn summary(core: &Core, id: &JobId) -> Result<v1::RestoreSummary, Fault> {
                 indexes: done.indexes.clone(),
                 replayed_entries: done.replayed,
             });
-    let elapsed = core.clock.now().since(started).as_millis();
-    Ok(v1::RestoreSummary {
+    v1::RestoreSummary {
         recovery_point: work.plan.point.to_string(),
         node: work.node.to_string(),
         collections: restored.collect(),
-        elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+        elapsed_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         safety_recovery_point: work
             .safety
             .as_ref()
             .map(|safety| safety.point.to_string())
             .unwrap_or_default(),
         instant: work.plan.instant.as_ref().map(wire::instant),
-    })
+    }
 }
 
 async fn restore_of(core: &Core, id: &JobId) -> Result<RestoreWork, Fault> {
@@ -497,6 +515,7 @@ mod tests {
     use holdfast_decide::{RestorePlan, RestoreStep};
     use holdfast_service::failure::Code;
     use holdfast_types::Epoch;
+    use std::collections::BTreeMap;
 
     fn step(source: &str, target: &str, replaces: bool) -> RestoreStep {
         RestoreStep {
@@ -570,6 +589,7 @@ mod tests {
             aliases: vec![],
             indexes: vec![],
             replayed: 0,
+            uploads: BTreeMap::new(),
         };
         assert!(compare(&step("a", "a", false), 0, done(3)).is_ok());
         // An agent that does not know logs.

@@ -37,6 +37,7 @@ pub(super) async fn settle(
     cancel: &CancellationToken,
 ) -> Result<Settled, Fault> {
     let began = Instant::now();
+    let mut told = None;
     loop {
         let record = recorded(core, id).await?;
         let work = super::backup::backup_of(&record)?;
@@ -54,6 +55,11 @@ pub(super) async fn settle(
                 let waits = cluster && blockers.iter().all(passing);
                 if !waits || cancel.is_cancelled() || began.elapsed() > core.limits.replica_grace {
                     return Err(blocked(&blockers));
+                }
+                let why = blocked(&blockers).message;
+                if told.as_ref() != Some(&why) {
+                    feed.warn(core.clock.now(), format!("waiting: {why}"));
+                    told = Some(why);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -94,7 +100,7 @@ async fn apply(
     }
     for note in notes(&settlement) {
         tracing::info!(job = %id, note);
-        feed.note(core.clock.now(), note);
+        feed.warn(core.clock.now(), note);
     }
     let change = |work: &mut BackupWork| {
         for (index, step) in settlement.moved {

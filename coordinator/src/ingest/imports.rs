@@ -58,6 +58,19 @@ impl Imports {
         Some(found.grant.clone())
     }
 
+    /// Bytes that have arrived of each open delivery.
+    #[must_use]
+    pub fn delivered(&self) -> Vec<(CaptureId, u64)> {
+        let open = self.lock();
+        let sent = |open: &Open| match &open.grant {
+            Grant::Capture { slot, .. } => slot.figures().sent_bytes,
+            Grant::Restore(_) => 0,
+        };
+        open.iter()
+            .map(|(id, open)| (id.clone(), sent(open)))
+            .collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<CaptureId, Open>> {
         // No code that holds this lock can panic half-way through a change.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)

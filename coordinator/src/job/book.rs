@@ -6,12 +6,14 @@
 use crate::catalog::{Catalog, CatalogError};
 use crate::fault::{Fault, storage_code};
 use crate::job::feed::JobFeed;
+use crate::job::log::{LogChange, Rows};
+use crate::job::steps::expected;
 use crate::job::{JobRecord, JobState, Work, restore_id};
 use holdfast_decide::RunningJob;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, JobId, Timestamp};
+use holdfast_types::{CaptureId, CollectionName, JobId, ShardId, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Records and feeds.
 #[derive(Debug)]
@@ -23,17 +25,25 @@ pub struct JobBook {
 }
 
 impl JobBook {
-    /// Reads what is recorded.
+    /// Reads what is recorded. Jobs that run have feeds, which go on with their logs.
     ///
     /// # Errors
     /// If the catalogue can't be read.
     pub async fn load(catalog: Catalog, kept: usize) -> Result<Self, CatalogError> {
-        let records = catalog.jobs().await?.into_iter();
+        let (mut records, mut feeds) = (BTreeMap::new(), HashMap::new());
+        for job in catalog.jobs().await? {
+            if job.state == JobState::Running {
+                let log = catalog.job_log(job.id.clone()).await?;
+                let feed = JobFeed::resumed(job.id.clone(), log);
+                feeds.insert(job.id.clone(), Arc::new(feed));
+            }
+            records.insert(job.id.clone(), job);
+        }
         let book = Self {
             catalog,
             kept,
-            records: tokio::sync::Mutex::new(records.map(|job| (job.id.clone(), job)).collect()),
-            feeds: Mutex::default(),
+            records: tokio::sync::Mutex::new(records),
+            feeds: Mutex::new(feeds),
         };
         book.forget_old().await?;
         Ok(book)
@@ -56,15 +66,16 @@ impl JobBook {
             ));
         }
         self.catalog
-            .put_job(record.clone())
+            .put_job(record.clone(), LogChange::default())
             .await
             .map_err(|error| recording_failed(&error))?;
-        let feed = self.feed(&record.id);
+        let feed = Arc::new(JobFeed::new(record.id.clone()));
+        self.feeds().insert(record.id.clone(), Arc::clone(&feed));
         records.insert(record.id.clone(), record);
         Ok(feed)
     }
 
-    /// Changes a job. The change is durable when this returns, and did not happen if it fails.
+    /// Changes a job, and writes what its log has gained. The change is durable when this returns, and did not happen if it fails.
     ///
     /// # Errors
     /// A failing catalogue; `internal` for a job that is not recorded.
@@ -79,12 +90,51 @@ impl JobBook {
             .cloned()
             .ok_or_else(|| Fault::new(Code::Internal, format!("job {id} is not recorded")))?;
         change(&mut record);
+        let feed = self.feed(id);
+        let log = feed.as_ref().map(|feed| feed.log_change());
+        let log = log.unwrap_or_default();
         self.catalog
-            .put_job(record.clone())
+            .put_job(record.clone(), log.clone())
             .await
             .map_err(|error| recording_failed(&error))?;
+        if let Some(feed) = feed {
+            feed.log_written(&log);
+        }
         records.insert(id.clone(), record.clone());
         Ok(record)
+    }
+
+    /// Writes what the log of a running job has gained.
+    ///
+    /// # Errors
+    /// A failing catalogue; it is written the next time.
+    pub async fn write_log(&self, id: &JobId) -> Result<(), CatalogError> {
+        let Some(feed) = self.feed(id) else {
+            return Ok(());
+        };
+        // One writer at a time.
+        let _records = self.records.lock().await;
+        let log = feed.log_change();
+        if log.is_empty() {
+            return Ok(());
+        }
+        self.catalog.put_job_log(id.clone(), log.clone()).await?;
+        feed.log_written(&log);
+        Ok(())
+    }
+
+    /// The log of a job.
+    ///
+    /// # Errors
+    /// A failing catalogue.
+    pub async fn log(&self, id: &JobId) -> Result<Rows, Fault> {
+        match self.feed(id) {
+            Some(feed) => Ok(feed.log_rows()),
+            None => {
+                let log = self.catalog.job_log(id.clone()).await;
+                log.map_err(|error| recording_failed(&error))
+            }
+        }
     }
 
     /// Records how a job ended. What was only needed to go on with it is dropped.
@@ -104,7 +154,7 @@ impl JobBook {
                 record.ended = Some(now);
                 record.failure = failure;
                 if let Some(backup) = record.backup_mut() {
-                    backup.committed.clear();
+                    backup.forget_entries();
                 }
             })
             .await?;
@@ -124,6 +174,14 @@ impl JobBook {
         let mut jobs: Vec<JobRecord> = self.records.lock().await.values().cloned().collect();
         jobs.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
         jobs
+    }
+
+    /// What the last capture of each shard had, as far as jobs tell.
+    pub async fn sizes(&self) -> BTreeMap<(CollectionName, ShardId), u64> {
+        let records = self.records.lock().await;
+        let mut newest: Vec<&JobRecord> = records.values().collect();
+        newest.sort_by_key(|job| std::cmp::Reverse(job.started));
+        expected(newest.into_iter())
     }
 
     /// The job that runs.
@@ -158,12 +216,19 @@ impl JobBook {
         })
     }
 
-    /// The feed of a job, made if there is none yet.
+    /// The feed of a job that runs.
     #[must_use]
-    pub fn feed(&self, id: &JobId) -> Arc<JobFeed> {
-        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(JobFeed::new(id.clone()));
-        Arc::clone(feeds.entry(id.clone()).or_insert_with(make))
+    pub fn feed(&self, id: &JobId) -> Option<Arc<JobFeed>> {
+        self.feeds().get(id).cloned()
+    }
+
+    /// Drops the feed of a job after its last event: its log is in the catalogue.
+    pub fn forget_feed(&self, id: &JobId) {
+        self.feeds().remove(id);
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, HashMap<JobId, Arc<JobFeed>>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops the oldest ended jobs beyond the number to keep.
@@ -181,10 +246,8 @@ impl JobBook {
             return Ok(());
         }
         self.catalog.remove_jobs(old.clone()).await?;
-        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         for id in &old {
             records.remove(id);
-            feeds.remove(id);
         }
         Ok(())
     }
@@ -215,9 +278,9 @@ fn is_of_step(job: &JobId, index: usize, command: &CaptureId) -> bool {
 mod tests {
     use super::{JobBook, is_of_step};
     use crate::catalog::Catalog;
-    use crate::fixture::backup_record;
-    use crate::job::JobState;
-    use holdfast_types::Timestamp;
+    use crate::fixture::{backup_record, committed};
+    use crate::job::{JobRecord, JobState};
+    use holdfast_types::{JobId, Timestamp};
     use std::path::Path;
 
     async fn book(path: &Path, kept: usize) -> JobBook {
@@ -234,7 +297,9 @@ mod tests {
         let record = backup_record();
         {
             let book = book(&path, 9).await;
-            book.begin(record.clone()).await.unwrap();
+            let feed = book.begin(record.clone()).await.unwrap();
+            feed.note(Timestamp::EPOCH, "begins");
+            book.write_log(&record.id).await.unwrap();
             let mut second = record.clone();
             second.id = "backup-2".parse().unwrap();
             assert_eq!(book.begin(second).await.unwrap_err().code, "job-conflict");
@@ -244,11 +309,46 @@ mod tests {
         let work = record.backup().unwrap();
         let command = work.capture_id(&record.id, 0).unwrap();
         assert!(book.is_pending(&command).await);
+        // Its log goes on where it was.
+        let feed = book.feed(&record.id).unwrap();
+        feed.note(Timestamp::EPOCH, "goes on");
+        assert_eq!(texts(&book, &record.id).await, ["begins", "goes on"]);
         book.end(&record.id, JobState::Failed, Timestamp::EPOCH, None)
             .await
             .unwrap();
         assert!(!book.is_pending(&command).await);
         assert_eq!(book.running().await, None);
+        drop((book, feed));
+        let book = self::book(&path, 9).await;
+        assert_eq!(texts(&book, &record.id).await, ["begins", "goes on"]);
+    }
+
+    async fn texts(book: &JobBook, id: &JobId) -> Vec<String> {
+        let rows = book.log(id).await.unwrap();
+        rows.into_values().map(|line| line.text).collect()
+    }
+
+    /// As a release of before logs and steps has written it.
+    #[test]
+    fn an_older_record_is_read() {
+        let mut record = backup_record();
+        let work = record.backup_mut().unwrap();
+        work.committed.insert(0, committed("books", 0, 1));
+        let mut json = serde_json::to_value(&record).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("asked_by").is_some());
+        let backup = json.pointer_mut("/work/backup").unwrap();
+        assert!(backup.as_object_mut().unwrap().remove("captured").is_some());
+        let shard = backup.pointer_mut("/committed/0").unwrap();
+        assert!(
+            shard
+                .as_object_mut()
+                .unwrap()
+                .remove("elapsed_ms")
+                .is_some()
+        );
+        let read: JobRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read.asked_by, "");
+        assert_eq!(read.work, record.work);
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! The history of one job as its followers see it, and how they are woken.
+//! The history of one job that runs as its followers see it, how they are woken, and what of it goes to the job's log.
 //!
 //! Bounded: notes are limited by the plan's length, and of progress only the newest per shard is
 //! kept, so a slow follower misses intermediate figures and nothing else.
 
+use super::log::{JobLog, Level, LogChange, LogLine, Rows};
+use super::pace::{Pace, Rate};
+use crate::dispatch::News;
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, JobId, NodeId, ShardId, Timestamp};
 use std::collections::BTreeMap;
@@ -35,8 +38,27 @@ pub struct JobFeed {
 struct FeedState {
     version: u64,
     lines: Vec<v1::JobEvent>,
-    progress: BTreeMap<ProgressKey, (u64, v1::JobEvent)>,
+    progress: BTreeMap<ProgressKey, Told>,
+    log: JobLog,
     ended: bool,
+}
+
+/// What was told last of one shard.
+#[derive(Debug)]
+struct Told {
+    version: u64,
+    event: v1::JobEvent,
+    progress: v1::Progress,
+    pace: Pace,
+}
+
+/// How far one shard is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// As its agent told it.
+    pub progress: v1::Progress,
+    /// How fast it goes on.
+    pub rate: Option<Rate>,
 }
 
 /// How far a follower has read.
@@ -50,9 +72,19 @@ impl JobFeed {
     /// The feed of a job that has just begun.
     #[must_use]
     pub fn new(job: JobId) -> Self {
+        Self::resumed(job, Rows::new())
+    }
+
+    /// The feed of a job that goes on after a restart, with its log until then.
+    #[must_use]
+    pub fn resumed(job: JobId, log: Rows) -> Self {
+        let state = FeedState {
+            log: JobLog::of(log),
+            ..FeedState::default()
+        };
         Self {
             job,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: watch::Sender::new(0),
         }
     }
@@ -63,18 +95,55 @@ impl JobFeed {
         &self.job
     }
 
-    /// Adds the first event.
-    pub fn started(&self, now: Timestamp, kind: &str, plan: Vec<String>) {
+    /// Adds the first event, and what the log tells of before.
+    pub fn started(&self, at: Timestamp, kind: &str, plan: Vec<String>) {
         let started = v1::JobStarted {
             kind: kind.to_owned(),
             plan,
         };
-        self.add(now, v1::job_event::Event::Started(started));
+        self.add(at, v1::job_event::Event::Started(started));
+        let told: Vec<LogLine> = self.lock().log.rows().values().cloned().collect();
+        for line in told {
+            self.add(line.at, v1::job_event::Event::Note(line.text));
+        }
     }
 
-    /// Adds a line for a person.
+    /// Adds a line for a person, here and in the log.
     pub fn note(&self, now: Timestamp, text: impl Into<String>) {
-        self.add(now, v1::job_event::Event::Note(text.into()));
+        self.say(now, Level::Info, text.into());
+    }
+
+    /// Adds a line on something that went wrong, here and in the log.
+    pub fn warn(&self, now: Timestamp, text: impl Into<String>) {
+        self.say(now, Level::Warning, text.into());
+    }
+
+    /// Adds a line to the log alone.
+    pub fn log(&self, now: Timestamp, level: Level, text: impl Into<String>) {
+        let line = LogLine::new(now, level, text.into());
+        self.lock().log.push(line);
+    }
+
+    fn say(&self, now: Timestamp, level: Level, text: String) {
+        self.log(now, level, text.clone());
+        self.add(now, v1::job_event::Event::Note(text));
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log_rows(&self) -> Rows {
+        self.lock().log.rows().clone()
+    }
+
+    /// What of the log is to be written.
+    #[must_use]
+    pub fn log_change(&self) -> LogChange {
+        self.lock().log.change()
+    }
+
+    /// Takes note that it is.
+    pub fn log_written(&self, change: &LogChange) {
+        self.lock().log.wrote(change);
     }
 
     /// Replaces the figures of one shard.
@@ -83,14 +152,52 @@ impl JobFeed {
             node: key.node.to_string(),
             collection: key.collection.to_string(),
             shard_id: key.shard.0,
-            progress: Some(progress),
+            progress: Some(progress.clone()),
         });
         let event = self.event(now, event);
         let mut state = self.lock();
         state.version += 1;
         let version = state.version;
-        state.progress.insert(key.clone(), (version, event));
+        let before = state.progress.remove(key);
+        let mut pace = before.map(|before| before.pace).unwrap_or_default();
+        pace.tell(now, progress.bytes_done);
+        let told = Told {
+            version,
+            event,
+            progress,
+            pace,
+        };
+        state.progress.insert(key.clone(), told);
         self.wake(state);
+    }
+
+    /// Takes what became known of an open command.
+    pub fn news(&self, now: Timestamp, key: &ProgressKey, news: News) {
+        match news {
+            News::Progress(progress) => self.progress(now, key, progress),
+            News::Away(node) => {
+                self.warn(
+                    now,
+                    format!("the agent of node {node} is away: waiting for it"),
+                );
+            }
+            News::Back(node) => self.note(now, format!("the agent of node {node} is back")),
+        }
+    }
+
+    /// How far every shard is of which its agent has told.
+    #[must_use]
+    pub fn figures(&self, now: Timestamp) -> BTreeMap<ProgressKey, Figures> {
+        let state = self.lock();
+        let told = state.progress.iter();
+        told.map(|(key, told)| {
+            let figures = Figures {
+                progress: told.progress.clone(),
+                rate: told.pace.rate(now),
+            };
+            (key.clone(), figures)
+        })
+        .collect()
     }
 
     /// Adds the last event. Nothing is added afterwards.
@@ -110,8 +217,8 @@ impl JobFeed {
         let state = self.lock();
         let fresh = state.progress.values();
         let mut events: Vec<v1::JobEvent> = fresh
-            .filter(|(version, _)| *version > cursor.version)
-            .map(|(_, event)| event.clone())
+            .filter(|told| told.version > cursor.version)
+            .map(|told| told.event.clone())
             .collect();
         let lines = state.lines.get(cursor.lines..).unwrap_or_default();
         // The first event of a job comes first, everything else after the figures it ends.
@@ -161,6 +268,7 @@ impl JobFeed {
 #[cfg(test)]
 mod tests {
     use super::{Cursor, JobFeed, ProgressKey};
+    use crate::job::log::Level;
     use holdfast_proto::v1;
     use holdfast_types::{ShardId, Timestamp};
 
@@ -209,6 +317,37 @@ mod tests {
         assert!(ended);
         let (all, _) = feed.since(&mut Cursor::default());
         assert_eq!(words(&all), ["started", "progress 2", "done", "ended"]);
+    }
+
+    #[test]
+    fn the_log_goes_on_after_a_restart_and_followers_see_it() {
+        let feed = JobFeed::new("job-1".parse().unwrap());
+        feed.started(NOW, "backup", vec![]);
+        feed.note(NOW, "captured");
+        feed.log(NOW, Level::Info, "a detail");
+        feed.warn(NOW, "failed once");
+        let change = feed.log_change();
+        feed.log_written(&change);
+        assert!(feed.log_change().is_empty());
+        assert_eq!(
+            words(&feed.since(&mut Cursor::default()).0),
+            ["started", "captured", "failed once"]
+        );
+
+        let feed = JobFeed::resumed("job-1".parse().unwrap(), change.add);
+        feed.started(NOW, "backup", vec![]);
+        feed.note(NOW, "goes on");
+        let told = ["captured", "a detail", "failed once", "goes on"];
+        assert_eq!(
+            words(&feed.since(&mut Cursor::default()).0),
+            [&["started"], &told[..]].concat()
+        );
+        let rows = feed.log_rows();
+        let texts: Vec<&str> = rows.values().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, told);
+        assert_eq!(rows[&2].level, Level::Warning);
+        let fresh: Vec<u64> = feed.log_change().add.into_keys().collect();
+        assert_eq!(fresh, [3]);
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Stands in a job for who asked for it.
+const ASKER: &str = "continuous protection";
+
 const TICK: Duration = Duration::from_secs(1);
 /// A collection whose base was begun, or could not be, has its next turn after this long …
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
@@ -74,7 +77,7 @@ async fn look(core: &Arc<Core>, attempts: &mut BTreeMap<CollectionName, Attempt>
         note: format!("base for continuous protection of {first}: {why}"),
         tags: Vec::new(),
     };
-    match Box::pin(execute::start_backup(core, &order)).await {
+    match Box::pin(execute::start_backup(core, ASKER.to_owned(), &order)).await {
         Ok(feed) => {
             tracing::info!(job = %feed.job(), collections = wanted.len(), reason = %why, "a base is made, from which logs go on");
         }

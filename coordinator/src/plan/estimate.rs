@@ -122,10 +122,12 @@ mod tests {
                     aliases: vec![],
                     indexes: vec![],
                     replayed: 0,
+                    uploads: [].into(),
                 }],
             };
             let work = Work::Restore(Box::new(work));
-            let mut job = JobRecord::begun("r".parse().unwrap(), Timestamp::EPOCH, work);
+            let mut job =
+                JobRecord::begun("r".parse().unwrap(), Timestamp::EPOCH, String::new(), work);
             job.state = JobState::Succeeded;
             job
         };

@@ -114,8 +114,9 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::CreateBackupRequest>,
     ) -> Result<Response<Events>, Status> {
+        let asker = peer::in_words(&request)?;
         let order = BackupOrder::try_from(request.into_inner()).map_err(usage)?;
-        let feed = Box::pin(execute::start_backup(&self.0, &order)).await?;
+        let feed = Box::pin(execute::start_backup(&self.0, asker, &order)).await?;
         Ok(Response::new(follow(&self.0, feed)))
     }
 
@@ -219,8 +220,9 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RestoreRequest>,
     ) -> Result<Response<Events>, Status> {
+        let asker = peer::in_words(&request)?;
         let order = RestoreOrder::try_from(request.into_inner()).map_err(usage)?;
-        let feed = Box::pin(execute::start_restore(&self.0, &order)).await?;
+        let feed = Box::pin(execute::start_restore(&self.0, asker, &order)).await?;
         Ok(Response::new(follow(&self.0, feed)))
     }
 
@@ -247,9 +249,10 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::CancelJobRequest>,
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let asker = peer::in_words(&request)?;
         let text = request.into_inner().job_id;
         let id: JobId = text.parse().map_err(|error| bad_argument(&error))?;
-        match execute::cancel(&self.0, &id).await? {
+        match execute::cancel(&self.0, &id, &asker).await? {
             Some(cancelled) => Ok(Response::new(v1::CancelJobResponse { cancelled })),
             None => Err(Fault::new(Code::JobNotFound, format!("job {id} is not known")).into()),
         }

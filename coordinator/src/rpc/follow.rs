@@ -32,6 +32,21 @@ pub(super) fn follow(core: &Core, feed: Arc<JobFeed>) -> Events {
     ReceiverStream::new(events)
 }
 
+/// Tells a history from its beginning to its end.
+pub(super) fn told(core: &Core, history: Vec<v1::JobEvent>) -> Events {
+    let (out, events) = mpsc::channel(QUEUE);
+    let stop = core.shutdown.token();
+    drop(core.shutdown.spawn(async move {
+        for event in history {
+            tokio::select! {
+                sent = out.send(Ok(event)) => if sent.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }));
+    ReceiverStream::new(events)
+}
+
 async fn forward(feed: &JobFeed, out: &mpsc::Sender<Result<v1::JobEvent, Status>>) {
     let mut changes = feed.watch();
     let mut cursor = Cursor::default();

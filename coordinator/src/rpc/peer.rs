@@ -27,6 +27,15 @@ pub(super) fn node<T>(request: &Request<T>) -> Result<NodeId, Status> {
         .ok_or_else(|| Status::permission_denied(format!("{identity} is not an agent")))
 }
 
+/// Who calls, in words.
+///
+/// # Errors
+/// UNAUTHENTICATED without a verified certificate.
+pub(super) fn in_words<T>(request: &Request<T>) -> Result<String, Status> {
+    let identity = identity(request)?;
+    Ok(format!("{} {}", identity.role(), identity.name()))
+}
+
 /// The operator who calls.
 ///
 /// # Errors

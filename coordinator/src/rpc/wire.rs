@@ -85,6 +85,7 @@ pub(super) fn job_summary(job: &JobRecord) -> v1::JobSummary {
         ended_us: job.ended.map_or(0, |ended| ended.as_micros()),
         failure: job.failure.as_ref().map(Fault::to_wire),
         recovery_point: job.point().to_string(),
+        asked_by: job.asked_by.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, files};
 use crate::cluster::{Cluster, Placed, failure};
+use crate::jobs::{Viewer, steps};
 use holdfast_proto::v1;
 use holdfast_proto::v1::command::Command;
 use holdfast_proto::v1::command_result::Outcome;
@@ -79,7 +80,8 @@ async fn prepared(cluster: &mut Cluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_prepares_one_uploads_all_count_and_then_the_first_points_aliases() {
     let (mut cluster, point) = emptied().await;
-    let job = cluster.operator.restore(order(&point)).await;
+    let mut job = cluster.operator.restore(order(&point)).await;
+    let id = job.id().await;
     prepared(&mut cluster).await;
     // The one that has the shard; it is told which collection is meant.
     let (command, upload) = part(&mut cluster.agents[1]).await;
@@ -103,6 +105,15 @@ async fn one_prepares_one_uploads_all_count_and_then_the_first_points_aliases() 
     n1.answer(&command, done(3)).await;
     let (ended, _) = job.end().await;
     assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
+    let mut viewer = Viewer::new(&cluster.world, &cluster.running).await;
+    let shown = viewer.show(&id).await;
+    assert_eq!(steps(&shown), ["UPLOAD n2 docs/0 DONE"]);
+    assert_eq!(shown.steps[0].tries, 2);
+    let (told, _) = viewer.watch(&id).await.end().await;
+    assert_eq!(
+        told.restore.unwrap().collections,
+        ended.restore.unwrap().collections
+    );
     cluster.running.stop().await;
 }
 

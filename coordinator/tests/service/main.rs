@@ -12,6 +12,8 @@ mod copies;
 #[cfg(test)]
 mod instant;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod log_parts;
 #[cfg(test)]
 mod refusal;

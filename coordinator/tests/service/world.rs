@@ -202,6 +202,11 @@ impl Operator {
 }
 
 impl Job {
+    /// A job that is being followed by this stream.
+    pub(crate) fn of(events: tonic::Streaming<v1::JobEvent>) -> Self {
+        Self(events)
+    }
+
     /// The end of the job and the notes before it.
     pub(crate) async fn end(mut self) -> (v1::JobEnded, Vec<String>) {
         let mut notes = Vec::new();

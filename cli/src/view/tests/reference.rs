@@ -3,11 +3,11 @@
 use super::removal::pruned;
 use super::repo::{leftovers, rebuilt, verified};
 use super::restores::{plan, restored};
-use super::{backup_plan, collections, copies, nodes, policy, status, summary};
+use super::{backup_plan, collections, copies, jobs, nodes, policy, status, summary};
 use crate::output::render_json;
 use crate::view::{
-    BackupPlanView, BackupView, CollectionsView, HoldView, MarkedView, NodesView, PlanView,
-    PruneView, RestoreView, SchedulesView, StatusView,
+    BackupPlanView, BackupView, CollectionsView, HoldView, JobDetailView, MarkedView, NodesView,
+    PlanView, PruneView, RestoreView, SchedulesView, StatusView,
 };
 use holdfast_proto::v1;
 
@@ -39,6 +39,7 @@ fn the_reference_names_every_field() {
         render_json(&copies::added(), false),
         render_json(&copies::changed(), false),
         render_json(&copies::promotion(), false),
+        render_json(&JobDetailView::from(&jobs::running()), false),
     ];
     let mut missing = Vec::new();
     for document in documents {

@@ -16,13 +16,14 @@ use super::parts::{Aliases, issue};
 use super::{RESTARTED, RestoreContext, StepFailed, check_points};
 use crate::core::Core;
 use crate::fault::Fault;
+use crate::job::log::Level;
 use crate::job::{ClusterParts, Prepared, RestoredStep, ShardUpload, Work};
 use futures::future::join_all;
 use holdfast_decide::{Holders, Unsettled, Wanted, agreed, assign, is_whole};
 use holdfast_proto::v1;
 use holdfast_proto::v1::restore_part::Part;
 use holdfast_service::failure::Code;
-use holdfast_types::{NodeId, ShardId};
+use holdfast_types::{ByteCount, NodeId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,13 +64,14 @@ async fn carry_out(context: &RestoreContext<'_>) -> Result<RestoredStep, Fault> 
     Ok(RestoredStep {
         points,
         uploaded_bytes: parts.uploads.values().map(|upload| upload.bytes).sum(),
+        replayed: parts.uploads.values().map(|upload| upload.replayed).sum(),
         elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
         aliases,
         indexes: parts
             .prepared
             .map(|prepared| prepared.indexes)
             .unwrap_or_default(),
-        replayed: parts.uploads.values().map(|upload| upload.replayed).sum(),
+        uploads: parts.uploads,
     })
 }
 
@@ -194,7 +196,10 @@ async fn settled(context: &RestoreContext<'_>) -> Result<Holders, Fault> {
             Err(Unsettled { reasons, moving }) => {
                 agreements = 0;
                 if reasons != last {
-                    tracing::debug!(job = %context.id, collection = %step.target, why = reasons.join("; "), "not settled yet");
+                    context.log(
+                        Level::Info,
+                        format!("{} is not settled yet: {}", step.target, reasons.join("; ")),
+                    );
                     since = Instant::now();
                     last = reasons;
                 }
@@ -246,7 +251,7 @@ async fn go_on(context: &RestoreContext<'_>) -> Result<(), Fault> {
         .map(|(shard, upload)| (*shard, upload.node.clone()))
         .collect();
     if let Some(failed) = upload_round(context, &begun, open).await? {
-        context.note(format!(
+        context.warn(format!(
             "{failed}; it is uploaded again when all nodes agree"
         ));
     }
@@ -274,7 +279,7 @@ async fn upload_all(context: &RestoreContext<'_>, mut holders: Holders) -> Resul
         let Some(failed) = upload_round(context, &begun, assigned).await? else {
             return Ok(());
         };
-        context.note(format!(
+        context.warn(format!(
             "{failed}; it is uploaded again when all nodes agree"
         ));
         holders = settled(context).await?;
@@ -354,6 +359,11 @@ async fn upload(
     let noted = upload.clone();
     let recorded = change(context, |parts| drop(parts.uploads.insert(shard, noted))).await;
     recorded.map_err(|fault| (fault, false))?;
+    let what = format!("shard {shard} of {}", context.step().target);
+    context.log(
+        Level::Info,
+        format!("upload of {what} by {node} begins, attempt {tries}"),
+    );
     let part = Part::Upload(v1::UploadShard { shard_id: shard.0 });
     let suffix = format!("u{shard}-{tries}");
     let done = issue(
@@ -378,6 +388,12 @@ async fn upload(
             ..upload
         },
     };
+    if let Ok(done) = &done {
+        context.note(format!(
+            "uploaded {what} by {node}: {}",
+            ByteCount(done.uploaded_bytes)
+        ));
+    }
     let recorded = change(context, |parts| drop(parts.uploads.insert(shard, ended))).await;
     recorded.map_err(|fault| (fault, false))?;
     done.map(drop).map_err(|fault| {

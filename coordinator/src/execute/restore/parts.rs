@@ -1,7 +1,7 @@
 //! One part of a restore into a cluster, as a command to one agent.
 
 use super::{RestoreContext, logs_of};
-use crate::dispatch::{Answer, Grant, RestoreGrant};
+use crate::dispatch::{Answer, Grant, News, RestoreGrant};
 use crate::fault::Fault;
 use crate::job::feed::ProgressKey;
 use crate::job::restore_id;
@@ -64,12 +64,12 @@ pub(super) async fn issue(
     };
     core.check_epoch().await?;
     let ticket = core.dispatcher.issue(command, node.clone(), body, grant)?;
-    let progressed = |progress| {
-        if shard.is_some() {
-            context.feed.progress(core.clock.now(), &key, progress);
+    let tell = |news| {
+        if shard.is_some() || !matches!(news, News::Progress(_)) {
+            context.feed.news(core.clock.now(), &key, news);
         }
     };
-    match ticket.wait(core.patience(), cancel, progressed).await? {
+    match ticket.wait(core.patience(), cancel, tell).await? {
         Answer::Restored(done) => Ok(done),
         Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
             Code::Internal,
