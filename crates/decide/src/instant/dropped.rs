@@ -173,6 +173,9 @@ mod tests {
     #[test]
     fn of_the_life_that_was_dropped_and_of_no_earlier_one() {
         let mut history = history(&[3]);
+        // What it may contain is not archived.
+        let bases = history.points[1].collections.get_mut(&name("docs"));
+        bases.unwrap()[0].next = Some(5);
         history.logs[1].parts.clear();
         let refused = choose(&history, &request(&["docs"])).unwrap_err();
         assert!(matches!(*refused, Blocker::NoLog { .. }), "{refused}");
