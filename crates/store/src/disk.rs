@@ -230,6 +230,23 @@ impl Inner {
         durable_dirs::sync(dir).map_err(|error| StoreError::from_io(dir, error))
     }
 
+    /// Folders below the prefix, its own, and those above it that are empty then.
+    fn clear_folders(&self, prefix: &KeyPrefix) -> Result<(), StoreError> {
+        let top = self.root.join(prefix.as_str());
+        walk::remove_empty(&top).map_err(|error| StoreError::from_io(&top, error))?;
+        let above = top.ancestors().skip(1);
+        for folder in
+            above.take_while(|folder| folder.starts_with(&self.root) && **folder != self.root)
+        {
+            // One that is used by others stays.
+            if fs_err::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        self.dirs.forget();
+        Ok(())
+    }
+
     fn try_lock(&self, holder: &str) -> Result<LockAttempt, StoreError> {
         let path = self.root.join(LOCK_FILE);
         let fail = |error| StoreError::from_io(&path, error);
@@ -336,6 +353,11 @@ impl ObjectStore for DiskStore {
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
         let key = key.clone();
         Box::pin(self.blocking(move |inner| inner.delete(&key)))
+    }
+
+    fn clear_folders<'a>(&'a self, prefix: &'a KeyPrefix) -> BoxFuture<'a, Result<(), StoreError>> {
+        let prefix = prefix.clone();
+        Box::pin(self.blocking(move |inner| inner.clear_folders(&prefix)))
     }
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {

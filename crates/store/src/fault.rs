@@ -265,6 +265,10 @@ impl<S: ObjectStore> ObjectStore for FaultStore<S> {
         Box::pin(self.mutate(false, self.inner.delete(key)))
     }
 
+    fn clear_folders<'a>(&'a self, prefix: &'a KeyPrefix) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.clear_folders(prefix)
+    }
+
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         self.inner.try_lock(holder)
     }

@@ -187,6 +187,10 @@ impl<S: ObjectStore> ObjectStore for LimitStore<S> {
         })
     }
 
+    fn clear_folders<'a>(&'a self, prefix: &'a KeyPrefix) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.clear_folders(prefix)
+    }
+
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         self.inner.try_lock(holder)
     }

@@ -74,6 +74,12 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Removes an object; one that is not there counts as removed.
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Removes what is left of a prefix without objects where a store keeps anything for one: a disk its empty folders.
+    fn clear_folders<'a>(&'a self, prefix: &'a KeyPrefix) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = prefix;
+        Box::pin(async { Ok(()) })
+    }
+
     /// Tries to become the only writer, saying who we are. Never waits.
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         let _ = holder;
@@ -138,6 +144,10 @@ impl<S: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<S> {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<(), StoreError>> {
         (**self).delete(key)
+    }
+
+    fn clear_folders<'a>(&'a self, prefix: &'a KeyPrefix) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).clear_folders(prefix)
     }
 
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {

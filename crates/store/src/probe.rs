@@ -143,7 +143,7 @@ impl Probe<'_> {
             futures::future::try_join_all(deletes).await.map_err(said)?;
         }
         match self.store.list(&self.prefix()).await.map_err(said)?.len() {
-            0 => Ok(()),
+            0 => self.store.clear_folders(&self.prefix()).await.map_err(said),
             n => Err(format!("{n} objects are still listed after their removal")),
         }
     }

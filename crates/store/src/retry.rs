@@ -177,6 +177,10 @@ impl<S: ObjectStore> ObjectStore for RetryStore<S> {
         Box::pin(self.retry(move |inner| inner.delete(key)))
     }
 
+    fn clear_folders<'a>(&'a self, prefix: &'a KeyPrefix) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.clear_folders(prefix)
+    }
+
     fn try_lock<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<LockAttempt, StoreError>> {
         self.inner.try_lock(holder)
     }

@@ -259,8 +259,21 @@ async fn good_stores_pass_and_are_left_empty() {
         listed_objects: 100,
         ..ProbeOptions::at(now)
     };
+    // What others have in the folder of probes stays.
+    let other = "probe/other/object".parse().unwrap();
+    disk.put(&other, Bytes::new(), PutMode::CreateNew)
+        .await
+        .unwrap();
     probe(&disk, options).await.unwrap().verdict().unwrap();
-    assert!(disk.list(&KeyPrefix::root()).await.unwrap().is_empty());
+    assert_eq!(disk.list(&KeyPrefix::root()).await.unwrap().len(), 1);
+    disk.delete(&other).await.unwrap();
+    disk.clear_folders(&"probe/other".parse().unwrap())
+        .await
+        .unwrap();
+    assert!(disk.is_empty().await.unwrap(), "not even a folder is left");
+
+    probe(&disk, options).await.unwrap().verdict().unwrap();
+    assert!(disk.is_empty().await.unwrap(), "not even a folder is left");
 }
 
 #[tokio::test]

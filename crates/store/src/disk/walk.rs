@@ -47,6 +47,29 @@ pub(super) fn is_empty(root: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// Removes a folder with all the empty folders in it; one that holds a file stays, with those above it.
+pub(super) fn remove_empty(folder: &Path) -> io::Result<()> {
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if super::is_missing(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    match fs_err::remove_dir(folder) {
+        Err(error)
+            if error.kind() != io::ErrorKind::DirectoryNotEmpty && !super::is_missing(&error) =>
+        {
+            Err(error)
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn visit(
     entry: &fs_err::DirEntry,
     folder: &str,
