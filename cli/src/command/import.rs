@@ -135,6 +135,7 @@ async fn follow(
 }
 
 async fn inspect(args: &BackupImportArgs) -> Outcome<Source> {
+    supported(&args.qdrant_version)?;
     let name = args.collection.parse::<CollectionName>();
     let name = name.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
     let unreadable = |error: &std::io::Error| {
@@ -277,18 +278,84 @@ fn told(file: &Path, halt: Halt) -> Failure {
     failure.risking(RISK)
 }
 
+const OF_A_SHARD: &str = "let Qdrant make a snapshot of the whole collection (`POST /collections/NAME/snapshots`) and \
+    import that; or load the file into a shard of an existing collection \
+    (`POST /collections/NAME/shards/N/snapshots/upload`), and `holdfast backup create`";
+
 const ANOTHER: &str = "copy the file again, or let Qdrant make another snapshot";
 
 fn refused(file: &Path, error: &SnapshotError) -> Failure {
     let code = error.code().parse().unwrap_or(Code::QdrantError);
+    let todo = match error {
+        SnapshotError::OfShard => OF_A_SHARD,
+        SnapshotError::Truncated(_)
+        | SnapshotError::Incomplete(_)
+        | SnapshotError::Partial { .. }
+        | SnapshotError::Malformed(_)
+        | SnapshotError::Read(_) => ANOTHER,
+    };
     Failure::new(code, format!("{} can't be imported", file.display()))
         .caused_by(error)
         .risking(RISK)
-        .todo(ANOTHER)
+        .todo(todo)
+}
+
+/// Restores depend on the version, so one that nothing could be restored from is refused before a job begins.
+fn supported(version: &ServerVersion) -> Outcome<()> {
+    if version.is_importable() {
+        return Ok(());
+    }
+    let (from, to) = (
+        ServerVersion::oldest_supported(),
+        ServerVersion::newest_minor(),
+    );
+    Err(Failure::new(
+        Code::VersionMismatch,
+        format!("Qdrant {version} is none that is supported: this release takes snapshots of {from} to {to}.x"),
+    )
+    .risking(RISK)
+    .todo("give the version of the Qdrant that made the file (`GET /` of that server tells it)"))
 }
 
 fn interrupted() -> Failure {
     Failure::new(Code::Interrupted, "the import was interrupted")
         .risking(RISK)
         .todo("run it again: what has arrived is not sent twice")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{refused, supported};
+    use holdfast_qdrant::SnapshotError;
+    use holdfast_service::failure::Code;
+    use std::path::Path;
+
+    #[test]
+    fn a_shards_snapshot_is_called_one() {
+        let failure = refused(Path::new("/tmp/shard.snapshot"), &SnapshotError::OfShard);
+        assert_eq!(failure.exit(), Code::PlanBlocked.exit_code());
+        insta::assert_snapshot!(failure.render(), @r"
+error: /tmp/shard.snapshot can't be imported
+  because  it is the snapshot of one shard, not of a collection: the collection's settings are not in it
+  at risk  no new recovery point was committed; earlier ones and the file are untouched
+  to do    let Qdrant make a snapshot of the whole collection (`POST /collections/NAME/snapshots`) and import that; or load the file into a shard of an existing collection (`POST /collections/NAME/shards/N/snapshots/upload`), and `holdfast backup create`
+");
+    }
+
+    #[test]
+    fn a_version_of_no_supported_server_is_refused() {
+        for good in ["1.18.2", "1.18.3", "1.19.7"] {
+            assert_eq!(supported(&good.parse().unwrap()), Ok(()), "{good}");
+        }
+        for bad in ["1.17.9", "1.18.1", "1.20.0", "2.18.3"] {
+            assert!(supported(&bad.parse().unwrap()).is_err(), "{bad}");
+        }
+        let failure = supported(&"9.9.9".parse().unwrap()).unwrap_err();
+        assert_eq!(failure.exit(), Code::VersionMismatch.exit_code());
+        insta::assert_snapshot!(failure.render(), @r"
+error: Qdrant 9.9.9 is none that is supported: this release takes snapshots of 1.18.2 to 1.19.x
+  at risk  no new recovery point was committed; earlier ones and the file are untouched
+  to do    give the version of the Qdrant that made the file (`GET /` of that server tells it)
+");
+    }
 }

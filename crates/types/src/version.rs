@@ -13,6 +13,8 @@ pub struct ParseServerVersionError(String);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerVersion(semver::Version);
 
+const NEWEST_MINOR: (u64, u64) = (1, 19);
+
 /// Whether data captured from one server may go into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compatibility {
@@ -29,6 +31,19 @@ impl ServerVersion {
     #[must_use]
     pub const fn oldest_supported() -> Self {
         Self(semver::Version::new(1, 18, 2))
+    }
+
+    /// The newest minor release whose files are known, as `major.minor`.
+    #[must_use]
+    pub fn newest_minor() -> String {
+        let (major, minor) = NEWEST_MINOR;
+        format!("{major}.{minor}")
+    }
+
+    /// Whether files of this server can be taken in without it: they are known, and some supported server reads them.
+    #[must_use]
+    pub fn is_importable(&self) -> bool {
+        self.is_supported() && (self.0.major, self.0.minor) <= NEWEST_MINOR
     }
 
     /// Whether this server is new enough for any Holdfast guarantee.
@@ -103,6 +118,8 @@ mod tests {
             assert_eq!(v(from).restores_into(&v(to)), want, "{from} → {to}");
         }
         assert!(!v("1.17.9").is_supported());
+        assert!(v("1.19.4").is_importable() && !v("1.20.0").is_importable());
+        assert!(!v("1.18.1").is_importable() && !v("9.9.9").is_importable());
         assert!("1.18".parse::<ServerVersion>().is_err());
     }
 }

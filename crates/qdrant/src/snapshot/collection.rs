@@ -16,6 +16,8 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 const BUFFER: usize = 1 << 20;
 /// Largest file beside the shards, in bytes.
 const MAX_META: u64 = 16 << 20;
+/// Folders of a shard, which a collection's snapshot has below the shard's number, and a shard's own at its top.
+const OF_A_SHARD: [&str; 2] = ["segments", "wal"];
 /// Zeros handed on at once.
 const ZEROS: usize = 64 << 10;
 
@@ -99,6 +101,9 @@ struct Found {
 impl Found {
     fn shard_entry(&mut self, entry: &Entry, begin: u64, end: u64) -> Result<(), SnapshotError> {
         let (shard, rest) = entry.path.split_once('/').unwrap_or((&entry.path, ""));
+        if OF_A_SHARD.contains(&shard) {
+            return Err(SnapshotError::OfShard);
+        }
         let id: u32 = shard
             .parse()
             .map_err(|_| malformed(format!("it contains an unexpected file {:?}", entry.path)))?;
@@ -118,8 +123,7 @@ impl Found {
     fn finish(mut self) -> Result<CollectionContents, SnapshotError> {
         let mut config: Value = self.json("config.json")?.ok_or_else(|| {
             SnapshotError::Incomplete(
-                "config.json, which every snapshot of a collection has (one of a shard has not),"
-                    .to_owned(),
+                "config.json, which every snapshot of a collection has,".to_owned(),
             )
         })?;
         if let Some(config) = config.as_object_mut() {
@@ -330,7 +334,7 @@ mod tests {
     use super::{inspect_collection_snapshot, shard_of_collection};
     use crate::collection_files;
     use crate::compose::{ArchiveFile, ComposedArchive};
-    use crate::fixture::{Files, read, sample};
+    use crate::fixture::{Files, flat, nested, read, sample};
     use crate::snapshot::{FileSink as _, SnapshotError};
     use holdfast_types::ShardId;
     use serde_json::{Value, json};
@@ -413,6 +417,15 @@ mod tests {
         assert_eq!(contents.missing, [ShardId(0), ShardId(1)]);
         let error = inspect_collection_snapshot(&snapshot(&[2], 2)[..]).unwrap_err();
         assert!(error.to_string().contains("shard 2"), "{error}");
+    }
+
+    #[test]
+    fn a_shards_own_snapshot_is_told_apart() {
+        for archive in [flat(&sample()), nested(&sample())] {
+            let error = inspect_collection_snapshot(&archive[..]).unwrap_err();
+            assert!(matches!(error, SnapshotError::OfShard), "{error}");
+            assert_eq!(error.code(), "plan-blocked");
+        }
     }
 
     #[test]

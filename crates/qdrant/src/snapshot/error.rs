@@ -20,6 +20,11 @@ pub enum SnapshotError {
         /// A file that its manifest names.
         file: String,
     },
+    /// The snapshot of one shard, where one of a collection is asked for.
+    #[error(
+        "it is the snapshot of one shard, not of a collection: the collection's settings are not in it"
+    )]
+    OfShard,
     /// Bytes that no server writes.
     #[error("the snapshot is malformed: {0}")]
     Malformed(String),
@@ -36,6 +41,7 @@ impl SnapshotError {
             Self::Truncated(_) | Self::Incomplete(_) | Self::Partial { .. } | Self::Read(_) => {
                 "snapshot-truncated"
             }
+            Self::OfShard => "plan-blocked",
             Self::Malformed(_) => "qdrant-error",
         }
     }
@@ -45,7 +51,7 @@ impl SnapshotError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Truncated(_) | Self::Incomplete(_) | Self::Read(_) => true,
-            Self::Partial { .. } | Self::Malformed(_) => false,
+            Self::Partial { .. } | Self::OfShard | Self::Malformed(_) => false,
         }
     }
 }
