@@ -9,7 +9,7 @@ use fs_err as fs;
 use holdfast_service::failure::Code;
 use rustix::fs::{FlockOperation, flock};
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
@@ -19,18 +19,26 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// Refuses a directory that is in use.
 pub(super) fn refuse(qdrant: &Url, root: &Path) -> Result<(), Failed> {
     let why = if answers(qdrant) {
-        format!("Qdrant answers at {qdrant}")
-    } else if locked(root)? {
-        "its write-ahead logs are locked".to_owned()
-    } else if let Some(pid) = opened(root) {
-        format!("process {pid} has files of it open")
+        let process = opened(root).map(|process| format!(", and {process} has files of it open"));
+        format!(
+            "the Qdrant of the agent's configuration answers at {qdrant}{}",
+            process.unwrap_or_default()
+        )
+    } else if let Some(log) = locked(root)? {
+        format!(
+            "{} has {} locked",
+            opened(root).unwrap_or_else(|| "a Qdrant of another container or user".to_owned()),
+            log.display()
+        )
+    } else if let Some(process) = opened(root) {
+        format!("{process} has files of it open")
     } else {
         return Ok(());
     };
     Err(Failed::new(
         Code::PlanBlocked,
         format!(
-            "{} is in use ({why}): stop that Qdrant first; a cold restore is for one that is stopped",
+            "the storage directory {} is in use: {why}; stop that Qdrant first, a cold restore is for one that is stopped",
             root.display()
         ),
     ))
@@ -47,8 +55,8 @@ fn answers(qdrant: &Url) -> bool {
     addresses.any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
 }
 
-/// Whether somebody holds the lock of a shard's log: the server locks its directory.
-fn locked(root: &Path) -> Result<bool, Failed> {
+/// A shard's log whose lock somebody holds: the server locks its directory.
+fn locked(root: &Path) -> Result<Option<PathBuf>, Failed> {
     for collection in entries(&root.join("collections"))? {
         for shard in entries(&collection)? {
             let wal = shard.join("wal");
@@ -58,14 +66,14 @@ fn locked(root: &Path) -> Result<bool, Failed> {
             let dir = fs::File::open(&wal).map_err(|error| disk(&error))?;
             // Released when it is closed, at the end of this turn.
             if flock(dir.file(), FlockOperation::NonBlockingLockExclusive).is_err() {
-                return Ok(true);
+                return Ok(Some(wal));
             }
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
-/// A process that has a file below the directory open.
+/// A process that has a file below the directory open, with its name.
 fn opened(root: &Path) -> Option<String> {
     let processes = std::fs::read_dir("/proc").ok()?;
     for process in processes.filter_map(Result::ok) {
@@ -77,7 +85,9 @@ fn opened(root: &Path) -> Option<String> {
         let mut open = open.into_iter().flatten().filter_map(Result::ok);
         let below = |target: std::path::PathBuf| target.starts_with(root);
         if open.any(|file| std::fs::read_link(file.path()).is_ok_and(below)) {
-            return Some(pid);
+            let name = std::fs::read_to_string(process.path().join("comm"));
+            let name = name.unwrap_or_default();
+            return Some(format!("process {pid} ({})", name.trim()));
         }
     }
     None
@@ -117,7 +127,16 @@ mod tests {
         refuse(&url, dir.path()).unwrap();
         let held = File::open(&wal).unwrap();
         flock(&held, FlockOperation::LockExclusive).unwrap();
-        assert!(why(refuse(&url, dir.path()).unwrap_err()).contains("locked"));
+        let said = why(refuse(&url, dir.path()).unwrap_err());
+        let path = dir.path().display();
+        assert!(
+            said.starts_with(&format!("the storage directory {path} is in use: ")),
+            "{said}"
+        );
+        assert!(
+            said.contains(&format!("has {path}/collections/docs/0/wal locked; stop")),
+            "{said}"
+        );
         drop(held);
         refuse(&url, dir.path()).unwrap();
     }
