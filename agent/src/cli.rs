@@ -3,18 +3,19 @@
 use crate::agent::Agent;
 use crate::cold::{self, ColdOrder};
 use crate::config::{self, AgentConfig, AgentConfigError, DEFAULT_CONFIG};
-use crate::failure::chain;
 use crate::progress::Meter;
 use clap::{Parser, Subcommand};
+use ending::{Doing, Ending};
 use holdfast_service::config::Strictness;
 use holdfast_service::exit::ExitCode;
 use holdfast_service::health;
 use holdfast_service::logging;
 use holdfast_service::shutdown::{Shutdown, StopReason};
-use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+mod ending;
 
 /// The agent beside one Qdrant node: captures and restores its collections for a Holdfast coordinator.
 #[derive(Debug, Parser)]
@@ -144,7 +145,13 @@ pub fn main() -> std::process::ExitCode {
             return code.into();
         }
     };
-    let result = match args.command.unwrap_or(Command::Run) {
+    let command = args.command.unwrap_or(Command::Run);
+    let doing = match &command {
+        Command::Run => Doing::Running,
+        Command::Restore(_) => Doing::Restoring,
+        Command::Healthcheck | Command::Config(_) => Doing::Looking,
+    };
+    let result = match command {
         Command::Run => run(&args.config),
         Command::Healthcheck => healthcheck(&args.config),
         Command::Restore(wanted) => restore(&args.config, wanted),
@@ -154,22 +161,8 @@ pub fn main() -> std::process::ExitCode {
     match result {
         Ok(code) => code.into(),
         Err(ending) => {
-            let _ = writeln!(std::io::stderr(), "holdfast-agent: {}", ending.message);
+            let _ = writeln!(std::io::stderr(), "{}", ending.render(doing));
             ending.code.into()
-        }
-    }
-}
-
-struct Ending {
-    code: ExitCode,
-    message: String,
-}
-
-impl Ending {
-    fn new(code: ExitCode, error: &dyn Error) -> Self {
-        Self {
-            code,
-            message: chain(error),
         }
     }
 }
@@ -223,9 +216,9 @@ fn restore(path: &Path, args: RestoreArgs) -> Result<ExitCode, Ending> {
         tracing::warn!(file = %path.display(), "{key}");
     }
     let data_dir = args.data_dir.or_else(|| config.qdrant.storage_dir.clone());
-    let data_dir = data_dir.ok_or_else(|| Ending {
-        code: ExitCode::Usage,
-        message: "--data-dir is missing, and qdrant.storage_dir is not configured".to_owned(),
+    let data_dir = data_dir.ok_or_else(|| {
+        let what = "--data-dir is missing, and qdrant.storage_dir is not configured";
+        Ending::said(ExitCode::Usage, what)
     })?;
     let order = ColdOrder {
         ticket,
@@ -236,10 +229,7 @@ fn restore(path: &Path, args: RestoreArgs) -> Result<ExitCode, Ending> {
     on_runtime(async move {
         let meter = Arc::new(Meter::default());
         let restored = Box::pin(cold::run(&config, &order, &meter)).await;
-        let report = restored.map_err(|failed| Ending {
-            code: failed.code.exit_code(),
-            message: failed.to_string(),
-        })?;
+        let report = restored.map_err(|failed| Ending::of_restore(&failed, &order.data_dir))?;
         say(&report.to_string())
     })
 }
@@ -247,10 +237,8 @@ fn restore(path: &Path, args: RestoreArgs) -> Result<ExitCode, Ending> {
 fn healthcheck(path: &Path) -> Result<ExitCode, Ending> {
     let (config, _) = config::load(path, Strictness::Lenient)?;
     let Some(addr) = config.health_listen else {
-        return Err(Ending {
-            code: ExitCode::Config,
-            message: "health_listen is not configured".to_owned(),
-        });
+        let what = "health_listen is not configured";
+        return Err(Ending::said(ExitCode::Config, what));
     };
     on_runtime(async move {
         health::probe(addr)
