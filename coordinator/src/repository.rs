@@ -177,7 +177,7 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
         ),
         RepositoryError::WrongKey { .. } => (
             Code::WrongKey,
-            "configure a key that was not removed (the names in the folder keys/ tell whose there are); nothing was changed",
+            "configure a key that was not removed (the names in the folder keys/ tell whose there are), or a recovery sheet of this repository (repository.recovery_sheet), then make a new key with `holdfast key add`; nothing was changed",
         ),
         RepositoryError::Keys(refusal) => key_advice(refusal),
         RepositoryError::Role(refusal) => role_advice(refusal),
@@ -192,6 +192,9 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
             Code::RepositoryForeign,
             "nothing was committed there; mount the volume, or look who emptied the bucket, then restart the coordinator and run the backup again",
         ),
+        RepositoryError::Damaged { object, .. } if object.starts_with("keys/") => {
+            (Code::RepositoryDamaged, KEYS_LOST)
+        }
         RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. } => (
             Code::RepositoryDamaged,
             "run `holdfast backup create` (what Qdrant still has is stored anew), or bring the object back from a copy with `holdfast repo heal`; recovery points that don't share it still restore, `holdfast repo verify` names them",
@@ -230,6 +233,9 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
         ..Fault::new(code, format!("{}: {advice}", chain(error)))
     }
 }
+
+/// A key file wraps the master keys for one holder; with none of them no key and no sheet opens anything.
+const KEYS_LOST: &str = "no key file that is left can be read, and without one neither a key nor a recovery sheet opens the repository: bring keys/ and copy/ back from a copy of the repository or a backup of its disk (`holdfast repo copy promote` if there is a copy); then every key opens it that `holdfast key list` named, a recovery sheet by repository.recovery_sheet; nothing was changed";
 
 fn role_advice(refusal: &RoleRefusal) -> (Code, &'static str) {
     match refusal {
@@ -305,8 +311,14 @@ fn key_advice(refusal: &KeyRefusal) -> (Code, &'static str) {
 
 fn store_advice(error: &StoreError) -> (Code, &'static str) {
     match error {
-        StoreError::NoSpace { .. } => (Code::DiskFull, "free space or enlarge the volume"),
-        StoreError::ReadOnly { .. } => (Code::ReadOnly, "mount it writable"),
+        StoreError::NoSpace { .. } => (
+            Code::DiskFull,
+            "free space or enlarge the volume; until then what is stored can be read: `holdfast backup export ID -o DIR --coordinator-config FILE` writes nothing there and needs no coordinator",
+        ),
+        StoreError::ReadOnly { .. } => (
+            Code::ReadOnly,
+            "mount it writable; until then what is stored can be read: `holdfast backup export ID -o DIR --coordinator-config FILE` writes nothing there and needs no coordinator",
+        ),
         StoreError::Permission { .. } => (
             Code::ReadOnly,
             "let the user that runs the coordinator read and write it",
@@ -324,5 +336,60 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
         StoreError::AlreadyExists { .. }
         | StoreError::Io { .. }
         | StoreError::Unavailable { .. } => (Code::Internal, "look at the storage"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fault_of;
+    use holdfast_archive::KekError;
+    use holdfast_repository::{Damage, RepositoryError};
+    use holdfast_store::StoreError;
+
+    #[test]
+    fn a_store_that_takes_nothing_can_still_be_read() {
+        let source = std::sync::Arc::new(std::io::Error::other("no"));
+        let place = "/repo".to_owned();
+        for error in [
+            StoreError::NoSpace {
+                place: place.clone(),
+                source: source.clone(),
+            },
+            StoreError::ReadOnly { place, source },
+        ] {
+            let said = fault_of(&error.into()).message;
+            assert!(
+                said.contains("`holdfast backup export ID -o DIR --coordinator-config FILE`"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_no_key_learns_what_opens_the_repository() {
+        let wrong = RepositoryError::WrongKey {
+            place: "/repo".into(),
+            source: KekError::WrongKey,
+        };
+        let said = fault_of(&wrong).message;
+        assert!(
+            said.contains("repository.recovery_sheet") && said.contains("`holdfast key add`"),
+            "{said}"
+        );
+        let damaged = |object: &str| {
+            let source = Damage::Missing;
+            fault_of(&RepositoryError::Damaged {
+                object: object.into(),
+                source,
+            })
+            .message
+        };
+        let said = damaged("keys/0a1b.json");
+        assert!(
+            said.contains("no key file that is left can be read")
+                && said.contains("`holdfast repo copy promote`"),
+            "{said}"
+        );
+        assert!(!damaged("packs/00/aa").contains("key file"));
     }
 }

@@ -103,7 +103,7 @@ fn unreadable(source: &KeySource, used: KeyUse, path: &Path, error: &std::io::Er
     }
     let advice = match (source, used) {
         (KeySource::KeyFile(_), KeyUse::Opens) => {
-            "for a new repository make one of 64 hex digits, as with `openssl rand -hex 32`; for an existing one put back the copy of its own key, since another does not open it"
+            "for a new repository make one of 64 hex digits, as with `openssl rand -hex 32`; for an existing one put back the copy of its own key, since another does not open it; if that is lost, configure another of its keys or a recovery sheet (repository.recovery_sheet), and make a new one with `holdfast key add`"
         }
         (KeySource::KeyFile(_), KeyUse::New) => {
             "make one of 64 hex digits, as with `openssl rand -hex 32`"
@@ -111,7 +111,7 @@ fn unreadable(source: &KeySource, used: KeyUse, path: &Path, error: &std::io::Er
         (KeySource::RecoverySheet(_), _) => "write the four lines of the recovery sheet into it",
         (KeySource::PassphraseFile(_), KeyUse::New) => "write the passphrase into it",
         (_, _) => {
-            "it holds the repository's passphrase, and an existing repository opens with its own only"
+            "it holds the repository's passphrase, and an existing repository opens with its own only; if that is lost, configure another of its keys or a recovery sheet (repository.recovery_sheet), and make a new one with `holdfast key add`"
         }
     };
     Fault::new(

@@ -82,6 +82,7 @@ async fn what_is_no_key_is_named_and_not_repeated() {
     ] {
         let fault = refusal(&source).await;
         assert!(fault.message.contains("there is no file"), "{fault}");
+        assert!(fault.message.contains("recovery sheet"), "{fault}");
         let new = read_kek(&source, KeyUse::New).await.unwrap_err();
         assert!(new.message.starts_with("--new-"), "{new}");
     }
