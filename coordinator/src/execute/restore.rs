@@ -406,9 +406,9 @@ fn explain(why: StepFailed, work: &RestoreWork, failed: usize) -> Fault {
 
 fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
     let each = steps.iter().map(|step| {
-        let what = what_option(work.plan.instant.as_ref(), step);
+        let (to, collection) = what_options(work.plan.instant.as_ref(), step);
         let mut line = format!(
-            "holdfast restore run {} --node {}{what}",
+            "holdfast restore run {}{to} --node {}{collection}",
             work.plan.point, work.node
         );
         if step.source != step.target {
@@ -435,18 +435,19 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
     each.collect::<Vec<String>>().join(" && ")
 }
 
-/// Which collection, and where to.
-fn what_option(choice: Option<&Choice>, step: &RestoreStep) -> String {
+/// Where to, and which collection.
+fn what_options(choice: Option<&Choice>, step: &RestoreStep) -> (String, String) {
     let source = &step.source;
-    match choice.map(|choice| choice.target) {
-        None => format!(" --collection {source}"),
-        Some(InstantTarget::Instant(instant)) => format!(" --to {instant} --collection {source}"),
-        Some(InstantTarget::Latest) => format!(" --to latest --collection {source}"),
-        Some(InstantTarget::Operation(number)) => {
-            format!(" --to-op {number} --collection {source}")
+    let to = match choice.map(|choice| choice.target) {
+        None => String::new(),
+        Some(InstantTarget::Instant(instant)) => format!(" --to {instant}"),
+        Some(InstantTarget::Latest) => " --to latest".to_owned(),
+        Some(InstantTarget::Operation(number)) => format!(" --to-op {number}"),
+        Some(InstantTarget::BeforeDrop) => {
+            return (format!(" --before-drop {source}"), String::new());
         }
-        Some(InstantTarget::BeforeDrop) => format!(" --before-drop {source}"),
-    }
+    };
+    (to, format!(" --collection {source}"))
 }
 
 fn restored_note(step: &RestoreStep, done: &RestoredStep) -> String {
