@@ -192,13 +192,8 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
             Code::RepositoryForeign,
             "nothing was committed there; mount the volume, or look who emptied the bucket, then restart the coordinator and run the backup again",
         ),
-        RepositoryError::Damaged { object, .. } if object.starts_with("keys/") => {
-            (Code::RepositoryDamaged, KEYS_LOST)
-        }
-        RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. } => (
-            Code::RepositoryDamaged,
-            "run `holdfast backup create` (what Qdrant still has is stored anew), or bring the object back from a copy with `holdfast repo heal`; recovery points that don't share it still restore, `holdfast repo verify` names them",
-        ),
+        RepositoryError::Damaged { object, .. } => (Code::RepositoryDamaged, damage_advice(object)),
+        RepositoryError::ChunkMissing { .. } => (Code::RepositoryDamaged, CAPTURE_AGAIN),
         RepositoryError::PointNotFound { .. } => (
             Code::PointNotFound,
             "`holdfast backup list` shows those that do",
@@ -231,6 +226,16 @@ pub fn fault_of(error: &RepositoryError) -> Fault {
     Fault {
         retryable: code.is_retryable() || error.is_retryable(),
         ..Fault::new(code, format!("{}: {advice}", chain(error)))
+    }
+}
+
+const CAPTURE_AGAIN: &str = "run `holdfast backup create` (what Qdrant still has is stored anew), or bring the object back from a copy with `holdfast repo heal`; recovery points that don't share it still restore, `holdfast repo verify` names them";
+
+fn damage_advice(object: &str) -> &'static str {
+    if object.starts_with("keys/") {
+        KEYS_LOST
+    } else {
+        CAPTURE_AGAIN
     }
 }
 

@@ -50,23 +50,27 @@ fn schedule(site: &Site) -> Option<Value> {
     (code == 0).then(|| answer["schedules"][0].clone())
 }
 
+/// The schedule, once a run of it that began later has succeeded.
+async fn ran_since(site: &Site, instant: Timestamp) -> Result<Value> {
+    until("a scheduled run of docs", LONG, || async {
+        let found = schedule(site)?;
+        let last = &found["last_success"];
+        let begun: Timestamp = last["begun"].as_str()?.parse().ok()?;
+        (last["outcome"] == "succeeded"
+            && begun > instant
+            && found["collections"] == serde_json::json!(["docs"]))
+        .then_some(found)
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_runs_is_explained_and_is_missed() -> Result<()> {
     let (mut site, policy) = site().await?;
     DOCS.create(&site.qdrant).await?;
     let captured = contents(&site.qdrant, DOCS.name).await?;
     // A run that began before may have captured the collection half made.
-    let made = now();
-    let ran = until("a scheduled run of docs", LONG, || async {
-        let found = schedule(&site)?;
-        let last = &found["last_success"];
-        let begun: Timestamp = last["begun"].as_str()?.parse().ok()?;
-        (last["outcome"] == "succeeded"
-            && begun > made
-            && found["collections"] == serde_json::json!(["docs"]))
-        .then_some(found)
-    })
-    .await?;
+    let ran = ran_since(&site, now()).await?;
     ensure!(ran["late_secs"].is_null(), "{ran}");
     let listed = site.ok(&["backup", "list"])?;
     let newest = &listed["backups"][0];
