@@ -1,10 +1,12 @@
 //! A child process with a log file, stopped by its own pid when dropped.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How to start a program again exactly as before.
@@ -43,6 +45,13 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the program still runs.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .is_ok_and(|stat| !stat.contains(") Z "))
     }
 
     /// Everything the program printed so far.
@@ -190,12 +199,25 @@ pub fn built(program: &str) -> Result<PathBuf> {
     })
 }
 
-/// A port that was free a moment ago on 127.0.0.1.
+/// Below the ports that Linux gives to outgoing connections (`ip_local_port_range`, from 32768): one of those could be taken by any client
+/// between this call and the moment at which the program listens.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// A port that was free a moment ago on 127.0.0.1; no other call in this process yields it until all were used.
 ///
 /// # Errors
 /// If no port can be had.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::try_from(PORTS.len())?;
+    // Test processes that run at the same time begin at different places.
+    let first = std::process::id().wrapping_mul(509);
+    for _ in 0..count {
+        let place = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + u16::try_from(place)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }

@@ -154,19 +154,19 @@ impl Qdrant {
     /// Waits until the node answers.
     ///
     /// # Errors
-    /// After a minute.
+    /// If its process ended, or after three minutes; the log is in the error.
     pub async fn wait_ready(&self) -> Result<()> {
-        until("Qdrant to answer", Duration::from_secs(60), || async {
-            let answer = self
-                .http
-                .get(format!("{}/readyz", self.url))
-                .send()
-                .await
-                .ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await
-        .with_context(|| self.process.log())
+        let ready = until("Qdrant to answer", Duration::from_secs(180), || async {
+            if !self.process.alive() {
+                return Some(false);
+            }
+            let url = format!("{}/readyz", self.url);
+            let answer = self.http.get(url).send().await.ok()?;
+            answer.status().is_success().then_some(true)
+        });
+        let alive = ready.await.with_context(|| self.process.log())?;
+        ensure!(alive, "Qdrant ended:\n{}", self.process.log());
+        Ok(())
     }
 
     /// One REST call; yields the field `result`.

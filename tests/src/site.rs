@@ -122,7 +122,7 @@ impl Site {
     pub async fn wait_connected(&self) -> Result<()> {
         until(
             "the agent to be connected",
-            Duration::from_secs(60),
+            Duration::from_secs(180),
             || async {
                 let (code, nodes) = self.json(&["nodes"]).ok()?;
                 let node = nodes["nodes"].as_array()?.first()?.clone();

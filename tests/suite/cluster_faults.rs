@@ -11,9 +11,10 @@ use holdfast_tests::say;
 use holdfast_tests::site::Options;
 use holdfast_tests::wait::until;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// Short patience with nodes that don't answer, and news of them at once.
 const HASTY: Options = Options {
     shared_snapshots: true,
@@ -37,7 +38,7 @@ async fn create(dataset: &Dataset<'_>, qdrant: &Qdrant) -> Result<()> {
 
 /// Waits until every node calls every replica of `docs` Active.
 async fn all_active(site: &ClusterSite) -> Result<()> {
-    until("all replicas to be Active", LIMIT, || async {
+    let active = until("all replicas to be Active", LIMIT, || async {
         for node in &site.nodes {
             let cluster = node.qdrant.get("/collections/docs/cluster").await.ok()?;
             let lists = [&cluster["local_shards"], &cluster["remote_shards"]];
@@ -54,7 +55,14 @@ async fn all_active(site: &ClusterSite) -> Result<()> {
         }
         Some(())
     })
-    .await
+    .await;
+    let Err(error) = active else { return Ok(()) };
+    let mut told = String::new();
+    for node in &site.nodes {
+        let cluster = node.qdrant.get("/collections/docs/cluster").await;
+        let _ = writeln!(told, "{}: {cluster:?}", node.name);
+    }
+    Err(error.context(told))
 }
 
 /// Where shards were captured that `node` did not lose.

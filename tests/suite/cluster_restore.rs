@@ -96,7 +96,7 @@ pub(crate) async fn holds(
 
 /// Waits until every node tells the same of these collections: what was written to one reaches the others a moment later.
 async fn agree(nodes: &[Member], names: &[&str]) -> Result<()> {
-    until("the nodes to agree", Duration::from_secs(60), || async {
+    until("the nodes to agree", Duration::from_secs(180), || async {
         for name in names {
             let mut told = BTreeSet::new();
             for node in nodes {
@@ -410,7 +410,7 @@ async fn three_nodes_go_into_one_and_into_five() -> Result<()> {
     );
     site.ok(&["restore", "run", &captured.point, "--node", "b1"])?;
     captured.is_on(&one, "", [1, 1]).await?;
-    drop(one);
+    drop((one, site));
 
     let site = ClusterSite::start(3, Options::default()).await?;
     let captured = Captured::of(&site).await?;

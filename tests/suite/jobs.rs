@@ -13,7 +13,7 @@ const DOCS: Dataset<'static> = Dataset {
     points: 500,
     dim: 16,
 };
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_job_is_shown_and_watched_as_it_was_also_after_a_kill() -> Result<()> {
