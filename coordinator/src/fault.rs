@@ -101,7 +101,8 @@ impl From<&Blocker> for Fault {
             Blocker::NoNode
             | Blocker::NodeUnknown { .. }
             | Blocker::NodeDisconnected { .. }
-            | Blocker::NodeSilent { .. } => Code::NodeNotFound,
+            | Blocker::NodeSilent { .. }
+            | Blocker::PresenceUnknown { .. } => Code::NodeNotFound,
             Blocker::SeveralNodes { .. } | Blocker::TargetTwice { .. } => Code::Usage,
             Blocker::Server { code, .. } => code.parse().unwrap_or(Code::QdrantError),
             Blocker::ServerTooOld { .. } => Code::QdrantTooOld,
@@ -132,7 +133,9 @@ impl From<&Blocker> for Fault {
             | Blocker::NoCommonPoint { .. }
             | Blocker::NoLog { .. }
             | Blocker::NotDropped { .. }
-            | Blocker::PresenceUnknown { .. }
+            | Blocker::LifeUnknown { .. }
+            | Blocker::StillArriving { .. }
+            | Blocker::PerhapsMoved { .. }
             | Blocker::OperationNeedsOneShard { .. }
             | Blocker::OperationAmbiguous { .. }
             | Blocker::OperationOutOfReach { .. } => Code::InstantNotRecoverable,

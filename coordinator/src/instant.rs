@@ -23,6 +23,17 @@ use read::{Depth, Scope};
 /// How many of the newest recovery points before an instant are looked at first: reading a log further back takes time.
 const FIRST_TRIES: [usize; 2] = [1, 4];
 
+/// How far back is read, one after the other until something leads there. The end of a log shows only where all of it was read: of one that was
+/// read in part, a captured shard would seem to have nothing to replay.
+fn depths(target: InstantTarget) -> Vec<Depth> {
+    let first = match target {
+        InstantTarget::Instant(_) | InstantTarget::Operation(_) => &FIRST_TRIES[..],
+        InstantTarget::Latest | InstantTarget::BeforeDrop => &[],
+    };
+    let first = first.iter().map(|points| Depth::Newest(*points));
+    first.chain([Depth::All]).collect()
+}
+
 /// What a restore order with a target leads to, and what it rests upon; `None` for one without.
 ///
 /// # Errors
@@ -35,9 +46,8 @@ pub async fn chosen(core: &Core, order: &RestoreOrder) -> Result<Option<(Choice,
         return Err(blocked(&[Blocker::CopyHoldsNoLog { copy }]));
     }
     let request = request(order, *target, point.clone());
-    let tries = FIRST_TRIES.map(Depth::Newest);
     let (mut refused, mut found) = (None, None);
-    for depth in tries.into_iter().chain([Depth::All]) {
+    for depth in depths(request.target) {
         let scope = Scope {
             collections: &request.collections,
             target: Some(request.target),

@@ -12,6 +12,7 @@
 pub mod arrival;
 mod bases;
 mod compact;
+mod presence;
 mod prompt;
 mod record;
 mod standing;
@@ -25,7 +26,7 @@ pub use standing::{CollectionStanding, standings, warnings};
 pub use stream::{ANSWERS, serve};
 
 use arrival::{End, LogId};
-use holdfast_decide::instant::{Present, Standing};
+use holdfast_decide::instant::Standing;
 use holdfast_types::{NodeId, ShardId, TimelineId, Timestamp};
 use record::LogRecord;
 use std::collections::BTreeMap;
@@ -42,8 +43,26 @@ pub struct Logs {
 struct State {
     logs: BTreeMap<LogId, LogRecord>,
     bases: Bases,
-    streams: BTreeMap<NodeId, (u64, CancellationToken)>,
+    streams: BTreeMap<NodeId, Opened>,
     opened: u64,
+}
+
+/// The newest stream of a node.
+#[derive(Debug)]
+struct Opened {
+    number: u64,
+    replaced: CancellationToken,
+    /// Its agent has told of every log that is there.
+    all_seen: bool,
+}
+
+impl State {
+    /// Nobody sends the logs of a node any more.
+    fn leave_logs(&mut self, node: &NodeId) {
+        for (_, log) in self.logs.iter_mut().filter(|(id, _)| id.node == *node) {
+            log.is_left();
+        }
+    }
 }
 
 impl Logs {
@@ -93,43 +112,39 @@ impl Logs {
         lines.collect()
     }
 
-    /// Which collections are there, by the agents that send logs.
-    #[must_use]
-    pub fn present(&self) -> Present {
-        let state = self.lock();
-        let followed = state.logs.iter().filter(|(_, record)| record.followed);
-        Present {
-            nodes: state.streams.keys().cloned().collect(),
-            lives: followed
-                .map(|(id, _)| (id.incarnation, id.collection.clone()))
-                .collect(),
-        }
-    }
-
     /// A node's agent has opened a stream. The one before it ends.
     fn enter(&self, node: &NodeId) -> (u64, CancellationToken) {
         let mut state = self.lock();
         state.opened += 1;
-        let entry = (state.opened, CancellationToken::new());
-        if let Some((_, earlier)) = state.streams.insert(node.clone(), entry.clone()) {
-            earlier.cancel();
+        let (number, replaced) = (state.opened, CancellationToken::new());
+        let opened = Opened {
+            number,
+            replaced: replaced.clone(),
+            all_seen: false,
+        };
+        if let Some(earlier) = state.streams.insert(node.clone(), opened) {
+            earlier.replaced.cancel();
         }
         // Whether they still are is said by the new stream.
-        for (_, log) in state.logs.iter_mut().filter(|(id, _)| id.node == *node) {
-            log.followed = false;
+        state.leave_logs(node);
+        (number, replaced)
+    }
+
+    /// The agent of a stream has told of every log that is there.
+    fn all_seen(&self, node: &NodeId, number: u64) {
+        let mut state = self.lock();
+        if let Some(stream) = state.streams.get_mut(node) {
+            stream.all_seen |= stream.number == number;
         }
-        entry
     }
 
     /// Its stream has ended.
     fn leave(&self, node: &NodeId, number: u64) {
         let mut state = self.lock();
-        if state.streams.get(node).is_some_and(|(n, _)| *n == number) {
+        let current = state.streams.get(node);
+        if current.is_some_and(|stream| stream.number == number) {
             state.streams.remove(node);
-            let logs = state.logs.iter_mut().filter(|(id, _)| id.node == *node);
-            for (_, log) in logs {
-                log.followed = false;
-            }
+            state.leave_logs(node);
         }
     }
 
@@ -141,7 +156,7 @@ impl Logs {
 
     /// What is believed of a log is not what the repository says.
     fn doubt(&self, id: &LogId) {
-        self.lock().logs.remove(id);
+        self.change(id, LogRecord::is_doubted);
     }
 
     /// The log is followed from now on; `found` is what the repository says of it, where it was asked.
@@ -154,15 +169,13 @@ impl Logs {
                 && log.incarnation != id.incarnation
         };
         for (_, log) in state.logs.iter_mut().filter(|(log, _)| other(log)) {
-            log.followed = false;
-            log.dropped = true;
+            log.is_replaced();
         }
         let record = state.logs.entry(id.clone()).or_default();
         if let Some(found) = found {
             *record = LogRecord::found(found);
         }
-        record.followed = true;
-        record.dropped = false;
+        record.is_read();
     }
 
     fn change(&self, id: &LogId, change: impl FnOnce(&mut LogRecord)) {

@@ -4,8 +4,8 @@
 //! sees a folder for the first time, and knows the folder again by its inode and time of birth. While the agent runs it holds the
 //! folder open, so that no other folder gets the same inode.
 //!
-//! If this is wrong, a history stands under the wrong name for people to see, and nothing else: what belongs together is decided by
-//! timelines (docs/rfcs/0002).
+//! What belongs together is decided by timelines (docs/rfcs/0002). If this is wrong, a history stands under the wrong name for people to see, and
+//! `restore --before-drop` may take a collection that is there for a later one: its plan says so.
 
 use super::follower::random;
 use crate::failure::chain;

@@ -47,6 +47,8 @@ pub(super) struct Log {
     pub(super) reported: Option<(Standing, Instant)>,
     /// Its folder is gone: it is forgotten when nothing of it waits any more.
     pub(super) leaving: bool,
+    /// If it is: it was read to its end.
+    pub(super) whole: bool,
     /// Why it can't be read now.
     pub(super) trouble: Option<String>,
     /// The trouble that the coordinator was told of.
@@ -69,6 +71,8 @@ pub(super) struct Logs {
     limit: usize,
     /// Why the storage directory can't be listed.
     blind: Option<String>,
+    /// Every log that the last listing showed is followed.
+    complete: bool,
 }
 
 impl Logs {
@@ -85,6 +89,7 @@ impl Logs {
             logs: BTreeMap::new(),
             limit,
             blind: None,
+            complete: false,
         }
     }
 
@@ -102,6 +107,11 @@ impl Logs {
         }
         self.logs
             .retain(|_, log| !log.leaving || !log.follower.queue().is_done());
+    }
+
+    /// Whether the coordinator was told of every log that there is.
+    pub(super) fn are_all_told(&self) -> bool {
+        self.complete && self.logs.values().all(|log| log.phase != Phase::New)
     }
 
     /// Where a log goes on.
@@ -181,6 +191,7 @@ impl Logs {
         let found = match scan(&self.storage) {
             Ok(found) => found,
             Err(error) => {
+                self.complete = false;
                 let why = chain(&error);
                 if self.blind.as_ref() != Some(&why) {
                     tracing::error!(reason = %why, "the storage directory can't be listed: new logs are not found");
@@ -190,9 +201,11 @@ impl Logs {
             }
         };
         self.blind = None;
+        self.complete = true;
         for (name, collection) in &found {
             if let Err(error) = self.enter(name, collection, now) {
                 // Gone since it was listed, most likely; else the next scan meets it again.
+                self.complete = false;
                 tracing::debug!(collection = %name, reason = %chain(&error), "a log can't be opened");
             }
         }
@@ -245,6 +258,7 @@ impl Logs {
                     phase: Phase::New,
                     reported: None,
                     leaving: false,
+                    whole: false,
                     trouble: None,
                     told: None,
                     idle: 0,
@@ -283,6 +297,7 @@ impl Log {
             }
         }
         self.leaving = true;
+        self.whole = self.follower.is_placed() && self.follower.is_drained();
     }
 
     /// For captures.

@@ -64,6 +64,8 @@ struct Stream {
     sending: u32,
     /// The newest mark, and when it came.
     mark: Option<(u64, Instant)>,
+    /// The coordinator was told that it knows of every log.
+    all_seen: bool,
     reporter: Reporter,
 }
 
@@ -167,6 +169,7 @@ impl Following {
             pieces: VecDeque::new(),
             sending: 0,
             mark: None,
+            all_seen: false,
             reporter: Reporter::default(),
         }))
     }
@@ -220,8 +223,8 @@ impl Stream {
         let mut gone = Vec::new();
         for (number, log) in logs.iter_mut() {
             if log.leaving && log.follower.queue().is_done() && self.pieces.is_empty() {
-                let why = "its folder is gone: the collection was dropped, or the shard moved away";
-                if log.phase == Phase::New || self.send(wire::gone(number, why.to_owned(), true)) {
+                let told = wire::dropped(number, log.whole);
+                if log.phase == Phase::New || self.send(told) {
                     gone.push(number);
                 }
                 continue;
@@ -235,7 +238,7 @@ impl Stream {
             if log.trouble != log.told && log.phase != Phase::New {
                 if let Some(trouble) = &log.trouble {
                     tracing::error!(collection = %log.key.collection, shard = %log.key.shard, reason = %trouble, "a log can't be read");
-                    if !self.send(wire::gone(number, trouble.clone(), false)) {
+                    if !self.send(wire::unread(number, trouble.clone())) {
                         continue;
                     }
                 }
@@ -244,6 +247,9 @@ impl Stream {
         }
         for number in gone {
             logs.forget(number);
+        }
+        if !self.all_seen && logs.are_all_told() {
+            self.all_seen = self.send(wire::all_seen());
         }
     }
 

@@ -104,12 +104,29 @@ pub(super) fn standing(log: u32, found: &Standing, mark: (u64, Instant)) -> v1::
     }))
 }
 
-pub(super) fn gone(log: u32, because: String, dropped: bool) -> v1::FollowMessage {
+/// It can't be read now.
+pub(super) fn unread(log: u32, because: String) -> v1::FollowMessage {
     message(Message::Gone(v1::LogGone {
         log,
         because,
-        dropped,
+        ..Default::default()
     }))
+}
+
+/// Its folder is gone. `whole`: it was read to its end.
+pub(super) fn dropped(log: u32, whole: bool) -> v1::FollowMessage {
+    let because = "its folder is gone: the collection was dropped, or the shard moved away";
+    message(Message::Gone(v1::LogGone {
+        log,
+        because: because.to_owned(),
+        dropped: true,
+        whole,
+    }))
+}
+
+/// Every log was told of.
+pub(super) fn all_seen() -> v1::FollowMessage {
+    message(Message::AllSeen(v1::AllLogsSeen {}))
 }
 
 /// `None` if the identifier is none.

@@ -69,7 +69,7 @@ impl std::str::FromStr for To {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RestoreSelection {
     /// The recovery point's id, or `latest` (the newest that contains the collections asked for; never the safety
-    /// capture of an overwriting restore). With --to or --to-op it may be left out: then it is the newest that leads there.
+    /// capture of an overwriting restore). With --to, --to-op or --before-drop it may be left out: then it is the newest that leads there.
     #[arg(value_name = "ID", required_unless_present_any = ["to", "to_op", "before_drop"])]
     pub(crate) id: Option<String>,
 

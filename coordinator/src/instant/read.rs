@@ -8,8 +8,9 @@ use crate::catalog::{CatalogError, PointSummary};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use holdfast_decide::ServerView;
 use holdfast_decide::instant::{
-    ArchivedLog, Base, BasePoint, History, InstantTarget, LogPart, PartView,
+    ArchivedLog, Base, BasePoint, History, InstantTarget, LogPart, PartView, Present,
 };
 use holdfast_repository::{RepositoryError, StoredPart, WalListing, WalPart, WalSeries};
 use holdfast_service::failure::Code;
@@ -43,6 +44,11 @@ pub(super) enum Depth {
 pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, bool), Fault> {
     // Before the parts are listed: these then hold everything that is said here.
     let standings = core.logs.ends();
+    let present = match scope.target {
+        Some(InstantTarget::BeforeDrop) => present(core).await,
+        Some(InstantTarget::Instant(_) | InstantTarget::Latest | InstantTarget::Operation(_))
+        | None => Present::default(),
+    };
     let points = points(core).await?;
     let starts = starts(&points, scope);
     let whole = starts.values().all(|start| start.oldest == start.needed);
@@ -62,9 +68,30 @@ pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, 
         points,
         logs,
         standings,
-        present: core.logs.present(),
+        present,
     };
     Ok((history, whole))
+}
+
+/// Which collections are there, by what agents follow, and by what their Qdrants list.
+async fn present(core: &Core) -> Present {
+    let seen = core.observe().await;
+    let mut present = core.logs.present();
+    let followed: BTreeSet<_> = present.lives.values().cloned().collect();
+    for (node, view) in &seen.nodes {
+        // Of one that hangs or is away nothing is known, whatever its agent has told before.
+        let ServerView::Seen(server) = &view.server else {
+            present.nodes.remove(node);
+            continue;
+        };
+        let here = server.collections.iter();
+        let here = here.filter(|(_, collection)| !collection.shards.is_empty());
+        let unfollowed = here
+            .map(|(name, _)| (name.clone(), node.clone()))
+            .filter(|whose| !followed.contains(whose));
+        present.unfollowed.extend(unfollowed);
+    }
+    present
 }
 
 /// Names of all collections that recovery points hold.

@@ -20,6 +20,8 @@ pub(super) struct LogRecord {
     pub followed: bool,
     /// Its folder is gone.
     pub dropped: bool,
+    /// If it is: what is known of its end.
+    pub rest: Rest,
     /// Why its agent can't read it at the moment, and since when.
     pub unread: Option<(Timestamp, String)>,
     /// Why what came of it can't be stored.
@@ -30,6 +32,18 @@ pub(super) struct LogRecord {
     pub heard: Option<Timestamp>,
     /// Reports: index, and the instant before which everything has an index below it.
     waiting: VecDeque<(u64, Timestamp)>,
+}
+
+/// What is known of the end of a log whose folder is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Whether all of it was read is not known.
+    #[default]
+    Unknown,
+    /// Its agent has not said yet that it is done with it.
+    Arriving,
+    /// It was read to its end, and all of it is durable.
+    Whole,
 }
 
 /// The timeline that runs.
@@ -111,7 +125,7 @@ impl LogRecord {
         self.heard = Some(now);
         self.unread = None;
         // Whatever was believed: somebody reads it.
-        (self.followed, self.dropped) = (true, false);
+        self.is_read();
         if self.line.as_ref().is_none_or(|line| line.id != timeline) {
             // Of a timeline with entries the first part tells; one without any is told of only here.
             if first != Some(next) {
@@ -133,6 +147,49 @@ impl LogRecord {
         }
         self.waiting.push_back((next, until));
         self.settle();
+    }
+
+    /// Its agent follows it.
+    pub(super) fn is_read(&mut self) {
+        (self.followed, self.dropped, self.rest) = (true, false, Rest::Unknown);
+    }
+
+    /// Its agent is done with it. `whole`: all of it was read and is durable.
+    pub(super) fn is_gone(&mut self, whole: bool) {
+        let rest = if whole { Rest::Whole } else { Rest::Unknown };
+        (self.followed, self.dropped, self.rest) = (false, true, rest);
+    }
+
+    /// Another collection of its name has taken its place; its agent may still read it.
+    pub(super) fn is_replaced(&mut self) {
+        if self.followed {
+            self.rest = Rest::Arriving;
+        }
+        (self.followed, self.dropped) = (false, true);
+    }
+
+    /// Nobody reads it any more, as far as is known.
+    pub(super) fn is_left(&mut self) {
+        if self.rest == Rest::Arriving {
+            self.rest = Rest::Unknown;
+        }
+        self.followed = false;
+    }
+
+    /// What was believed to be durable is not what is stored.
+    pub(super) fn is_doubted(&mut self) {
+        let Self {
+            followed,
+            dropped,
+            rest,
+            ..
+        } = *self;
+        *self = Self {
+            followed,
+            dropped,
+            rest,
+            ..Self::default()
+        };
     }
 
     /// Nothing can be added to the timeline any more.

@@ -48,7 +48,7 @@ pub async fn serve(
 ) {
     let (number, replaced) = core.logs.enter(&node);
     let stop = core.shutdown.token();
-    let mut stream = Stream::new(Arc::clone(&core), node.clone(), out.clone());
+    let mut stream = Stream::new(Arc::clone(&core), (node.clone(), number), out.clone());
     let served = tokio::select! {
         served = Box::pin(stream.run(inbound)) => served,
         () = replaced.cancelled() => Err(Status::aborted("another stream of this node has begun")),
@@ -64,6 +64,8 @@ pub async fn serve(
 struct Stream {
     core: Arc<Core>,
     node: NodeId,
+    /// Which of the node's streams.
+    number: u64,
     out: Answers,
     logs: BTreeMap<u32, Arrival>,
     /// The log whose look is being sent.
@@ -74,10 +76,11 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(core: Arc<Core>, node: NodeId, out: Answers) -> Self {
+    fn new(core: Arc<Core>, (node, number): (NodeId, u64), out: Answers) -> Self {
         Self {
             core,
             node,
+            number,
             out,
             logs: BTreeMap::new(),
             receiving: None,
@@ -159,6 +162,10 @@ impl Stream {
             }
             Some(Message::Gone(gone)) => {
                 self.gone(gone);
+                Ok(())
+            }
+            Some(Message::AllSeen(v1::AllLogsSeen {})) => {
+                self.core.logs.all_seen(&self.node, self.number);
                 Ok(())
             }
             // Something that only a newer agent says.
@@ -269,11 +276,10 @@ impl Stream {
         };
         let id = arrival.id.clone();
         if gone.dropped {
-            self.core.logs.change(&id, |log| {
-                log.dropped = true;
-                log.followed = false;
-            });
-            if arrival.pending().is_empty() {
+            let stored = arrival.pending().is_empty();
+            let whole = gone.whole && stored;
+            self.core.logs.change(&id, |log| log.is_gone(whole));
+            if stored {
                 self.logs.remove(&gone.log);
             }
         } else {

@@ -360,6 +360,32 @@ async fn what_can_t_be_reached_is_refused_with_what_can() {
     scene.running.stop().await;
 }
 
+/// A log is read from the newest captures on first: of an older one it would seem to hold nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_log_is_that_of_all_of_it() {
+    let mut scene = scene().await;
+    scene.agent.report(&["docs"]).await;
+    scene.operator.sees("n1", &["docs"]).await;
+    let (older, _) = back_up(&mut scene.operator, &mut scene.agent, 10).await;
+    let (mut newer, _) = back_up(&mut scene.operator, &mut scene.agent, 45).await;
+    // Of one second, chance orders them.
+    while newer < older {
+        (newer, _) = back_up(&mut scene.operator, &mut scene.agent, 45).await;
+    }
+    scene.agent.report(&[]).await;
+    for (point, from) in [(&older, 10), (&newer, 45)] {
+        let order = v1::RestoreRequest {
+            recovery_point: point.to_owned(),
+            ..Scene::order(Target::Latest(true))
+        };
+        let plan = scene.plan(order).await.unwrap();
+        let log = &plan.steps[0].logs[0];
+        assert_eq!((&plan.recovery_point, log.from), (point, from));
+        assert_eq!(log.until, 60, "{plan:?}");
+    }
+    scene.running.stop().await;
+}
+
 pub(crate) async fn window(scene: &mut Scene) -> v1::CollectionWindow {
     let asked = v1::RestoreWindowRequest::default();
     let window = scene.operator.0.restore_window(asked).await;

@@ -338,14 +338,42 @@ pub enum Blocker {
         /// Which.
         collection: CollectionName,
     },
-    /// The agent that would know whether the collection is there sends no logs.
+    /// The agent that would know whether the collection is there does not say so.
     #[error(
-        "whether collection {collection} is still there is known only by the agent of node {node}, which sends no logs now: start it, or name the instant with --to"
+        "whether collection {collection} is still on node {node} is not known: its agent does not follow the logs there now, or its Qdrant does not answer; ask again in some seconds, look at both, or name the instant with --to"
     )]
     PresenceUnknown {
         /// Which.
         collection: CollectionName,
         /// Whose agent.
+        node: NodeId,
+    },
+    /// A newer recovery point of the name may be of a collection that was dropped later.
+    #[error(
+        "recovery point {point} is newer than all that {collection} can be brought back from to just before a drop, and its log was not archived: `holdfast restore run {point} --collection {collection}` brings it back as it was captured; to go further back, name an instant with --to"
+    )]
+    LifeUnknown {
+        /// Which.
+        collection: CollectionName,
+        /// The recovery point.
+        point: RecoveryPointId,
+    },
+    /// The end of the log is not stored yet.
+    #[error(
+        "the last operations of collection {collection} are still on their way from the agents: ask again in some seconds"
+    )]
+    StillArriving {
+        /// Which.
+        collection: CollectionName,
+    },
+    /// The collection is there, on nodes other than those whose logs have ended.
+    #[error(
+        "collection {collection} is on node {node} now, and no more where it was captured: its shards may have been moved there rather than dropped; name the instant with --to"
+    )]
+    PerhapsMoved {
+        /// Which.
+        collection: CollectionName,
+        /// Where it is.
         node: NodeId,
     },
     /// An operation's number says nothing of several collections.
@@ -419,9 +447,11 @@ impl Blocker {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::JobRunning { .. } | Self::NodeSilent { .. } | Self::NodeDisconnected { .. } => {
-                true
-            }
+            Self::JobRunning { .. }
+            | Self::NodeSilent { .. }
+            | Self::NodeDisconnected { .. }
+            | Self::PresenceUnknown { .. }
+            | Self::StillArriving { .. } => true,
             Self::Server { code, .. } => code == "qdrant-unreachable" || code == "qdrant-not-ready",
             Self::NoNode
             | Self::SeveralNodes { .. }
@@ -456,7 +486,8 @@ impl Blocker {
             | Self::NoLog { .. }
             | Self::DropNeedsCollection { .. }
             | Self::NotDropped { .. }
-            | Self::PresenceUnknown { .. }
+            | Self::LifeUnknown { .. }
+            | Self::PerhapsMoved { .. }
             | Self::OperationNeedsCollection { .. }
             | Self::OperationNeedsOneShard { .. }
             | Self::OperationAmbiguous { .. }

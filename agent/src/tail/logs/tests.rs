@@ -86,6 +86,10 @@ impl World {
         sent
     }
 
+    fn whole(&mut self) -> Vec<bool> {
+        self.logs.iter_mut().map(|(_, log)| log.whole).collect()
+    }
+
     fn leaving(&mut self) -> Vec<bool> {
         self.logs.iter_mut().map(|(_, log)| log.leaving).collect()
     }
@@ -123,6 +127,7 @@ fn logs_are_found_read_and_forgotten() {
     world.turn();
     assert_eq!(world.sent(), pairs(&[("a", "last")]));
     assert_eq!(world.leaving(), [true, false]);
+    assert_eq!(world.whole(), [true, false]);
     assert_eq!(world.board.get(&key("a")), None);
     // Made anew under its name, it is another one, while the first still waits to be durable.
     world.create("a", &[b"other"]);
@@ -136,6 +141,32 @@ fn logs_are_found_read_and_forgotten() {
         .map(|(_, log)| log.follower.incarnation())
         .collect();
     assert_ne!(ids[0], ids[2]);
+}
+
+#[test]
+fn what_was_not_told_of_is_not_all() {
+    let mut world = World::new(1 << 20);
+    assert!(!world.logs.are_all_told(), "nothing was looked for");
+    world.turn();
+    assert!(world.logs.are_all_told(), "there is none");
+    world.create("a", &[b"one"]);
+    world.turn();
+    assert!(world.logs.are_all_told());
+    // A new connection: the coordinator knows nothing again.
+    world.logs.disconnected();
+    assert!(!world.logs.are_all_told());
+    // A folder that goes before the coordinator has said where to go on: nothing of it was read.
+    world.create("b", &[b"two"]);
+    world.logs.find(&|| Now {
+        wall: Timestamp::EPOCH,
+        steady: world.began,
+    });
+    fs::remove_dir_all(world.dir.path().join("collections/b")).unwrap();
+    world.turn();
+    assert_eq!(
+        (world.leaving(), world.whole()),
+        (vec![false, true], vec![false, false])
+    );
 }
 
 #[test]

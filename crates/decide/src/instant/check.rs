@@ -6,7 +6,8 @@
 use super::choose::{Choice, InstantRequest, InstantTarget, ShardLog};
 use super::history::{ArchivedLog, Base, History, LogPart, Look, PartView};
 use crate::violation::Violation;
-use holdfast_types::{CollectionName, Timestamp};
+use holdfast_types::{CollectionName, IncarnationId, Timestamp};
+use std::collections::BTreeSet;
 
 /// Everything wrong with `choice`; empty if it leads where was asked for.
 #[must_use]
@@ -61,12 +62,102 @@ pub fn check_choice(
                 shard: log.shard,
                 what,
             }));
+            if choice.warnings.is_empty() && breaks_off(choice, log, &logs.name, history) {
+                wrong.push(Violation::Instant("nobody is told that a log breaks off"));
+            }
             if log.complete_before < choice.complete_before {
                 wrong.push(Violation::Instant("one shard is less complete than all"));
             }
         }
     }
+    if choice.target == InstantTarget::BeforeDrop {
+        let found = check_drop(choice, request, history);
+        wrong.extend(found.map(Violation::Instant));
+    }
     wrong
+}
+
+/// Whether something of a log that was to be replayed to its end stands behind the last entry.
+fn breaks_off(
+    choice: &Choice,
+    log: &ShardLog,
+    collection: &CollectionName,
+    history: &History,
+) -> bool {
+    match choice.target {
+        InstantTarget::Instant(_) | InstantTarget::Operation(_) => false,
+        InstantTarget::Latest | InstantTarget::BeforeDrop => {
+            let archived = owned(history, log, collection);
+            let parts = archived.iter().flat_map(|archived| &archived.parts);
+            parts.map(PartView::first).any(|first| first >= log.until)
+        }
+    }
+}
+
+/// What is wrong with the belief that the collection was dropped, and no later one of its name.
+fn check_drop(
+    choice: &Choice,
+    request: &InstantRequest,
+    history: &History,
+) -> Option<&'static str> {
+    let [logs] = choice.collections.as_slice() else {
+        return Some("several collections were not dropped together");
+    };
+    let present = &history.present;
+    let lives: BTreeSet<IncarnationId> = logs
+        .shards
+        .iter()
+        .filter_map(|log| Some(owned(history, log, &logs.name)?.incarnation))
+        .collect();
+    for log in &logs.shards {
+        if !present.nodes.contains(&log.node) {
+            return Some("nobody says that the collection is gone");
+        }
+        if present
+            .unfollowed
+            .contains(&(logs.name.clone(), log.node.clone()))
+        {
+            return Some("the collection may be there");
+        }
+    }
+    if lives.iter().any(|life| present.arriving.contains(life)) {
+        return Some("the end of a log is not there yet");
+    }
+    let newer = history
+        .points
+        .iter()
+        .filter(|point| point.id > choice.point);
+    for point in newer.filter(|_| request.point.is_none()) {
+        let Some(bases) = point.collections.get(&logs.name) else {
+            continue;
+        };
+        let known = bases.iter().any(|base| {
+            let followed = |timeline| present.timelines.contains(&(timeline, base.shard));
+            let of =
+                |log: &&ArchivedLog| Some(log.timeline) == base.timeline && log.shard == base.shard;
+            let life = history.logs.iter().find(of).map(|log| log.incarnation);
+            base.timeline.is_some_and(followed)
+                || life
+                    .is_some_and(|life| lives.contains(&life) || present.lives.contains_key(&life))
+        });
+        if !known {
+            return Some("a later one may have been dropped");
+        }
+    }
+    None
+}
+
+/// The archived log of which a choice speaks.
+fn owned<'a>(
+    history: &'a History,
+    log: &ShardLog,
+    collection: &CollectionName,
+) -> Option<&'a ArchivedLog> {
+    history.logs.iter().find(|archived| {
+        let own = archived.timeline == log.timeline && archived.shard == log.shard;
+        let owner = archived.owner.as_ref();
+        own && owner.is_some_and(|(name, node)| name == collection && *node == log.node)
+    })
 }
 
 fn check_shard(
@@ -92,11 +183,7 @@ fn check_shard(
     if by_time && base.captured_at > instant {
         return Some("it was captured later");
     }
-    let archived = history.logs.iter().find(|archived| {
-        let own = archived.timeline == log.timeline && archived.shard == log.shard;
-        let owner = archived.owner.as_ref();
-        own && owner.is_some_and(|(name, node)| name == collection && *node == log.node)
-    });
+    let archived = owned(history, log, collection);
     let incarnation = archived.map(|archived| archived.incarnation);
     let is_there = incarnation.is_some_and(|life| history.present.lives.contains_key(&life));
     if choice.target == InstantTarget::BeforeDrop && is_there {

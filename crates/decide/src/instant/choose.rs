@@ -2,6 +2,7 @@
 
 use super::extend::{Cut, Extension, Index, Together};
 use super::history::{BasePoint, History};
+use super::run::Ended;
 use super::{dropped, operation};
 use crate::blocker::Blocker;
 use holdfast_types::{
@@ -291,9 +292,19 @@ fn choice(
     request: &InstantRequest,
     instant: Timestamp,
 ) -> Choice {
+    let to_the_end = match request.target {
+        InstantTarget::Latest | InstantTarget::BeforeDrop => true,
+        InstantTarget::Instant(_) | InstantTarget::Operation(_) => false,
+    };
     let mut collections: Vec<CollectionLogs> = Vec::new();
     let mut warnings = Vec::new();
     for (name, extension) in &together.shards {
+        if to_the_end && extension.ended != Ended::NothingMore {
+            warnings.push(format!(
+                "the log of shard {} of {name} breaks off before its end: {}; what was written to it from there on is not contained",
+                extension.base.shard, extension.ended
+            ));
+        }
         let log = ShardLog::new(extension, extension.at(instant), instant);
         if extension.reach < instant {
             warnings.push(format!(

@@ -1,13 +1,14 @@
 //! Restore to just before a collection was dropped: to the end of the newest of its lives that is over.
 //!
-//! Agents give each folder of a collection that they find an id of its own, its life, and read the log of one that is dropped to its end. So a
-//! life is over if the agent of its node sends logs and follows another one, or none.
+//! Agents give each folder of a collection that they find an id of its own, its life, and read the log of one that is dropped to its end. A life
+//! is over if the agent of its node has told of every log that is there, and this one's is none of them. What is not known for certain is refused:
+//! a collection that is there, or an earlier life than the one that was dropped, must never come back in its place.
 
 use super::choose::{Choice, InstantRequest, latest};
 use super::extend::Index;
-use super::history::{BasePoint, History};
+use super::history::{Base, BasePoint, History};
 use crate::blocker::Blocker;
-use holdfast_types::{CollectionName, IncarnationId};
+use holdfast_types::{CollectionName, IncarnationId, NodeId};
 use std::collections::BTreeSet;
 
 pub(super) fn choose(
@@ -19,23 +20,11 @@ pub(super) fn choose(
         let collections = request.collections.clone();
         return Err(Box::new(Blocker::DropNeedsCollection { collections }));
     };
-    let (history, present) = (index.history, &index.history.present.lives);
-    let dropped = points.iter().find_map(|point| {
-        let lives = lives(history, point, name)?;
-        let over = lives.iter().all(|life| !present.contains_key(life));
-        over.then_some((*point, lives))
-    });
-    let Some((newest, over)) = dropped else {
+    let history = index.history;
+    let over = newest_over(history, points, name)?;
+    if !over.is_disjoint(&history.present.arriving) {
         let collection = name.clone();
-        return Err(Box::new(Blocker::NotDropped { collection }));
-    };
-    let bases = newest.collections.get(name).into_iter().flatten();
-    let mut nodes = bases.map(|base| &base.node);
-    if let Some(away) = nodes.find(|node| !history.present.nodes.contains(*node)) {
-        return Err(Box::new(Blocker::PresenceUnknown {
-            collection: name.clone(),
-            node: away.clone(),
-        }));
+        return Err(Box::new(Blocker::StillArriving { collection }));
     }
     let same = |point: &&&BasePoint| {
         let lives = lives(history, point, name);
@@ -43,12 +32,77 @@ pub(super) fn choose(
     };
     let points: Vec<&BasePoint> = points.iter().filter(same).copied().collect();
     let mut choice = latest(index, &points, request)?;
-    if present.values().any(|there| there == name) {
+    let present = &history.present;
+    if present.lives.values().any(|(there, _)| there == name) {
         choice.warnings.push(format!(
-            "a collection {name} is there now: this is the one before it. If that was dropped a moment ago, ask again when its agent has seen it"
+            "a collection {name} is there now: this is the newest before it, if that one was dropped. If the agent's state_dir was lost meanwhile, it is the same one. If it was dropped a moment ago, ask again when its agent has seen it"
+        ));
+    }
+    if !over.is_subset(&present.whole) {
+        choice.warnings.push(format!(
+            "whether the log was read to its end is not known, as the agent or the coordinator has begun anew since the drop, or was away: what was written after {} may be missing",
+            choice.complete_before
         ));
     }
     Ok(choice)
+}
+
+/// The lives of the newest recovery point of the name whose collection is not there any more.
+fn newest_over(
+    history: &History,
+    points: &[&BasePoint],
+    name: &CollectionName,
+) -> Result<BTreeSet<IncarnationId>, Box<Blocker>> {
+    let present = &history.present;
+    let collection = name.clone();
+    for point in points {
+        let Some(bases) = point.collections.get(name) else {
+            continue;
+        };
+        if bases.iter().any(|base| is_there(history, base)) {
+            continue;
+        }
+        let unfollowed = |node: &&NodeId| {
+            !present.nodes.contains(*node)
+                || present
+                    .unfollowed
+                    .contains(&(name.clone(), (*node).clone()))
+        };
+        if let Some(node) = bases.iter().map(|base| &base.node).find(unfollowed) {
+            let node = node.clone();
+            return Err(Box::new(Blocker::PresenceUnknown { collection, node }));
+        }
+        let Some(lives) = lives(history, point, name) else {
+            let point = point.id.clone();
+            return Err(Box::new(Blocker::LifeUnknown { collection, point }));
+        };
+        return match elsewhere(history, bases, name) {
+            Some(node) => Err(Box::new(Blocker::PerhapsMoved { collection, node })),
+            None => Ok(lives),
+        };
+    }
+    Err(Box::new(Blocker::NotDropped { collection }))
+}
+
+/// Whether the agents follow the log that goes on from a captured shard, or another one of that life.
+fn is_there(history: &History, base: &Base) -> bool {
+    let present = &history.present;
+    let followed = |timeline| present.timelines.contains(&(timeline, base.shard));
+    base.timeline.is_some_and(followed)
+        || life(history, base).is_some_and(|life| present.lives.contains_key(&life))
+}
+
+/// A node that has a collection of the name, if none of those has it of which shards were captured.
+fn elsewhere(history: &History, bases: &[Base], name: &CollectionName) -> Option<NodeId> {
+    let present = &history.present;
+    let followed = present.lives.values();
+    let having: BTreeSet<&NodeId> = followed
+        .chain(&present.unfollowed)
+        .filter(|(there, _)| there == name)
+        .map(|(_, node)| node)
+        .collect();
+    let moved = !bases.iter().any(|base| having.contains(&base.node));
+    having.first().filter(|_| moved).map(|node| (*node).clone())
 }
 
 /// The lives of a collection with which a recovery point goes on; `None` if that is not known of every shard.
@@ -58,13 +112,13 @@ fn lives(
     name: &CollectionName,
 ) -> Option<BTreeSet<IncarnationId>> {
     let bases = point.collections.get(name)?;
-    let life = |base: &super::Base| {
-        let mut logs = history.logs.iter();
-        let log =
-            logs.find(|log| Some(log.timeline) == base.timeline && log.shard == base.shard)?;
-        Some(log.incarnation)
-    };
-    bases.iter().map(life).collect()
+    bases.iter().map(|base| life(history, base)).collect()
+}
+
+fn life(history: &History, base: &Base) -> Option<IncarnationId> {
+    let mut logs = history.logs.iter();
+    let log = logs.find(|log| Some(log.timeline) == base.timeline && log.shard == base.shard)?;
+    Some(log.incarnation)
 }
 
 #[cfg(test)]
@@ -72,8 +126,8 @@ mod tests {
     use crate::blocker::Blocker;
     use crate::fixture::name;
     use crate::instant::{
-        ArchivedLog, Base, BasePoint, History, InstantRequest, InstantTarget, LogPart, Look,
-        PartView, Present, check_choice, choose,
+        ArchivedLog, Base, BasePoint, Choice, History, InstantRequest, InstantTarget, LogPart,
+        Look, PartView, Present, check_choice, choose,
     };
     use holdfast_types::{IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp};
     use std::sync::Arc;
@@ -84,6 +138,14 @@ mod tests {
 
     fn id(at: i64) -> RecoveryPointId {
         RecoveryPointId::new(t(at), 7)
+    }
+
+    fn life_id(nth: u8) -> IncarnationId {
+        IncarnationId::from_bytes([nth; 16])
+    }
+
+    fn refusal(history: &History) -> Blocker {
+        *choose(history, &request(&["docs"])).unwrap_err()
     }
 
     /// A point that was captured when one operation was there, and the log of that life: ten operations, one a second.
@@ -119,7 +181,7 @@ mod tests {
         };
         let log = ArchivedLog {
             timeline,
-            incarnation: IncarnationId::from_bytes([nth; 16]),
+            incarnation: life_id(nth),
             shard: ShardId(0),
             owner: Some((name("docs"), "n1".parse().unwrap())),
             because: None,
@@ -136,8 +198,10 @@ mod tests {
             nodes: ["n1".parse().unwrap()].into(),
             lives: followed
                 .iter()
-                .map(|nth| (IncarnationId::from_bytes([*nth; 16]), name("docs")))
+                .map(|nth| (life_id(*nth), (name("docs"), "n1".parse().unwrap())))
                 .collect(),
+            whole: (1..=3).map(life_id).collect(),
+            ..Present::default()
         };
         History {
             points,
@@ -177,11 +241,26 @@ mod tests {
         let bases = history.points[1].collections.get_mut(&name("docs"));
         bases.unwrap()[0].next = Some(5);
         history.logs[1].parts.clear();
-        let refused = choose(&history, &request(&["docs"])).unwrap_err();
-        assert!(matches!(*refused, Blocker::NoLog { .. }), "{refused}");
-        let followed = self::history(&[1, 2, 3]);
-        let refused = choose(&followed, &request(&["docs"])).unwrap_err();
-        assert!(matches!(*refused, Blocker::NotDropped { .. }), "{refused}");
+        let refused = refusal(&history);
+        assert!(matches!(refused, Blocker::NoLog { .. }), "{refused}");
+        // Not even the log is.
+        let lost = history.logs.remove(1);
+        let Blocker::LifeUnknown { point, .. } = refusal(&history) else {
+            panic!("an earlier life is not what was dropped");
+        };
+        assert_eq!(point, id(201));
+        // If it is followed, nothing was dropped after the earlier one.
+        let there = (lost.timeline, lost.shard);
+        history.present.timelines.insert(there);
+        let earlier = choose(&history, &request(&["docs"])).unwrap();
+        assert_eq!(earlier.point, id(101));
+    }
+
+    #[test]
+    fn what_was_not_dropped_is_refused() {
+        let followed = history(&[1, 2, 3]);
+        let refused = refusal(&followed);
+        assert!(matches!(refused, Blocker::NotDropped { .. }), "{refused}");
         let several = choose(&followed, &request(&["docs", "more"])).unwrap_err();
         assert!(matches!(*several, Blocker::CollectionInNoPoint { .. }));
         let all = choose(&followed, &request(&[])).unwrap_err();
@@ -190,13 +269,94 @@ mod tests {
 
     /// Without its agent a collection that is there would be taken for one that was dropped.
     #[test]
-    fn whether_it_was_dropped_is_known_only_where_its_agent_sends() {
-        let mut history = history(&[]);
-        history.present.nodes.clear();
-        let refused = choose(&history, &request(&["docs"])).unwrap_err();
+    fn whether_it_was_dropped_is_known_only_where_its_agent_follows_everything() {
+        let mut away = history(&[]);
+        away.present.nodes.clear();
+        let refused = refusal(&away);
         assert!(
-            matches!(*refused, Blocker::PresenceUnknown { .. }),
+            matches!(refused, Blocker::PresenceUnknown { .. }),
             "{refused}"
         );
+        let mut blind = history(&[]);
+        let here = (name("docs"), "n1".parse().unwrap());
+        blind.present.unfollowed.insert(here);
+        let refused = refusal(&blind);
+        assert!(
+            matches!(refused, Blocker::PresenceUnknown { .. }),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn shards_that_were_moved_were_not_dropped() {
+        let mut moved = history(&[]);
+        let there = (name("docs"), "n2".parse().unwrap());
+        moved.present.lives.insert(life_id(9), there.clone());
+        let refused = refusal(&moved);
+        assert!(matches!(refused, Blocker::PerhapsMoved { .. }), "{refused}");
+        let mut unfollowed = history(&[]);
+        unfollowed.present.unfollowed.insert(there);
+        let refused = refusal(&unfollowed);
+        assert!(matches!(refused, Blocker::PerhapsMoved { .. }), "{refused}");
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_waited_for_and_doubted_where_nobody_saw_it() {
+        let mut arriving = history(&[]);
+        arriving.present.arriving.insert(life_id(3));
+        let refused = refusal(&arriving);
+        assert!(
+            matches!(refused, Blocker::StillArriving { .. }),
+            "{refused}"
+        );
+        let mut doubtful = history(&[]);
+        doubtful.present.whole.remove(&life_id(3));
+        let choice = choose(&doubtful, &request(&["docs"])).unwrap();
+        assert!(choice.warnings[0].contains("not known"), "{choice:?}");
+        let mut broken = history(&[]);
+        let PartView::Read(part) = broken.logs[0].parts[0].clone() else {
+            panic!("the part is read");
+        };
+        let lost = PartView::Unreadable {
+            first: part.next,
+            why: "damaged".to_owned(),
+        };
+        broken.logs[0].parts.push(lost);
+        let choice = choose(&broken, &request(&["docs"])).unwrap();
+        assert!(choice.warnings[0].contains("can't be read"), "{choice:?}");
+        assert_eq!(check_choice(&choice, &request(&["docs"]), &broken), vec![]);
+        let silent = Choice {
+            warnings: vec![],
+            ..choice
+        };
+        assert_eq!(check_choice(&silent, &request(&["docs"]), &broken).len(), 1);
+    }
+
+    /// The checker finds what must not come back in place of the newest that was dropped.
+    #[test]
+    fn a_wrong_life_is_found_by_the_checker() {
+        let all_over = history(&[]);
+        let right = choose(&history(&[3]), &request(&["docs"])).unwrap();
+        assert_eq!(
+            check_choice(&right, &request(&["docs"]), &all_over).len(),
+            1
+        );
+        let newest = choose(&all_over, &request(&["docs"])).unwrap();
+        for spoil in [
+            (|present: &mut Present| present.nodes.clear()) as fn(&mut Present),
+            |present| {
+                present
+                    .unfollowed
+                    .insert((name("docs"), "n1".parse().unwrap()));
+            },
+            |present| {
+                present.arriving.insert(life_id(3));
+            },
+        ] {
+            let mut history = history(&[]);
+            spoil(&mut history.present);
+            let wrong = check_choice(&newest, &request(&["docs"]), &history);
+            assert_eq!(wrong.len(), 1, "{:?}", history.present);
+        }
     }
 }

@@ -24,10 +24,18 @@ pub struct History {
 /// What is known of collections that are there now, by the agents that send logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Present {
-    /// Nodes whose agents send logs.
+    /// Nodes whose agents have told of every log that is there.
     pub nodes: BTreeSet<NodeId>,
-    /// Lives of collections that they follow.
-    pub lives: BTreeMap<IncarnationId, CollectionName>,
+    /// Lives of collections that they follow, and where.
+    pub lives: BTreeMap<IncarnationId, (CollectionName, NodeId)>,
+    /// Timelines that they follow: some have no entry yet, so that the archive does not know them.
+    pub timelines: BTreeSet<(TimelineId, ShardId)>,
+    /// Collections that a node has and whose logs its agent does not follow.
+    pub unfollowed: BTreeSet<(CollectionName, NodeId)>,
+    /// Lives that are over, and of which entries may still be on their way.
+    pub arriving: BTreeSet<IncarnationId>,
+    /// Lives that are over, and of which all logs were read to their ends.
+    pub whole: BTreeSet<IncarnationId>,
 }
 
 impl History {
