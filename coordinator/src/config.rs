@@ -49,7 +49,7 @@ pub struct CoordinatorConfig {
     pub listen: SocketAddr,
     /// Directory of the catalogue.
     pub state_dir: PathBuf,
-    /// Where `/livez` and `/readyz` answer; nowhere if absent.
+    /// Where `/livez`, `/readyz` and `/metrics` answer; nowhere if absent.
     pub health_listen: Option<SocketAddr>,
     /// Its identity.
     pub tls: TlsFiles,

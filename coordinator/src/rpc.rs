@@ -1,4 +1,4 @@
-//! The gRPC services: wire in, domain values inside, wire out. They hold no state of their own.
+//! The gRPC services, and what Prometheus is told: wire in, domain values inside, wire out. They hold no state of their own.
 
 pub mod admin;
 pub mod control;
@@ -7,6 +7,7 @@ mod follow;
 pub mod ingest;
 pub mod jobs;
 pub mod logs;
+pub mod metrics;
 mod peer;
 pub mod restore;
 pub mod retention;

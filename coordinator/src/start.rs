@@ -14,6 +14,7 @@ use crate::keeping::{self, Keeping};
 use crate::logs;
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
+use crate::rpc::metrics;
 use crate::schedule::{self, ScheduleBook};
 use crate::verify::{VerifyBook, VerifyMemory};
 use crate::{execute, serve, verify};
@@ -22,7 +23,7 @@ use holdfast_repository::{Marks, Repository, RepositoryError};
 use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;
-use holdfast_service::health::{HealthServer, HealthState};
+use holdfast_service::health::{HealthServer, HealthState, Scrape};
 use holdfast_service::shutdown::{Shutdown, StopReason};
 use holdfast_types::{CopyName, Epoch, Timestamp};
 use std::collections::BTreeMap;
@@ -77,6 +78,7 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     for copy in core.copies.iter() {
         drop(shutdown.spawn(copies::run(Arc::clone(&core), Arc::clone(copy))));
     }
+    health.measured_by(scrape(&core));
     health.ready(HEALTH_PART);
     let served = serve::serve(Arc::clone(&core), listener, tls).await;
     health.not_ready(HEALTH_PART, "stopping");
@@ -356,6 +358,19 @@ fn bind_fault(key: &str, addr: &str, error: &std::io::Error) -> Fault {
         Code::Config,
         format!("{key}: can't listen on {addr} ({error}): {advice}"),
     )
+}
+
+/// What `/metrics` answers.
+fn scrape(core: &Arc<Core>) -> Scrape {
+    let core = Arc::downgrade(core);
+    Box::new(move || {
+        let core = core.clone();
+        Box::pin(async move {
+            let core = core.upgrade().ok_or("the coordinator is stopping")?;
+            let text = metrics::text(&core).await;
+            text.map_err(|fault| fault.message)
+        })
+    })
 }
 
 async fn serve_health(

@@ -25,6 +25,8 @@ use tonic::{Request, Response, Status};
 mod status;
 mod tickets;
 
+pub(super) use status::status;
+
 /// The service.
 #[derive(Clone, Debug)]
 pub struct AdminService(Arc<Core>);
@@ -36,12 +38,8 @@ impl AdminService {
         Self(core)
     }
 
-    /// Those that are not marked for removal.
     async fn live_points(&self) -> Result<Vec<PointSummary>, Fault> {
-        let marks = self.0.retention.marks();
-        let mut points = self.points().await?;
-        points.retain(|point| !marks.tombstones.contains_key(&point.id));
-        Ok(points)
+        live_points(&self.0).await
     }
 
     /// What is said of recovery points: of the repository as last read, of a copy as it stands there.
@@ -65,9 +63,26 @@ impl AdminService {
     }
 
     async fn points(&self) -> Result<Vec<PointSummary>, Fault> {
-        let points = self.0.catalog.points().await;
-        points.map_err(|error: CatalogError| Fault::from_error(Code::Internal, &error))
+        points(&self.0).await
     }
+}
+
+/// Every node heard of.
+pub(super) fn nodes(core: &Core) -> Vec<v1::NodeStatus> {
+    status::nodes(&core.nodes.list())
+}
+
+async fn points(core: &Core) -> Result<Vec<PointSummary>, Fault> {
+    let points = core.catalog.points().await;
+    points.map_err(|error: CatalogError| Fault::from_error(Code::Internal, &error))
+}
+
+/// Recovery points that are not marked for removal.
+pub(super) async fn live_points(core: &Core) -> Result<Vec<PointSummary>, Fault> {
+    let marks = core.retention.marks();
+    let mut points = points(core).await?;
+    points.retain(|point| !marks.tombstones.contains_key(&point.id));
+    Ok(points)
 }
 
 #[tonic::async_trait]
@@ -81,14 +96,14 @@ impl Admin for AdminService {
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let points = self.live_points().await?;
-        Ok(Response::new(status::status(&self.0, &points).await))
+        Ok(Response::new(status(&self.0, &points).await))
     }
 
     async fn list_nodes(
         &self,
         _request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        let nodes = status::nodes(&self.0.nodes.list());
+        let nodes = nodes(&self.0);
         Ok(Response::new(v1::ListNodesResponse { nodes }))
     }
 

@@ -6,6 +6,7 @@ use super::{view, watch};
 use crate::catalog::PointSummary;
 use crate::config::LoadedPolicy;
 use crate::core::Core;
+use crate::logs;
 use holdfast_decide::policy::{Policy, duration_text};
 use holdfast_decide::schedule::{
     Late, Outcome, Schedule, ScheduleMemory, Verdict, WaitReason, judge, lateness,
@@ -38,7 +39,7 @@ pub fn warnings(core: &Core, points: &[PointSummary], busy: Option<JobId>) -> Ve
             warnings.push(told(schedule, &memory, &late, &verdict, &at_risk));
         }
     }
-    warnings.extend(too_old(policy, points, &known, now));
+    warnings.extend(too_old(core, policy, points, &known));
     warnings
 }
 
@@ -123,37 +124,70 @@ fn at_risk(
     }
 }
 
-/// Collections whose newest recovery point is older than their rule says it may be. Those that are in recovery points but
-/// that no node tells of count, too: after a restart nothing is known of a node whose agent stays away.
+/// Collections that could be brought back to an instant further away than their rule says, by what is durable: the newest capture, or the end of the
+/// archived logs that go on from one. Those that are in recovery points but that no node tells of count, too: after a restart nothing is known
+/// of a node whose agent stays away.
 fn too_old(
+    core: &Core,
     policy: &Policy,
     points: &[PointSummary],
     known: &BTreeSet<CollectionName>,
-    now: Timestamp,
 ) -> Vec<String> {
+    let captured = points.iter().filter(|point| point.imported.is_none());
+    let captured = captured.flat_map(|point| &point.collections);
+    let all: BTreeSet<CollectionName> = captured.chain(known).cloned().collect();
+    let standings = logs::standings(core, points, &all);
+    let now = core.clock.now();
     let told = |name: &CollectionName| {
         let rpo = policy.rule_of(name)?.rule.rpo?;
-        let holds =
-            |point: &&PointSummary| point.imported.is_none() && point.collections.contains(name);
-        let newest = points.iter().filter(holds).map(|point| point.begun).max();
-        let allowed = duration_text(rpo);
-        match newest {
-            Some(begun) if now.since(begun) <= rpo => None,
-            Some(begun) if !known.contains(name) => Some(format!(
-                "collection {name}: its newest recovery point is of {begun}, and may be {allowed} old, but no node tells of it: run `holdfast nodes` to see who is away, or drop its rule if it was deleted"
-            )),
-            Some(begun) => Some(format!(
-                "collection {name}: its newest recovery point is of {begun}, and may be {allowed} old: run `holdfast backup create {name}`"
-            )),
-            None => Some(format!(
-                "collection {name} has no recovery point, and its newest one may be {allowed} old: run `holdfast backup create {name}`"
-            )),
-        }
+        let until = standings
+            .get(name)
+            .and_then(|standing| standing.recoverable_until);
+        behind(name, until, rpo, now, known.contains(name))
     };
-    let captured = points.iter().filter(|point| point.imported.is_none());
-    let all: BTreeSet<&CollectionName> = captured
-        .flat_map(|point| &point.collections)
-        .chain(known)
-        .collect();
-    all.into_iter().filter_map(told).collect()
+    all.iter().filter_map(told).collect()
+}
+
+fn behind(
+    name: &CollectionName,
+    until: Option<Timestamp>,
+    rpo: Duration,
+    now: Timestamp,
+    is_known: bool,
+) -> Option<String> {
+    let allowed = duration_text(rpo);
+    match until {
+        Some(until) if now.since(until) <= rpo => None,
+        Some(until) if !is_known => Some(format!(
+            "collection {name} could be brought back to {until} only, and its rule allows a loss of {allowed}, but no node tells of it: run `holdfast nodes` to see who is away, or drop its rule if it was deleted"
+        )),
+        Some(until) => Some(format!(
+            "collection {name} could be brought back to {until} only, and its rule allows a loss of {allowed}: run `holdfast backup create {name}`"
+        )),
+        None => Some(format!(
+            "collection {name} could not be brought back at all, and its rule allows a loss of {allowed}: run `holdfast backup create {name}`"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::behind;
+    use holdfast_types::Timestamp;
+    use std::time::Duration;
+
+    #[test]
+    fn what_would_be_lost_is_compared_with_what_may_be() {
+        let name = "docs".parse().unwrap();
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let rpo = Duration::from_secs(60);
+        assert_eq!(behind(&name, Some(at(40)), rpo, at(100), true), None);
+        let late = behind(&name, Some(at(39)), rpo, at(100), true).unwrap();
+        assert!(late.contains("1970-01-01T00:00:39Z only"), "{late}");
+        assert!(late.contains("a loss of 1m: run"), "{late}");
+        let away = behind(&name, Some(at(39)), rpo, at(100), false).unwrap();
+        assert!(away.contains("no node tells of it"), "{away}");
+        let never = behind(&name, None, rpo, at(100), true).unwrap();
+        assert!(never.contains("not be brought back at all"), "{never}");
+    }
 }

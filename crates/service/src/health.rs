@@ -1,18 +1,21 @@
 //! Liveness and readiness over plain HTTP, for container health checks and load balancers.
 //!
 //! `/livez` answers as long as the process serves requests; `/readyz` says whether each named part is
-//! ready, and why not. Neither shows anything confidential, and nothing can be changed here.
+//! ready, and why not. `/metrics` answers what the process tells Prometheus, where it does. None shows anything confidential beyond names, and
+//! nothing can be changed here.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,13 +23,28 @@ use tokio_util::sync::CancellationToken;
 
 /// A container health check gives up after this; Docker's own default is 30 s.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The text format that Prometheus asks for first.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The answer of a probe is read up to here, in bytes.
 const PROBE_ANSWER_LIMIT: u64 = 64 << 10;
 
+/// Draws up metrics, as OpenMetrics text, or says why it can't.
+pub type Scrape =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
+
 /// Which parts of the process are ready; clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct HealthState {
     parts: Arc<RwLock<BTreeMap<&'static str, Result<(), String>>>>,
+    metrics: Arc<OnceLock<Scrape>>,
+}
+
+impl fmt::Debug for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthState")
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the health endpoint failed.
@@ -85,7 +103,13 @@ impl HealthState {
         let starting = parts.iter().map(|part| (*part, Err("starting".to_owned())));
         Self {
             parts: Arc::new(RwLock::new(starting.collect())),
+            metrics: Arc::default(),
         }
+    }
+
+    /// Says where metrics come from; the first one to say so counts.
+    pub fn measured_by(&self, scrape: Scrape) {
+        let _second = self.metrics.set(scrape);
     }
 
     /// Says that a part is ready.
@@ -160,6 +184,7 @@ impl HealthServer {
         let app = Router::new()
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
             .with_state(self.state);
         axum::serve(self.listener, app)
             .with_graceful_shutdown(stop.cancelled_owned())
@@ -208,6 +233,17 @@ async fn readyz(State(state): State<HealthState>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(report)).into_response()
+}
+
+async fn metrics(State(state): State<HealthState>) -> Response {
+    let Some(scrape) = state.metrics.get() else {
+        let why = "nothing is measured yet\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    };
+    match scrape().await {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
+    }
 }
 
 // A whole HTTP client for one GET would be most of a container health check's start-up time.

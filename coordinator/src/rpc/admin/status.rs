@@ -18,7 +18,7 @@ const STORE_ANSWERS: Duration = Duration::from_secs(5);
 /// Jobs shown.
 const JOBS_SHOWN: usize = 20;
 
-pub(super) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusResponse {
+pub(in crate::rpc) async fn status(core: &Core, points: &[PointSummary]) -> v1::StatusResponse {
     let nodes = core.nodes.list();
     let jobs = core.book.list().await;
     let stats = core.repository.stats();
