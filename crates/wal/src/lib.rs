@@ -8,10 +8,13 @@
 //! folder, since that opens files for writing, deletes some, and takes the server's lock.
 
 mod cbor;
+pub mod change;
 mod entries;
 pub mod format;
+mod json;
 mod name;
 mod operation;
+pub mod replay;
 pub mod splice;
 mod tail;
 
