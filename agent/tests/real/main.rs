@@ -6,6 +6,8 @@
     reason = "a failed step is a failed test; a skipped test says so"
 )]
 
+mod history;
 mod log;
+mod replay;
 mod server;
 mod splice;

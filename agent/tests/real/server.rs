@@ -76,6 +76,22 @@ impl Server {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// A request with any bytes; the status and the answer.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let request = self
+            .http
+            .request(method.parse().unwrap(), format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+
     /// The result of what must go well.
     pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let answer = self.try_call(method, path, body).await;
@@ -119,6 +135,20 @@ impl Server {
             "{status}: {}",
             answer.text().await.unwrap()
         );
+    }
+
+    /// Every number and word of a collection's points, as the server writes them, in the order of the alphabet: readers may take two
+    /// numbers for one.
+    pub(crate) async fn words(&self, collection: &str) -> Vec<String> {
+        let path = format!("{}/collections/{collection}/points/scroll", self.url);
+        let body = json!({"limit": 10_000, "with_payload": true, "with_vector": true});
+        let answer = self.http.post(path).json(&body).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let points = text.split("\"next_page_offset\"").next().unwrap();
+        let words = points.split(|c: char| !c.is_alphanumeric() && !"+-.".contains(c));
+        let mut words: Vec<String> = words.map(str::to_owned).collect();
+        words.sort_unstable();
+        words
     }
 
     /// Every point of a collection, by id.

@@ -2,11 +2,11 @@
 //!
 //! Qdrant reads JSON with `serde_json` without its feature `float_roundtrip`: the digits become an integer, which is multiplied or divided by
 //! a power of ten, with one or two roundings. So the shortest text of a number is often read as one of its neighbours: of random numbers with
-//! 17 digits one in ten is. [`read`] does the same arithmetic, and a text is chosen for which it leads back. Where there is a choice it is
+//! all their 53 bits one in ten or more is. [`read`] does the same arithmetic, and a text is chosen for which it leads back. Where there is a choice it is
 //! a text that an exact reader reads rightly, too.
 //!
-//! A number that came by JSON has such a text, since it was read from one. A few that came by gRPC have none (about one in a thousand
-//! random ones); then the shortest text is written, and said.
+//! A number that came by JSON has such a text, since it was read from one. A few that came by gRPC have none (about one in five
+//! hundred random ones); then the shortest text is written, and that is said.
 //!
 //! A vector's numbers are read as f64 and then cut to f32. The shortest text of every f32 was tried: it always leads back, but for the one that
 //! is treated in [`write_f32`].
