@@ -23,6 +23,7 @@ mod ring;
 mod select;
 
 pub use plan::plan;
+pub(crate) use plan::{points, selection};
 pub use ring::Ring;
 pub use select::Select;
 

@@ -15,12 +15,10 @@ use std::io::Write as _;
 
 /// Writes a finite number; whether it is read back as it is.
 pub(crate) fn write_f64(value: f64, out: &mut Vec<u8>) -> bool {
-    let shortest = format!("{value:e}");
     let begin = out.len();
     let _ = write!(out, "{value:?}");
-    let exact =
-        parts(&shortest).is_some_and(|(digits, exponent)| leads_back(digits, exponent, value));
-    if exact || value == 0.0 {
+    let shortest = str::from_utf8(&out[begin..]).ok().and_then(parts);
+    if shortest.is_some_and(|(digits, exponent)| leads_back(digits, exponent, value)) {
         return true;
     }
     let Some((digits, exponent)) = search(value.abs()) else {
@@ -53,9 +51,9 @@ pub(crate) fn write_f32(value: f32, out: &mut Vec<u8>) -> bool {
 /// 7.038531e-26.
 const TIE: u32 = 0x15ae_43fd;
 
-/// The digits and the exponent of the last of them, of a text like `-1.25e-3`; `None` if there are too many.
+/// The digits and the exponent of the last of them, of a text like `-1.25e-3` or `12.0`; `None` if there are too many.
 fn parts(text: &str) -> Option<(u64, i32)> {
-    let (mantissa, exponent) = text.split_once('e')?;
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().ok()?;
     let mut digits = 0u64;
     for byte in mantissa.bytes().filter(u8::is_ascii_digit) {
@@ -101,16 +99,17 @@ fn leads_back(digits: u64, exponent: i32, value: f64) -> bool {
 /// Other digits near the number from which it is read.
 fn search(value: f64) -> Option<(u64, i32)> {
     let mut second = None;
-    for count in 16..=20usize {
+    // Few digits come last: they lead back only where the power of ten is not exact, as for what was written `3e-142`.
+    for count in (16..=20).chain(1..16usize) {
         let text = format!("{value:.*e}", count - 1);
         let Some((digits, exponent)) = parts(&text) else {
-            break;
+            continue;
         };
         // Integers of this size are rounded to multiples of it.
         let step = 1u64 << (64 - digits.leading_zeros()).saturating_sub(53);
-        for away in [0i64, 1, -1, 2, -2, 3, -3, 4, -4] {
+        for away in [0i64, 1, -1, 2, -2, 3, -3] {
             let away = away.saturating_mul(i64::try_from(step).unwrap_or(i64::MAX));
-            let Some(digits) = digits.checked_add_signed(away) else {
+            let Some(digits) = (digits - digits % step).checked_add_signed(away) else {
                 continue;
             };
             if !leads_back(digits, exponent, value) {

@@ -31,12 +31,22 @@ fn usual_numbers_are_written_as_people_write_them() {
         (-12.34, "-12.34"),
         (1e300, "1e300"),
         (5e-324, "5e-324"),
+        (7_661_654_521_623_130.0, "7661654521623130.0"),
         (f64::MAX, "1.7976931348623157e308"),
     ] {
         assert_eq!(f64_text(value), (text.to_owned(), true));
         let read: f64 = serde_json::from_str(text).unwrap();
         assert_eq!(read.to_bits(), value.to_bits(), "{text}");
     }
+}
+
+/// Its digits with the zero behind the point are too many for an f64, those without are not.
+#[test]
+fn a_point_and_a_zero_can_be_too_much() {
+    let (text, exact) = f64_text(7_661_654_521_623_129.0);
+    assert_eq!((text.as_str(), exact), ("7661654521623129e0", true));
+    let read: f64 = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.to_bits(), 7_661_654_521_623_129.0f64.to_bits());
 }
 
 #[test]
@@ -90,8 +100,8 @@ fn numbers_of_vectors_at_the_edges() {
 
 proptest! {
     #[test]
-    fn every_f64_that_came_by_json_is_read_back(digits in any::<u64>(), exponent in -40i32..20) {
-        let value: f64 = serde_json::from_str(&format!("{digits}e{exponent}")).unwrap();
+    fn every_f64_that_came_by_json_is_read_back(digits in any::<u64>(), less in 0u32..64, exponent in -340i32..288) {
+        let value: f64 = serde_json::from_str(&format!("{}e{exponent}", digits >> less)).unwrap();
         let (text, exact) = f64_text(value);
         prop_assert!(exact);
         let read: f64 = serde_json::from_str(&text).unwrap();
@@ -111,7 +121,9 @@ proptest! {
     #[test]
     fn every_f32_is_read_back(bits: u32) {
         let value = f32::from_bits(bits);
-        prop_assume!(!value.is_nan());
+        if value.is_nan() {
+            return Ok(());
+        }
         prop_assert_eq!(read_f32(&f32_text(value)).to_bits(), bits);
     }
 
