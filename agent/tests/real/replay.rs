@@ -15,16 +15,16 @@ use std::path::Path;
 const OPERATIONS: u64 = 400;
 
 /// The log of one shard, and how far it has been replayed.
-struct Log {
+pub(crate) struct Log {
     folder: LogFolder,
     tail: Tail,
-    frames: Vec<Frame>,
+    pub(crate) frames: Vec<Frame>,
     source: Source,
     done: usize,
 }
 
 impl Log {
-    fn open(dir: &Path, collection: &str, shard: u32, count: u32) -> Self {
+    pub(crate) fn open(dir: &Path, collection: &str, shard: u32, count: u32) -> Self {
         let wal = dir.join(format!("storage/collections/{collection}/{shard}/wal"));
         Self {
             folder: LogFolder::open(wal).unwrap(),
@@ -39,13 +39,13 @@ impl Log {
         }
     }
 
-    fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         poll(&mut self.folder, &mut self.tail, &mut self.frames);
     }
 }
 
 /// Where replay goes to, and what it met.
-struct Target<'s> {
+pub(crate) struct Target<'s> {
     server: &'s Server,
     name: &'s str,
     kinds: BTreeMap<String, u64>,
@@ -53,7 +53,17 @@ struct Target<'s> {
     refused: BTreeMap<String, u64>,
 }
 
-impl Target<'_> {
+impl<'s> Target<'s> {
+    pub(crate) fn new(server: &'s Server, name: &'s str) -> Self {
+        Self {
+            server,
+            name,
+            kinds: BTreeMap::new(),
+            missed: 0,
+            refused: BTreeMap::new(),
+        }
+    }
+
     async fn request(&self, request: Request) -> (u16, Value) {
         let path = format!("/collections/{}/{}", self.name, request.path);
         self.server.send(request.method, &path, request.body).await
@@ -122,7 +132,7 @@ impl Target<'_> {
     }
 
     /// Replays all logs up to their places.
-    async fn advance_all(&mut self, logs: &mut [Log], until: &[usize]) {
+    pub(crate) async fn advance_all(&mut self, logs: &mut [Log], until: &[usize]) {
         loop {
             let mut waiting = Vec::new();
             for (log, until) in logs.iter_mut().zip(until) {
@@ -251,13 +261,7 @@ async fn there_and_back(named: bool, shards: u32, others: u32) {
         server.call("PUT", &path, &config(named, shards)).await;
     }
     let (mut logs, moments) = history(&server, dir.path(), &mut dice, named, shards).await;
-    let mut target = Target {
-        server: &server,
-        name: "b",
-        kinds: BTreeMap::new(),
-        missed: 0,
-        refused: BTreeMap::new(),
-    };
+    let mut target = Target::new(&server, "b");
     for moment in &moments {
         target.advance_all(&mut logs, &moment.until).await;
         moment.compare(&server, seed).await;
