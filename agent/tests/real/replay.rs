@@ -5,7 +5,7 @@ use crate::history::Dice;
 use crate::server::{Server, poll};
 use holdfast_agent::tail::LogFolder;
 use holdfast_wal::change::{Entry, PointId};
-use holdfast_wal::replay::{Plan, Request, Ring, Select, Source, plan};
+use holdfast_wal::replay::{Due, Outcome, Plan, Request, Ring, Select, Source, Together, plan};
 use holdfast_wal::{Frame, Tail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -72,27 +72,16 @@ impl<'s> Target<'s> {
     async fn all(&mut self, requests: Vec<Request>) {
         for request in requests {
             assert_eq!(request.inexact, 0, "{request:?}");
-            let may_miss = request.may_miss;
-            let shown = format!(
-                "{} {} {}",
-                request.method,
-                request.path,
-                String::from_utf8_lossy(&request.body)
-            );
-            let (status, answer) = self.request(request).await;
-            if status == 200 {
-                continue;
+            let (status, answer) = self.request(request.clone()).await;
+            match request.outcome(status, &answer.to_string()) {
+                Outcome::Applied => continue,
+                Outcome::Missed => self.missed += 1,
+                Outcome::Refused(_) => {
+                    let error = answer["status"]["error"].as_str().unwrap();
+                    *self.refused.entry(error.to_owned()).or_default() += 1;
+                }
+                Outcome::Failed(why) => assert!(why.is_empty(), "{status} {why}: {request:?}"),
             }
-            let error = answer["status"]["error"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            if may_miss && status == 404 && error.contains("No point with id") {
-                self.missed += 1;
-                break;
-            }
-            assert!(status == 400, "{status} {answer}: {shown}");
-            *self.refused.entry(error).or_default() += 1;
             break;
         }
     }
@@ -133,34 +122,32 @@ impl<'s> Target<'s> {
 
     /// Replays all logs up to their places.
     pub(crate) async fn advance_all(&mut self, logs: &mut [Log], until: &[usize]) {
+        let mut together = Together::new(logs.len());
+        let mut running: Vec<usize> = (0..logs.len()).collect();
         loop {
-            let mut waiting = Vec::new();
-            for (log, until) in logs.iter_mut().zip(until) {
-                waiting.push(self.advance(log, *until).await);
+            for at in running {
+                while let Some(request) = self.advance(&mut logs[at], until[at]).await {
+                    if !together.arrive(at, request) {
+                        break;
+                    }
+                    logs[at].done += 1;
+                }
+                if logs[at].done == until[at] {
+                    together.end(at);
+                }
             }
-            let Some(request) = waiting[0].clone() else {
-                assert!(
-                    waiting.iter().all(Option::is_none),
-                    "logs differ: {waiting:?}"
-                );
+            let Some(Due { request, go_on }) = together.due() else {
                 return;
             };
-            assert!(
-                waiting.iter().all(|other| other.as_ref() == Some(&request)),
-                "{waiting:?}"
-            );
-            for log in logs.iter_mut() {
-                log.done += 1;
+            assert_eq!(go_on.len(), logs.len(), "operations came one by one");
+            for at in &go_on {
+                logs[*at].done += 1;
             }
-            *self
-                .kinds
-                .entry(format!(
-                    "{} {}",
-                    request.method,
-                    request.path.split(['/', '?']).next().unwrap()
-                ))
-                .or_default() += 1;
+            let kind = request.path.split(['/', '?']).next().unwrap();
+            let kind = format!("{} {kind}", request.method);
+            *self.kinds.entry(kind).or_default() += 1;
             self.all(vec![request]).await;
+            running = go_on;
         }
     }
 }

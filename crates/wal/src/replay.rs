@@ -9,23 +9,27 @@
 //!   match, those of other shards are left out, and the operation names the rest ([`Select`]). The target's points of that shard
 //!   are as they were in the source at this place of the log, so the same ones match.
 //! - What concerns the collection as a whole, an index or a named vector, stands in the log of every shard. It is sent once, when every log has
-//!   come to it ([`Plan::Everywhere`]): sent earlier, it would reach points whose log is not so far. (A named vector that is removed
+//!   come to it ([`Plan::Everywhere`], [`Together`]): sent earlier, it would reach points whose log is not so far. (A named vector that is removed
 //!   takes its values along; a full-text index changes what a filter matches.)
 //! - An operation that names points that are not there is carried out for those of its first 32 ids up to the first 32 of which one is
 //!   missing, and then fails (`check_unprocessed_points`). So such operations go out by 32 ids, and the first answer
-//!   that a point is missing ends them ([`Request::may_miss`]).
+//!   that a point is missing ends them ([`Outcome::Missed`]).
 //!
 //! Nothing here is idempotent: an operation that is sent again can find other points. Replay begins exactly where the target stands.
 
 mod body;
+mod outcome;
 mod plan;
 mod ring;
 mod select;
+mod together;
 
+pub use outcome::Outcome;
 pub use plan::plan;
 pub(crate) use plan::{points, selection};
 pub use ring::Ring;
 pub use select::Select;
+pub use together::{Due, Together};
 
 /// The shard whose log is replayed.
 #[derive(Clone, Debug)]
