@@ -25,16 +25,22 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn open(dir: &Path, collection: &str, shard: u32, count: u32) -> Self {
+        let source = Source {
+            shard,
+            ring: Ring::of(count),
+            key: None,
+        };
+        Self::of(dir, collection, source)
+    }
+
+    fn of(dir: &Path, collection: &str, source: Source) -> Self {
+        let shard = source.shard;
         let wal = dir.join(format!("storage/collections/{collection}/{shard}/wal"));
         Self {
             folder: LogFolder::open(wal).unwrap(),
             tail: Tail::new(),
             frames: Vec::new(),
-            source: Source {
-                shard,
-                ring: Ring::of(count),
-                key: None,
-            },
+            source,
             done: 0,
         }
     }
@@ -191,67 +197,134 @@ struct Moment {
     schema: Value,
 }
 
-/// Has a collection changed in every way; its logs, and what it was at some moments.
-async fn history(
-    server: &Server,
-    dir: &Path,
-    dice: &mut Dice,
+/// What is replayed into what.
+#[derive(Clone, Copy)]
+struct Scene {
     named: bool,
     shards: u32,
-) -> (Vec<Log>, Vec<Moment>) {
-    let logs = (0..shards).map(|shard| Log::open(dir, "a", shard, shards));
-    let (mut logs, mut moments, mut failed) = (logs.collect::<Vec<_>>(), Vec::new(), 0);
-    for n in 0..OPERATIONS {
-        let (method, path, body) = dice.operation(named, n);
-        let path = format!("/collections/a/{path}?wait=true");
-        let answer = server.try_call(method, &path, &body).await;
-        failed += u64::from(answer["status"] != "ok");
-        logs.iter_mut().for_each(Log::poll);
-        if dice.below(25) == 0 || n + 1 == OPERATIONS {
-            moments.push(Moment {
-                until: logs.iter().map(|log| log.frames.len()).collect(),
-                points: server.points("a").await,
-                words: server.words("a").await,
-                schema: schema(server, "a").await,
-            });
+    others: u32,
+    key: Option<&'static str>,
+}
+
+impl Scene {
+    /// Both collections; the logs of the first.
+    async fn begin(self, server: &Server, dir: &Path) -> Vec<Log> {
+        for (name, shards) in [("a", self.shards), ("b", self.others)] {
+            let path = format!("/collections/{name}");
+            let mut config = config(self.named, shards);
+            if self.key.is_some() {
+                config["sharding_method"] = json!("custom");
+            }
+            server.call("PUT", &path, &config).await;
+            let Some(key) = self.key else {
+                continue;
+            };
+            for (key, shards) in [("other", 1), (key, shards)] {
+                let body = json!({"shard_key": key, "shards_number": shards});
+                let path = format!("/collections/{name}/shards");
+                server.call("PUT", &path, &body).await;
+            }
+            // Under another key, points with the same ids.
+            let points: Vec<_> = (0..40)
+                .map(|id| json!({"id": id, "vector": {}, "payload": {"group": id % 6}}))
+                .collect();
+            let body = json!({"points": points, "shard_key": "other"});
+            let path = format!("/collections/{name}/points?wait=true");
+            server.call("PUT", &path, &body).await;
         }
+        let cluster = server
+            .call("GET", "/collections/a/cluster", &Value::Null)
+            .await;
+        let local = cluster["local_shards"].as_array().unwrap().iter();
+        let ours = local.filter(|shard| shard["shard_key"].as_str() == self.key);
+        let ids = ours.map(|shard| shard["shard_id"].as_u64().unwrap().try_into().unwrap());
+        let ids: Vec<u32> = ids.collect();
+        assert_eq!(ids.len(), self.shards as usize);
+        let log = |shard| {
+            let (ring, key) = (Ring::new(&ids), self.key.map(|key| format!("\"{key}\"")));
+            Log::of(dir, "a", Source { shard, ring, key })
+        };
+        ids.iter().copied().map(log).collect()
     }
-    println!("{} moments, {failed} calls failed", moments.len());
-    (logs, moments)
+
+    /// The same operation for the points under the key.
+    fn keyed(self, mut body: Value) -> Value {
+        let Some(key) = self.key else {
+            return body;
+        };
+        if let Some(operations) = body["operations"].as_array_mut() {
+            for operation in operations {
+                for (_, body) in operation.as_object_mut().unwrap() {
+                    body["shard_key"] = json!(key);
+                }
+            }
+        } else {
+            body["shard_key"] = json!(key);
+        }
+        body
+    }
+
+    /// Has a collection changed in every way; what it was at some moments.
+    async fn history(self, server: &Server, dice: &mut Dice, logs: &mut [Log]) -> Vec<Moment> {
+        let (mut moments, mut failed) = (Vec::new(), 0);
+        for n in 0..OPERATIONS {
+            let (method, path, mut body) = dice.operation(self.named, n);
+            if path.starts_with("points") {
+                body = self.keyed(body);
+            }
+            let path = format!("/collections/a/{path}?wait=true");
+            let answer = server.try_call(method, &path, &body).await;
+            failed += u64::from(answer["status"] != "ok");
+            logs.iter_mut().for_each(Log::poll);
+            if dice.below(25) == 0 || n + 1 == OPERATIONS {
+                moments.push(Moment {
+                    until: logs.iter().map(|log| log.frames.len()).collect(),
+                    points: server.points_of("a", self.key).await,
+                    words: server.words("a", self.key).await,
+                    schema: schema(server, "a").await,
+                });
+            }
+        }
+        println!("{} moments, {failed} calls failed", moments.len());
+        moments
+    }
 }
 
 impl Moment {
-    async fn compare(&self, server: &Server, seed: u64) {
+    async fn compare(&self, server: &Server, key: Option<&str>, seed: u64) {
         let at = format!("at {:?}, HOLDFAST_SEED={seed}", self.until);
-        let points = server.points("b").await;
+        let points = server.points_of("b", key).await;
         for (replayed, point) in points.iter().zip(&self.points) {
             assert_eq!(replayed, point, "{at}");
         }
         assert_eq!(points.len(), self.points.len(), "{at}");
-        assert!(server.words("b").await == self.words, "numbers {at}");
+        assert!(server.words("b", key).await == self.words, "numbers {at}");
         assert_eq!(schema(server, "b").await, self.schema, "{at}");
     }
 }
 
-async fn there_and_back(named: bool, shards: u32, others: u32) {
-    holdfast_certs::install_crypto_provider();
-    let dir = tempfile::tempdir().unwrap();
-    let Some(server) = Server::start(dir.path()).await else {
-        return;
-    };
+async fn there_and_back(server: &Server, dir: &Path, scene: Scene) {
     let given = std::env::var("HOLDFAST_SEED").ok();
     let seed = given.map_or(u64::from(std::process::id()), |text| text.parse().unwrap());
+    let Scene {
+        shards,
+        others,
+        key,
+        ..
+    } = scene;
     println!("HOLDFAST_SEED={seed}, {shards} shards to {others}");
     let mut dice = Dice::new(seed ^ u64::from(shards));
-    for (name, shards) in [("a", shards), ("b", others)] {
-        let path = format!("/collections/{name}");
-        server.call("PUT", &path, &config(named, shards)).await;
-    }
-    let (mut logs, moments) = history(&server, dir.path(), &mut dice, named, shards).await;
-    let mut target = Target::new(&server, "b");
+    let mut logs = scene.begin(server, dir).await;
+    let moments = scene.history(server, &mut dice, &mut logs).await;
+    let mut target = Target::new(server, "b");
     for moment in &moments {
         target.advance_all(&mut logs, &moment.until).await;
-        moment.compare(&server, seed).await;
+        moment.compare(server, key, seed).await;
+    }
+    if key.is_some() {
+        let other = server.points_of("a", Some("other")).await;
+        assert_eq!(server.points_of("b", Some("other")).await, other);
+        assert_eq!(other.len(), 40, "they are not meant");
     }
     println!("replayed {:?}", target.kinds);
     println!(
@@ -277,17 +350,46 @@ async fn there_and_back(named: bool, shards: u32, others: u32) {
     }
 }
 
+async fn alone(named: bool, shards: u32, others: u32) {
+    holdfast_certs::install_crypto_provider();
+    let dir = tempfile::tempdir().unwrap();
+    let scene = Scene {
+        named,
+        shards,
+        others,
+        key: None,
+    };
+    if let Some(server) = Server::start(dir.path()).await {
+        there_and_back(&server, dir.path(), scene).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_shard_is_replayed_into_several() {
-    there_and_back(true, 1, 3).await;
+    alone(true, 1, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_shards_are_replayed_into_fewer() {
-    there_and_back(true, 3, 2).await;
+    alone(true, 3, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vector_without_a_name() {
-    there_and_back(false, 2, 1).await;
+    alone(false, 2, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_points_under_a_shard_key() {
+    holdfast_certs::install_crypto_provider();
+    let dir = tempfile::tempdir().unwrap();
+    let scene = Scene {
+        named: true,
+        shards: 2,
+        others: 3,
+        key: Some("tenant \u{e9}"),
+    };
+    if let Some(server) = Server::start_cluster(dir.path()).await {
+        there_and_back(&server, dir.path(), scene).await;
+    }
 }
