@@ -6,6 +6,9 @@
     reason = "a failed step is a failed test; a skipped test says so"
 )]
 
+mod crafted;
+mod history;
 mod log;
+mod replay;
 mod server;
 mod splice;

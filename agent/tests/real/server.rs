@@ -29,9 +29,26 @@ fn free_port() -> u16 {
 impl Server {
     /// A server on this directory, with files of the log of 1 MiB; `None`, with a line saying why, if there is no server.
     pub(crate) async fn start(dir: &Path) -> Option<Self> {
+        Self::start_as(dir, false).await
+    }
+
+    /// The same as a cluster of one node, which has shard keys.
+    pub(crate) async fn start_cluster(dir: &Path) -> Option<Self> {
+        Self::start_as(dir, true).await
+    }
+
+    async fn start_as(dir: &Path, cluster: bool) -> Option<Self> {
         let program = std::env::var("HOLDFAST_QDRANT_BIN").unwrap_or_else(|_| "qdrant".to_owned());
         let port = free_port();
-        let started = Command::new(&program)
+        let mut command = Command::new(&program);
+        if cluster {
+            let peers = free_port();
+            command
+                .env("QDRANT__CLUSTER__ENABLED", "true")
+                .env("QDRANT__CLUSTER__P2P__PORT", peers.to_string())
+                .args(["--uri", &format!("http://127.0.0.1:{peers}")]);
+        }
+        let started = command
             .current_dir(dir)
             .env("RUN_MODE", "test")
             .env("QDRANT__SERVICE__HOST", "127.0.0.1")
@@ -74,6 +91,22 @@ impl Server {
         let answer = request.json(body).send().await.unwrap();
         let text = answer.text().await.unwrap();
         serde_json::from_str(&text).unwrap()
+    }
+
+    /// A request with any bytes; the status and the answer.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let request = self
+            .http
+            .request(method.parse().unwrap(), format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 
     /// The result of what must go well.
@@ -121,14 +154,40 @@ impl Server {
         );
     }
 
+    /// Every number and word of a collection's points, as the server writes them, in the order of the alphabet: readers may take two
+    /// numbers for one.
+    pub(crate) async fn words(&self, collection: &str, key: Option<&str>) -> Vec<String> {
+        let path = format!("{}/collections/{collection}/points/scroll", self.url);
+        let answer = self.http.post(path).json(&everything(key)).send().await;
+        let text = answer.unwrap().text().await.unwrap();
+        let points = text.split("\"next_page_offset\"").next().unwrap();
+        let words = points.split(|c: char| !c.is_alphanumeric() && !"+-.".contains(c));
+        let mut words: Vec<String> = words.map(str::to_owned).collect();
+        words.sort_unstable();
+        words
+    }
+
     /// Every point of a collection, by id.
     pub(crate) async fn points(&self, collection: &str) -> Vec<Value> {
-        let body = json!({"limit": 10_000, "with_payload": true, "with_vector": true});
+        self.points_of(collection, None).await
+    }
+
+    /// Every point under a shard key, or of a collection, by id.
+    pub(crate) async fn points_of(&self, collection: &str, key: Option<&str>) -> Vec<Value> {
         let path = format!("/collections/{collection}/points/scroll");
-        let page = self.call("POST", &path, &body).await;
+        let page = self.call("POST", &path, &everything(key)).await;
         assert!(page["next_page_offset"].is_null());
         page["points"].as_array().unwrap().clone()
     }
+}
+
+/// Asks for all points, or for those under a shard key.
+fn everything(key: Option<&str>) -> Value {
+    let mut body = json!({"limit": 10_000, "with_payload": true, "with_vector": true});
+    if let Some(key) = key {
+        body["shard_key"] = json!(key);
+    }
+    body
 }
 
 /// Everything that a poll finds.

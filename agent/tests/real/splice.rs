@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 const OPERATIONS: u64 = 240;
 
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     path: String,
-    files: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl FileSink for Memory {
@@ -44,7 +44,7 @@ impl FileSink for Memory {
 }
 
 /// The archive of a captured shard with these entries as its log.
-fn spliced(base: &BTreeMap<String, Vec<u8>>, frames: &[Frame]) -> Vec<u8> {
+pub(crate) fn spliced(base: &BTreeMap<String, Vec<u8>>, frames: &[Frame]) -> Vec<u8> {
     let mut files = base.clone();
     files.retain(|path, _| !path.starts_with("wal/"));
     let first = frames[0].index;

@@ -5,7 +5,7 @@
 
 use crate::cbor::Walk;
 
-const CLOCK_TAG: &str = "clock_tag";
+pub(crate) const CLOCK_TAG: &str = "clock_tag";
 
 /// What is known of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Operation {
     }
 }
 
-fn clock_tag(walk: &mut Walk<'_>) -> Option<ClockTag> {
+pub(crate) fn clock_tag(walk: &mut Walk<'_>) -> Option<ClockTag> {
     let mut tag = ClockTag {
         peer_id: 0,
         clock_id: 0,
