@@ -37,6 +37,7 @@ impl Dial for TlsDial {
                 keep_alive_timeout: limits::KEEP_ALIVE_TIMEOUT,
                 stream_window: limits::STREAM_WINDOW_BYTES,
                 connection_window: limits::CONNECTION_WINDOW_BYTES,
+                max_frame: limits::FRAME_BYTES,
             };
             connect(&self.endpoint, &self.tls, &options)
                 .await

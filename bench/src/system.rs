@@ -11,103 +11,130 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// A way of capture and the site that it needs.
+struct Way {
+    /// As `--method` has it.
+    method: &'static str,
+    shared_storage: bool,
+}
+
+const WAYS: [Way; 3] = [
+    Way {
+        method: "stored",
+        shared_storage: false,
+    },
+    Way {
+        method: "direct",
+        shared_storage: true,
+    },
+    Way {
+        method: "partial",
+        shared_storage: true,
+    },
+];
+
 /// What one site needed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Needs {
     first: f64,
     same: f64,
-    restore: f64,
+    agent: f64,
+    coordinator: f64,
+    restores: Restores,
+}
+
+/// What the restores of one site needed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Restores {
+    /// MB per second of processor time of a cold one.
+    rate: f64,
     /// Seconds until a running Qdrant has the collection back under another name.
     hot: f64,
     /// Seconds until a stopped one has started with it.
     cold: f64,
+    /// Peak memory of the agent that restored cold, MiB.
     agent: f64,
+    /// Peak memory of the coordinator after everything, MiB.
     coordinator: f64,
 }
 
 /// Bytes of a mebibyte.
 const MIB: f64 = 1_048_576.0;
 
-/// First backup, unchanged backup, hot and cold restore, several times from nothing.
+/// First and unchanged backup in every way, and after the stored ones hot and cold restore, several times from nothing.
 pub(crate) async fn measure(report: Report, name: &str, base: &Path, repeat: usize) -> Result<()> {
-    let mut all = Vec::new();
-    for _ in 0..repeat {
-        all.push(once(base).await?);
-    }
-    let middle = |part: fn(&Needs) -> f64| median(all.iter().map(part).collect());
-    let show = |bench: &str, metric: &str, value: f64, unit: &str| {
-        report.figure(
-            &format!("{name}/system-{bench}"),
-            metric,
-            (value, unit),
-            None,
+    for way in WAYS {
+        let mut all = Vec::new();
+        for _ in 0..repeat {
+            all.push(once(base, &way).await?);
+        }
+        let middle = |part: fn(&Needs) -> f64| median(all.iter().map(part).collect());
+        let show = |bench: &str, metric: &str, value: f64, unit: &str| {
+            report.figure(
+                &format!("{name}/system-{}/{bench}", way.method),
+                metric,
+                (value, unit),
+                None,
+            );
+        };
+        let rate = |bench: &str, value| show(bench, "cpu-throughput", value, "MB/CPU s");
+        let memory = |process: &str, value| show(process, "peak-memory", value, "MiB");
+        rate("first-backup", middle(|one| one.first));
+        rate("unchanged-backup", middle(|one| one.same));
+        memory("agent", middle(|one| one.agent));
+        memory("coordinator", middle(|one| one.coordinator));
+        if way.shared_storage {
+            continue;
+        }
+        rate("cold-restore", middle(|one| one.restores.rate));
+        show("hot-restore", "time", middle(|one| one.restores.hot), "s");
+        show("cold-restore", "time", middle(|one| one.restores.cold), "s");
+        let of_hot = middle(|one| one.restores.cold / one.restores.hot);
+        show("cold-restore", "time-of-hot", of_hot, "×");
+        memory("cold-restore-agent", middle(|one| one.restores.agent));
+        memory(
+            "coordinator-after-restores",
+            middle(|one| one.restores.coordinator),
         );
-    };
-    show(
-        "first-backup",
-        "cpu-throughput",
-        middle(|one| one.first),
-        "MB/CPU s",
-    );
-    show(
-        "unchanged-backup",
-        "cpu-throughput",
-        middle(|one| one.same),
-        "MB/CPU s",
-    );
-    show(
-        "cold-restore",
-        "cpu-throughput",
-        middle(|one| one.restore),
-        "MB/CPU s",
-    );
-    show("hot-restore", "time", middle(|one| one.hot), "s");
-    show("cold-restore", "time", middle(|one| one.cold), "s");
-    show(
-        "cold-restore",
-        "time-of-hot",
-        middle(|one| one.cold / one.hot),
-        "×",
-    );
-    show("agent", "peak-memory", middle(|one| one.agent), "MiB");
-    show(
-        "coordinator",
-        "peak-memory",
-        middle(|one| one.coordinator),
-        "MiB",
-    );
+    }
     Ok(())
 }
 
-async fn once(base: &Path) -> Result<Needs> {
+async fn once(base: &Path, way: &Way) -> Result<Needs> {
     let options = Options {
         shared_snapshots: true,
+        shared_storage: way.shared_storage,
         spool_mib: 4096,
         ..Options::default()
     };
     let mut site = Site::start_with(options).await?;
     node::recover(&site.qdrant, base).await?;
     let mut needs = Needs {
-        first: backup(&site)?,
-        same: backup(&site)?,
+        first: backup(&site, way.method)?,
+        same: backup(&site, way.method)?,
         ..Needs::default()
     };
-    let peak = |process: &Process| {
-        process
-            .peak_memory()
-            .map_or(f64::NAN, |bytes| bytes as f64 / MIB)
-    };
     needs.agent = peak(&site.agent);
-    needs.hot = hot(&site).await?;
-    (needs.restore, needs.cold) = restore(&mut site).await?;
     needs.coordinator = peak(&site.coordinator);
+    if !way.shared_storage {
+        needs.restores.hot = hot(&site).await?;
+        cold(&mut site, &mut needs.restores).await?;
+        needs.restores.coordinator = peak(&site.coordinator);
+    }
     Ok(needs)
 }
 
+/// The most memory that a process has had, MiB.
+fn peak(process: &Process) -> f64 {
+    process
+        .peak_memory()
+        .map_or(f64::NAN, |bytes| bytes as f64 / MIB)
+}
+
 /// MB of the collection per second of processor time of agent and coordinator.
-fn backup(site: &Site) -> Result<f64> {
+fn backup(site: &Site, method: &str) -> Result<f64> {
     let before = both(site)?;
-    let done = site.ok(&["backup", "create", "--method", "stored"])?;
+    let done = site.ok(&["backup", "create", "--method", method])?;
     let cpu = both(site)? - before;
     let bytes = done["backup"]["logical_bytes"]
         .as_u64()
@@ -128,8 +155,8 @@ async fn hot(site: &Site) -> Result<f64> {
     Ok(took)
 }
 
-/// MB per second of processor time of a cold restore, and the seconds until Qdrant has started with it.
-async fn restore(site: &mut Site) -> Result<(f64, f64)> {
+/// A cold restore and the start of Qdrant after it.
+async fn cold(site: &mut Site, needs: &mut Restores) -> Result<()> {
     let made = site.ok(&["restore", "ticket", "latest", "--node", NODE, "-c", NAME])?;
     let ticket = made["ticket"].as_str().context("no ticket")?;
     site.qdrant.process.stop(Duration::from_secs(60))?;
@@ -151,8 +178,10 @@ async fn restore(site: &mut Site) -> Result<(f64, f64)> {
     let cpu = agent.cpu + (Cpu::of(site.coordinator.pid())? - before).0;
     site.qdrant.process.restart()?;
     site.qdrant.wait_ready().await?;
-    let took = began.elapsed().as_secs_f64();
-    Ok((bytes as f64 / 1e6 / cpu.max(0.01), took))
+    needs.cold = began.elapsed().as_secs_f64();
+    needs.rate = bytes as f64 / 1e6 / cpu.max(0.01);
+    needs.agent = agent.memory as f64 / MIB;
+    Ok(())
 }
 
 fn both(site: &Site) -> Result<f64> {

@@ -31,10 +31,12 @@ pub struct ConnectOptions {
     pub stream_window: u32,
     /// HTTP/2 window of the connection, in bytes.
     pub connection_window: u32,
+    /// Largest HTTP/2 frame that the server may send, in bytes.
+    pub max_frame: u32,
 }
 
 impl Default for ConnectOptions {
-    /// To a coordinator, with times for a LAN and HTTP/2's own windows.
+    /// To a coordinator, with times for a LAN and HTTP/2's own sizes.
     fn default() -> Self {
         Self {
             server_role: Role::Coordinator,
@@ -43,6 +45,7 @@ impl Default for ConnectOptions {
             keep_alive_timeout: Duration::from_secs(20),
             stream_window: 65_535,
             connection_window: 65_535,
+            max_frame: 16_384,
         }
     }
 }
@@ -89,7 +92,8 @@ fn prepare(
         .keep_alive_timeout(options.keep_alive_timeout)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(options.stream_window)
-        .initial_connection_window_size(options.connection_window);
+        .initial_connection_window_size(options.connection_window)
+        .max_frame_size(options.max_frame);
     let connector = Connector::new(
         target,
         tls.clone(),

@@ -8,6 +8,7 @@ mod refusal;
 mod stream;
 
 use crate::log_once::LogOnce;
+use crate::socket;
 use crate::tls::ServerTls;
 use futures::Stream;
 pub use refusal::Refusal;
@@ -107,8 +108,7 @@ async fn handshake(
     remote: SocketAddr,
     refusals: Refusals,
 ) -> Option<PeerStream> {
-    // Only latency is lost without it.
-    let _ok = socket.set_nodelay(true);
+    let socket = socket::prepare(socket);
     let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await;
     let refusal = match accepted {
         Err(_) => Refusal::Timeout,

@@ -16,6 +16,7 @@ mod incoming;
 mod log_once;
 mod pem;
 mod provider;
+mod socket;
 pub mod tls;
 
 pub use certificate::{CertificateError, CertificateInfo, describe};

@@ -16,8 +16,8 @@ use holdfast_certs::authz::AuthzLayer;
 use holdfast_certs::{ServerTls, incoming};
 use holdfast_proto::FILE_DESCRIPTOR_SET;
 use holdfast_proto::limits::{
-    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_ADMIN_MESSAGE_BYTES,
-    MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+    MAX_ADMIN_MESSAGE_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
 };
 use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
@@ -77,6 +77,7 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
     let server = Server::builder()
         .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
         .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
+        .max_frame_size(Some(FRAME_BYTES))
         .max_concurrent_streams(Some(CONCURRENT_STREAMS))
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))

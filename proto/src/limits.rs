@@ -28,6 +28,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// HTTP/2 window of one connection: several streams may fill theirs.
 pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 
+/// Largest HTTP/2 frame that either side takes. HTTP/2's own 16 KiB and a header make two TLS records, the second of 9
+/// bytes, and a chunk of 64 KiB makes eight of them.
+pub const FRAME_BYTES: u32 = 256 << 10;
+
 /// A ping is sent after this much silence, so that a dead peer is noticed behind a NAT.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -3,6 +3,7 @@
 use super::connect_error::ConnectError;
 use crate::certificate::CertificateInfo;
 use crate::identity::{IdentityError, Role};
+use crate::socket::{self, Socket};
 use crate::tls::ClientTls;
 use futures::future::BoxFuture;
 use http::Uri;
@@ -92,7 +93,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<TlsStream<Socket>>;
     type Error = ConnectError;
     type Future = BoxFuture<'static, Result<Self::Response, ConnectError>>;
 
@@ -116,7 +117,7 @@ impl Service<Uri> for Connector {
 }
 
 impl Shared {
-    async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
+    async fn connect(&self) -> Result<TlsStream<Socket>, ConnectError> {
         let Target {
             endpoint,
             host,
@@ -126,13 +127,11 @@ impl Shared {
         let socket = TcpStream::connect((host.as_str(), *port))
             .await
             .map_err(|error| ConnectError::unreachable(endpoint, error))?;
-        // Only latency is lost without it.
-        let _ok = socket.set_nodelay(true);
         // The configuration of this moment: a renewed certificate is used from here on.
         let connector = TlsConnector::from(self.tls.config());
         let own = self.tls.certificate();
         let mut stream = connector
-            .connect(name.clone(), socket)
+            .connect(name.clone(), socket::prepare(socket))
             .await
             .map_err(|error| ConnectError::from_handshake(endpoint, error, &own))?;
         self.check_server(&stream)
@@ -150,7 +149,7 @@ impl Shared {
         Ok(stream)
     }
 
-    fn check_server(&self, stream: &TlsStream<TcpStream>) -> Result<(), IdentityError> {
+    fn check_server(&self, stream: &TlsStream<Socket>) -> Result<(), IdentityError> {
         let (_, session) = stream.get_ref();
         let cert = session
             .peer_certificates()

@@ -2,13 +2,13 @@
 
 use crate::certificate::CertificateInfo;
 use crate::identity::{Identity, IdentityError};
+use crate::socket::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -62,12 +62,12 @@ impl PeerIdentity {
 /// A TLS connection whose peer is known.
 #[derive(Debug)]
 pub struct PeerStream {
-    io: TlsStream<TcpStream>,
+    io: TlsStream<Socket>,
     peer: PeerIdentity,
 }
 
 impl PeerStream {
-    pub(super) fn new(io: TlsStream<TcpStream>, remote: SocketAddr) -> Result<Self, IdentityError> {
+    pub(super) fn new(io: TlsStream<Socket>, remote: SocketAddr) -> Result<Self, IdentityError> {
         let (_, session) = io.get_ref();
         let cert = session
             .peer_certificates()

@@ -83,5 +83,6 @@ fn options() -> ConnectOptions {
         keep_alive_timeout: limits::KEEP_ALIVE_TIMEOUT,
         stream_window: limits::STREAM_WINDOW_BYTES,
         connection_window: limits::CONNECTION_WINDOW_BYTES,
+        max_frame: limits::FRAME_BYTES,
     }
 }
