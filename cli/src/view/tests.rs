@@ -115,6 +115,7 @@ fn status() -> v1::StatusResponse {
             failure: Some(failure()),
             recovery_point: String::new(),
             asked_by: "operator op".into(),
+            result: String::new(),
         }],
     }
 }
