@@ -49,14 +49,16 @@ pub async fn run(core: Arc<Core>, handle: Arc<Handle>) {
             Next::Sync => sync::run(&core, &handle).await,
             Next::Verify(level) => verify::run(&core, &handle, level).await,
             Next::Wait => {
+                runs::end_cancelled(&core, &handle).await;
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => {}
                     () = tokio::time::sleep(TICK) => {}
                     () = handle.woken() => {}
                 }
             }
         }
     }
+    runs::interrupt(&handle).await;
 }
 
 /// Waits while a job runs that this must give way to. Returns whether the process goes on.

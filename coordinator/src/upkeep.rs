@@ -274,13 +274,12 @@ fn set_extent(record: &mut JobRecord, extent: Extent) {
 
 /// Writes what the log of a run gains, and now and then how far it is, so that a restart has something to show.
 async fn keep(core: Arc<Core>, id: JobId, closed: CancellationToken) {
-    let mut turns = 0;
+    let (mut turns, stop) = (0, core.shutdown.token());
     loop {
-        if tokio::time::timeout(LOG_EVERY, closed.cancelled())
-            .await
-            .is_ok()
-        {
-            return;
+        tokio::select! {
+            () = closed.cancelled() => return,
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOG_EVERY) => {}
         }
         turns += 1;
         let told = core

@@ -30,6 +30,7 @@ use schedule::Next;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether a job runs or a check is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,9 +64,18 @@ enum Outcome {
 /// Checks whenever one is due or asked for, until the process ends.
 pub async fn run(core: Arc<Core>, section: VerifySection) {
     let stop = core.shutdown.token();
+    look_after(&core, &section, &stop).await;
+    // One that was asked for and not begun.
+    let left = core.verified.next.lock().await.take();
+    if let Some(Asked { run, .. }) = left {
+        run.interrupted().await;
+    }
+}
+
+async fn look_after(core: &Arc<Core>, section: &VerifySection, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        if let Some(asked) = next(&core, &section).await {
-            Box::pin(carry_out(&core, &section, asked)).await;
+        if let Some(asked) = next(core, section).await {
+            Box::pin(carry_out(core, section, asked)).await;
             continue;
         }
         tokio::select! {

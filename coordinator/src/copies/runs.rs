@@ -110,6 +110,39 @@ async fn put_by(core: &Core, place: &mut Option<Run>, run: Run) {
     }
 }
 
+/// Ends what was cancelled while it waited.
+pub(super) async fn end_cancelled(core: &Core, handle: &Handle) {
+    let mut runs = handle.runs.lock().await;
+    let sync = runs.sync.take_if(|run| run.is_cancelled());
+    let verify = runs.verify.take_if(|run| run.is_cancelled());
+    if sync.is_none() && verify.is_none() {
+        return;
+    }
+    let (of_sync, of_check) = (sync.is_some(), verify.is_some());
+    let forget = |memory: &mut CopyMemory| {
+        memory.asked &= !of_sync;
+        memory.check_asked = memory.check_asked.filter(|_| !of_check);
+    };
+    handle.note(&core.catalog, forget).await;
+    for run in sync.into_iter().chain(verify) {
+        let ended = Ended {
+            failure: Some(cancelled("it had not begun, or had given way")),
+            ..Ended::default()
+        };
+        run.end(ended).await;
+    }
+}
+
+/// The process ends before what waits.
+pub(super) async fn interrupt(handle: &Handle) {
+    let mut runs = handle.runs.lock().await;
+    let waiting = [runs.sync.take(), runs.verify.take()];
+    drop(runs);
+    for run in waiting.into_iter().flatten() {
+        run.interrupted().await;
+    }
+}
+
 async fn give_up(run: Run) {
     let ended = Ended {
         failure: Some(cancelled("another one was asked for, which goes on")),
