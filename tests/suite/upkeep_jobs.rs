@@ -121,7 +121,15 @@ async fn exports_prunes_and_checks_that_ended_are_listed_also_after_a_kill() -> 
     let points = site.ok(&["backup", "list"])?;
     let oldest = points["backups"].as_array().and_then(|list| list.last());
     let oldest = text(&oldest.context("no backups")?["recovery_point"])?;
-    site.ok(&["backup", "delete", &oldest, "--reason", "test", "--confirm"])?;
+    site.ok(&[
+        "backup",
+        "delete",
+        &oldest,
+        "--reason",
+        "test",
+        "--even-the-last",
+        "--confirm",
+    ])?;
     site.ok(&["backup", "prune", "--confirm"])?;
     let pruned = ended_job(&site, "prune").await?;
     ensure!(pruned["result"] == "recovery points deleted: 1", "{pruned}");

@@ -38,7 +38,7 @@ async fn scene() -> Scene {
     operator.sees("n1", &["docs"]).await;
     let job = operator.backup().await;
     let command = agent.command().await;
-    agent.capture(&command, &files(&[("a", b"content")])).await;
+    agent.capture(&command, &files(&[("a", &noise())])).await;
     let point = job.end().await.0.backup.unwrap().recovery_point;
     Scene {
         world,
@@ -49,6 +49,16 @@ async fn scene() -> Scene {
         agent,
         point,
     }
+}
+
+/// So much that padding is little beside it.
+fn noise() -> Vec<u8> {
+    let mut state = 7_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..200_000).map(next).collect()
 }
 
 impl Scene {
