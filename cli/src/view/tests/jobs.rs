@@ -260,14 +260,14 @@ fn check() -> v1::JobDetail {
 fn a_run_of_upkeep() {
     let view = JobDetailView::from(&check());
     insta::assert_snapshot!(view.text(), @r"
-Job           verify-7
-Action        verify
-State         running
-Asked for by  schedule
-Started       2026-11-18 11:06:40Z
-Does          check the repository: everything small, and every pack
-Now           reading
-Progress      3 of 6 packs, 2.0 MiB of 4.0 MiB, 1.0 MiB/s, about 2.0 s left
+Job             verify-7
+Action          verify
+State           running
+Asked for by    schedule
+Started         2026-11-18 11:06:40Z
+Does            check the repository: everything small, and every pack
+Now             reading
+Progress        3 of 6 packs, 2.0 MiB of 4.0 MiB, 1.0 MiB/s, about 2.0 s left
 
 2026-11-18 11:06:40Z   verify begins by itself
 ");
@@ -288,7 +288,7 @@ fn what_a_run_of_upkeep_found() {
     assert_eq!(view.state, "interrupted");
     let text = view.text();
     assert!(
-        text.contains("\nResult        6 of 6 packs read, everything; and more\n"),
+        text.contains("\nResult          6 of 6 packs read, everything; and more\n"),
         "{text}"
     );
     let end = UpkeepEndView {
