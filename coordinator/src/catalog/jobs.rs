@@ -151,7 +151,7 @@ impl Catalog {
             table => table?,
         };
         let mut ids: Vec<String> = Vec::new();
-        let mut next = table.range((("", 0))..)?.next();
+        let mut next = table.range(("", 0)..)?.next();
         while let Some(row) = next {
             let id = row?.0.value().0.to_owned();
             next = table
@@ -234,7 +234,7 @@ mod tests {
         }
         // As an earlier release reads it.
         let earlier = catalog.read_all::<crate::job::JobRecord>(super::JOBS);
-        assert_eq!(earlier.unwrap(), [backup.clone()]);
+        assert_eq!(earlier.unwrap(), std::slice::from_ref(&backup));
         let listed = catalog.jobs().await.unwrap();
         assert_eq!(listed, [backup.clone(), upkeep.clone()]);
         let ids = vec![backup.id.clone(), upkeep.id.clone()];
