@@ -64,6 +64,7 @@ pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.Admin/CancelJob", OPERATOR),
     rule("/holdfast.v1.Jobs/ShowJob", READER),
     rule("/holdfast.v1.Jobs/WatchJob", READER),
+    rule("/holdfast.v1.Jobs/VerifyRepository", OPERATOR),
     rule("/holdfast.v1.Copies/ListCopies", READER),
     rule("/holdfast.v1.Copies/AddCopy", OPERATOR),
     rule("/holdfast.v1.Copies/SyncCopy", OPERATOR),

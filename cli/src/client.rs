@@ -222,9 +222,9 @@ impl Coordinator {
     }
 
     /// `Restore.CloseTicket`. A ticket that stays open ends by itself, so a failure is no matter.
-    pub(crate) async fn close_ticket(&mut self, ticket: String) {
+    pub(crate) async fn close_ticket(&mut self, ticket: String, failure: Option<v1::Failure>) {
         let mut restore = RestoreClient::new(self.channel());
-        let request = unary(v1::CloseTicketRequest { ticket });
+        let request = unary(v1::CloseTicketRequest { ticket, failure });
         let _ends_by_itself = restore.close_ticket(request).await;
     }
 

@@ -9,6 +9,7 @@ mod from_wire;
 pub(crate) use advice::Action;
 pub(crate) use from_wire::{advised, from_failure, from_job_failure, from_status};
 
+use holdfast_proto::v1;
 use holdfast_service::exit::ExitCode;
 use holdfast_service::failure::Code;
 use serde::Serialize;
@@ -107,6 +108,15 @@ impl Failure {
     /// Whether the command has printed its document although it failed.
     pub(crate) fn is_shown(&self) -> bool {
         self.0.shown
+    }
+
+    /// What happened, for the coordinator.
+    pub(crate) fn to_wire(&self) -> v1::Failure {
+        v1::Failure {
+            code: self.0.code.clone(),
+            message: self.0.what.clone(),
+            retryable: self.0.code.parse::<Code>().is_ok_and(Code::is_retryable),
+        }
     }
 
     /// What is at risk.

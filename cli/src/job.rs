@@ -98,7 +98,10 @@ impl Follower<'_> {
         let Some(progress) = &wire.progress else {
             return;
         };
-        let key = format!("{} {}/{}", wire.node, wire.collection, wire.shard_id);
+        let key = match wire.node.as_str() {
+            "" => "all".to_owned(),
+            node => format!("{node} {}/{}", wire.collection, wire.shard_id),
+        };
         let amount = Amount {
             done: progress.bytes_done,
             total: progress.bytes_total,
@@ -125,6 +128,7 @@ impl Follower<'_> {
             }
             v1::JobState::Cancelled
             | v1::JobState::Failed
+            | v1::JobState::Interrupted
             | v1::JobState::Running
             | v1::JobState::Unspecified => {
                 Err(from_job_failure(self.action, ended.failure.as_ref()))
@@ -137,7 +141,7 @@ fn word(action: Action) -> &'static str {
     match action {
         Action::Backup => "backup",
         Action::Restore => "restore",
-        Action::Read | Action::Cancel | Action::Copy | Action::Remove => "job",
+        Action::Read | Action::Cancel | Action::Copy | Action::Verify | Action::Remove => "job",
     }
 }
 

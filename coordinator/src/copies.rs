@@ -11,6 +11,8 @@
 //! | the copy is checked | likewise | likewise | likewise | likewise |
 //! | the copy is pruned | goes on | its marks are kept | likewise | waits |
 //!
+//! A run that has something to bring, and every check, is a job ([`crate::upkeep`]), which stays the same while it gives way.
+//!
 //! Nothing here makes a copy of a place by itself: a volume that is not mounted must not become one. Nor does anything here promote one.
 
 mod due;
@@ -19,6 +21,7 @@ mod lag;
 mod memory;
 mod operator;
 mod remembered;
+mod runs;
 mod sync;
 mod verify;
 mod warnings;
@@ -26,10 +29,11 @@ mod warnings;
 pub use handle::{Copies, Handle};
 pub use lag::Lag;
 pub use memory::{CopyMemory, CopyTrouble, EndedRun, OpenRun};
-pub use operator::{Added, add, ask, prune, release, remove};
+pub use operator::{Added, add, ask_for_check, ask_for_sync, prune, release, remove};
 pub use warnings::{of as warnings_of, warnings};
 
 use crate::core::Core;
+use crate::upkeep::Run;
 use due::Next;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,20 +49,26 @@ pub async fn run(core: Arc<Core>, handle: Arc<Handle>) {
             Next::Sync => sync::run(&core, &handle).await,
             Next::Verify(level) => verify::run(&core, &handle, level).await,
             Next::Wait => {
+                runs::end_cancelled(&core, &handle).await;
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => {}
                     () = tokio::time::sleep(TICK) => {}
                     () = handle.woken() => {}
                 }
             }
         }
     }
+    runs::interrupt(&handle).await;
 }
 
 /// Waits while a job runs that this must give way to. Returns whether the process goes on.
-async fn give_way(core: &Core, handle: &Handle) -> bool {
+async fn give_way(core: &Core, handle: &Handle, run: Option<&Run>) -> bool {
     let stop = core.shutdown.token();
-    while handle.must_wait(core).await && !handle.is_asked_for() {
+    let is_cancelled = || run.is_some_and(Run::is_cancelled);
+    while handle.must_wait(core).await && !handle.is_asked_for() && !is_cancelled() {
+        if let Some(run) = run {
+            run.stage("waits for a job to end");
+        }
         if tokio::time::timeout(TICK, stop.cancelled()).await.is_ok() {
             return false;
         }

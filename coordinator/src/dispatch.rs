@@ -9,6 +9,7 @@
 //! | a command is open | the grace begins | the command is sent again | the ticket resolves | the agent is told to cancel |
 //! | it is being cancelled | given up after the grace | cancel is sent again | "cancelled" | – |
 
+use crate::export::Reading;
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use holdfast_archive::{CollectionEntry, Manifest};
@@ -97,6 +98,8 @@ pub struct RestoreGrant {
     pub collection: CollectionEntry,
     /// Entries of logs that it may read, at most one stretch for each shard.
     pub logs: Vec<ShardLog>,
+    /// Set where what is read belongs to an export.
+    pub reading: Option<Arc<Reading>>,
     /// Chunks that its recipes name, sorted, filled when first needed.
     pub chunks: tokio::sync::OnceCell<Vec<holdfast_types::ChunkId>>,
 }

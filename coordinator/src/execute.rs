@@ -28,7 +28,7 @@ mod settle;
 pub use restore::brought as restore_summary;
 
 /// How often what a job's log has gained is written, so much of it a crash may cost.
-const LOG_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const LOG_EVERY: Duration = Duration::from_secs(2);
 
 /// Longest pause before the catalogue is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -133,7 +133,7 @@ pub async fn start_restore(
 /// Goes on with every job that was running when the process ended.
 pub async fn resume(core: &Arc<Core>) {
     for record in core.book.list().await {
-        if record.state != JobState::Running {
+        if !record.is_busy() {
             continue;
         }
         tracing::info!(job = %record.id, "going on with a job of before the restart");
@@ -191,17 +191,14 @@ impl Retry {
     }
 }
 
-/// Asks a job to stop, for `asker`. Returns whether it was running, `None` if it is not known. That it was asked is
-/// durable when this returns.
+/// Asks a job to stop, for `asker`. Returns whether it was running. That it was asked is durable when this returns.
 ///
 /// # Errors
 /// A failing catalogue; the job stops all the same unless the process ends before it has.
-pub async fn cancel(core: &Core, id: &JobId, asker: &str) -> Result<Option<bool>, Fault> {
-    let Some(record) = core.book.get(id).await else {
-        return Ok(None);
-    };
+pub async fn cancel(core: &Core, record: &JobRecord, asker: &str) -> Result<bool, Fault> {
+    let id = &record.id;
     if record.state != JobState::Running {
-        return Ok(Some(false));
+        return Ok(false);
     }
     if let Some(feed) = core.book.feed(id) {
         feed.warn(core.clock.now(), format!("{asker} asks to cancel it"));
@@ -209,7 +206,7 @@ pub async fn cancel(core: &Core, id: &JobId, asker: &str) -> Result<Option<bool>
     let asked = core.book.change(id, |job| job.cancel_requested = true);
     let asked = asked.await;
     core.cancel_token(id).cancel();
-    asked.map(|record| Some(record.state == JobState::Running))
+    asked.map(|record| record.state == JobState::Running)
 }
 
 async fn start(
@@ -304,7 +301,7 @@ async fn keep_log(core: &Core, id: &JobId) {
     }
 }
 
-async fn write_log(core: &Core, id: &JobId) {
+pub(crate) async fn write_log(core: &Core, id: &JobId) {
     if let Err(error) = core.book.write_log(id).await {
         tracing::warn!(job = %id, %error, "the log of a job could not be written; trying again");
     }
@@ -335,6 +332,7 @@ async fn carry_out(
                 ..Default::default()
             })
         }
+        Work::Upkeep(_) => Err(Fault::new(Code::Internal, "upkeep is not carried out here")),
     }
 }
 
@@ -351,6 +349,7 @@ pub fn state_on_wire(state: JobState) -> v1::JobState {
         JobState::Succeeded => v1::JobState::Succeeded,
         JobState::Failed => v1::JobState::Failed,
         JobState::Cancelled => v1::JobState::Cancelled,
+        JobState::Interrupted => v1::JobState::Interrupted,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Small values for this crate's tests.
 
+use crate::job::upkeep::{Extent, Task, UpkeepWork};
 use crate::job::{BackupWork, CommittedShard, JobRecord, Work};
 use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats, ShardEntry};
 use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
@@ -117,6 +118,22 @@ pub(crate) fn backup_record() -> JobRecord {
         NOW,
         "operator op".to_owned(),
         Work::Backup(Box::new(work)),
+    )
+}
+
+/// A run of upkeep, begun so many seconds after [`NOW`].
+pub(crate) fn upkeep_record(seconds: u64) -> JobRecord {
+    let work = UpkeepWork {
+        task: Task::Prune { copy: None },
+        automatic: true,
+        extent: Extent::default(),
+        found: Vec::new(),
+    };
+    JobRecord::begun(
+        format!("prune-{seconds}").parse().unwrap(),
+        NOW.after(std::time::Duration::from_secs(seconds)),
+        "schedule".to_owned(),
+        Work::Upkeep(Box::new(work)),
     )
 }
 

@@ -4,18 +4,21 @@
 
 use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, LeftOut, ShardEntry};
-use holdfast_decide::{BackupPlan, CaptureStep, RestorePlan, RestoreStep};
-use holdfast_types::{
-    CaptureId, CopyName, Epoch, JobId, NodeId, RecoveryPointId, ShardId, Tag, Timestamp,
-};
+use holdfast_decide::{BackupPlan, CaptureStep, RestoreStep};
+use holdfast_types::{CaptureId, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use upkeep::UpkeepWork;
 
 pub mod book;
 pub mod feed;
 pub mod log;
 pub mod pace;
+mod restore;
 pub mod steps;
+pub mod upkeep;
+
+pub use restore::{ClusterParts, Prepared, RestoreWork, RestoredStep, ShardUpload};
 
 /// One job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +48,7 @@ pub struct JobRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
-    /// Not ended; goes on after a restart.
+    /// Not ended; goes on after a restart, unless it is upkeep.
     Running,
     /// Did what was planned.
     Succeeded,
@@ -53,6 +56,8 @@ pub enum JobState {
     Failed,
     /// Ended on request.
     Cancelled,
+    /// Upkeep that the end of the coordinator has ended.
+    Interrupted,
 }
 
 /// What a job does.
@@ -63,6 +68,8 @@ pub enum Work {
     Backup(Box<BackupWork>),
     /// Brings collections back.
     Restore(Box<RestoreWork>),
+    /// Upkeep of the coordinator's own, or an export.
+    Upkeep(Box<UpkeepWork>),
 }
 
 /// A backup and how far it is.
@@ -145,109 +152,14 @@ pub struct CommittedShard {
     pub elapsed_ms: u64,
 }
 
-/// A restore and how far it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RestoreWork {
-    /// What is done.
-    pub plan: RestorePlan,
-    /// The node that receives it.
-    pub node: NodeId,
-    /// Which copy it is read from; absent means the repository itself.
-    #[serde(default)]
-    pub from_copy: Option<CopyName>,
-    /// Captures what is replaced, before anything else.
-    pub safety: Option<BackupWork>,
-    /// Number of steps whose command was given, the finished ones included.
-    #[serde(default)]
-    pub begun: usize,
-    /// Whether the coordinator has restarted since the job began: then the safety capture may be older
-    /// than what a step would replace now.
-    #[serde(default)]
-    pub resumed: bool,
-    /// Finished steps, in the plan's order.
-    pub done: Vec<RestoredStep>,
-    /// How far the step is that is under way, in a cluster of several nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parts: Option<ClusterParts>,
-}
-
-/// How far the restore of one collection into a cluster is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterParts {
-    /// Which step of the plan.
-    pub step: usize,
-    /// Set once the collection is created.
-    pub prepared: Option<Prepared>,
-    /// Uploads that were ordered.
-    pub uploads: BTreeMap<ShardId, ShardUpload>,
-}
-
-/// A collection that was created for a restore.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Prepared {
-    /// Its identity in Qdrant; empty if that is not told.
-    pub uuid: String,
-    /// Payload indexes that were created.
-    pub indexes: Vec<String>,
-}
-
-/// The upload of one shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardUpload {
-    /// By which node's agent.
-    pub node: NodeId,
-    /// How often it was ordered: part of the command's name.
-    pub tries: u32,
-    /// Whether the last order failed.
-    pub failed: bool,
-    /// Whether Qdrant has it.
-    pub done: bool,
-    /// Bytes uploaded.
-    pub bytes: u64,
-    /// Entries of logs that were handed to Qdrant.
-    pub replayed: u64,
-}
-
-impl ClusterParts {
-    /// Nothing of that step has been done.
-    #[must_use]
-    pub fn new(step: usize) -> Self {
-        Self {
-            step,
-            prepared: None,
-            uploads: BTreeMap::new(),
-        }
-    }
-}
-
-/// A restored collection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RestoredStep {
-    /// Exact number of points afterwards.
-    pub points: u64,
-    /// Bytes uploaded to Qdrant.
-    pub uploaded_bytes: u64,
-    /// Milliseconds it took.
-    pub elapsed_ms: u64,
-    /// Aliases that were created.
-    pub aliases: Vec<String>,
-    /// Payload indexes that were created.
-    pub indexes: Vec<String>,
-    /// Entries of logs that were handed to Qdrant.
-    #[serde(default)]
-    pub replayed: u64,
-    /// The uploads of its shards, in a cluster of several nodes.
-    #[serde(default)]
-    pub uploads: BTreeMap<ShardId, ShardUpload>,
-}
-
 impl Work {
-    /// "backup" or "restore".
+    /// In one word.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::Upkeep(work) => work.task.kind(),
         }
     }
 }
@@ -336,18 +248,48 @@ impl JobRecord {
         }
     }
 
-    /// "backup" or "restore".
+    /// In one word.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.work.kind()
     }
 
+    /// Whether it goes beside those that capture and restore.
+    #[must_use]
+    pub fn is_upkeep(&self) -> bool {
+        matches!(self.work, Work::Upkeep(_))
+    }
+
+    /// Whether it captures or restores, and has not ended.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.state == JobState::Running && !self.is_upkeep()
+    }
+
+    /// The run of upkeep that it is.
+    #[must_use]
+    pub fn upkeep(&self) -> Option<&UpkeepWork> {
+        match &self.work {
+            Work::Upkeep(work) => Some(work),
+            Work::Backup(_) | Work::Restore(_) => None,
+        }
+    }
+
+    /// [`Self::upkeep`], to change it.
+    pub fn upkeep_mut(&mut self) -> Option<&mut UpkeepWork> {
+        match &mut self.work {
+            Work::Upkeep(work) => Some(work),
+            Work::Backup(_) | Work::Restore(_) => None,
+        }
+    }
+
     /// The recovery point it makes or reads.
     #[must_use]
-    pub fn point(&self) -> &RecoveryPointId {
+    pub fn point(&self) -> Option<&RecoveryPointId> {
         match &self.work {
-            Work::Backup(work) => &work.point,
-            Work::Restore(work) => &work.plan.point,
+            Work::Backup(work) => Some(&work.point),
+            Work::Restore(work) => Some(&work.plan.point),
+            Work::Upkeep(work) => work.task.point(),
         }
     }
 
@@ -357,6 +299,7 @@ impl JobRecord {
         match &self.work {
             Work::Backup(work) => Some(work),
             Work::Restore(work) => work.safety.as_ref(),
+            Work::Upkeep(_) => None,
         }
     }
 
@@ -365,6 +308,7 @@ impl JobRecord {
         match &mut self.work {
             Work::Backup(work) => Some(work),
             Work::Restore(work) => work.safety.as_mut(),
+            Work::Upkeep(_) => None,
         }
     }
 
@@ -389,6 +333,7 @@ impl JobRecord {
                 .collect(),
             Work::Backup(_) => captures.map(CaptureStep::to_string).collect(),
             Work::Restore(_) => captures.map(|step| format!("first {step}")).collect(),
+            Work::Upkeep(work) => vec![work.task.plan()],
         };
         if let Work::Restore(work) = &self.work {
             lines.extend(work.plan.steps.iter().map(RestoreStep::to_string));

@@ -18,6 +18,7 @@ pub mod copies;
 pub mod core;
 pub mod dispatch;
 pub mod execute;
+pub mod export;
 pub mod fault;
 pub mod ingest;
 pub mod instant;
@@ -33,6 +34,7 @@ pub mod schedule;
 pub mod serve;
 pub mod start;
 pub mod tickets;
+pub mod upkeep;
 pub mod verify;
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Observe (catalogue, marks, jobs) → plan and check ([`holdfast_decide`]) → carry out, under one lock, so that no
 //! restore begins of a point that is being removed. The repository keeps the marks: a restart forgets none.
 //!
+//! A run is a job ([`crate::upkeep`]) from the moment at which it is decided what goes. It may be cancelled before each point, before
+//! log entries and before garbage; what is marked or deleted by then stays so.
+//!
 //! | while … | prune | delete, undelete, pin, hold | a restore begins | kill −9 |
 //! |---|---|---|---|---|
 //! | prune | waits | waits | waits | marks are kept; the next prune goes on |
@@ -14,6 +17,7 @@ mod facts;
 mod ground;
 mod guard;
 mod holds;
+mod job;
 mod logs;
 mod points;
 mod prune;
@@ -23,6 +27,7 @@ pub(crate) use facts::of_listed;
 pub use ground::{Ground, in_use};
 pub use guard::Guard;
 pub use holds::{HoldOrder, list_holds, place_hold, release_hold};
+pub use job::OnCopy;
 pub use points::{Removal, delete, pin, undelete, unpin};
 pub use prune::{LogRemoval, Pruned, plan, plan_on, prune, prune_on};
 pub use schedule::run as run_schedule;

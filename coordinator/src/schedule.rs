@@ -181,7 +181,7 @@ async fn settle(
                 left_out: note::left_out(job_note(&record)),
             },
             JobState::Cancelled => Ended::Cancelled,
-            JobState::Failed => failed(record.failure.map_or_else(
+            JobState::Failed | JobState::Interrupted => failed(record.failure.map_or_else(
                 || "its job says no reason".to_owned(),
                 |failure| failure.message,
             )),
@@ -193,7 +193,7 @@ async fn settle(
 fn job_note(job: &JobRecord) -> &str {
     match &job.work {
         Work::Backup(work) => &work.note,
-        Work::Restore(_) => "",
+        Work::Restore(_) | Work::Upkeep(_) => "",
     }
 }
 

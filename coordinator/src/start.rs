@@ -143,7 +143,7 @@ pub async fn open_core(
         bases,
     } = survey(&repository).await?;
     catalog.replace_points(points).await.map_err(unusable)?;
-    let book = JobBook::load(catalog.clone(), config.limits.kept_jobs)
+    let book = JobBook::load(catalog.clone(), config.limits.kept_jobs, clock.now())
         .await
         .map_err(unusable)?;
     let schedules = catalog.schedules().await.map_err(unusable)?;

@@ -6,6 +6,7 @@
 //! it was made for would be a hole. Nothing here writes, and nothing here knows what is done with the data.
 
 use crate::dispatch::RestoreGrant;
+use crate::export::Reading;
 use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_certs::Identity;
@@ -48,10 +49,11 @@ impl Tickets {
         manifest: Arc<Manifest>,
         collection: &CollectionEntry,
         from_copy: Option<CopyName>,
+        reading: &Arc<Reading>,
         now: Timestamp,
     ) -> Result<CaptureId, Fault> {
         let collections = std::slice::from_ref(collection);
-        let grants = grants(&manifest, collections, from_copy.as_ref());
+        let grants = grants(&manifest, collections, from_copy.as_ref(), Some(reading));
         self.open(holder, grants, now, EXPORT_IDLE, true)
     }
 
@@ -68,7 +70,7 @@ impl Tickets {
         now: Timestamp,
         valid: Duration,
     ) -> Result<CaptureId, Fault> {
-        let grants = grants(&manifest, collections, from_copy.as_ref());
+        let grants = grants(&manifest, collections, from_copy.as_ref(), None);
         self.open(holder, grants, now, valid, false)
     }
 
@@ -144,12 +146,21 @@ impl Tickets {
         reads.map(|grant| grant.manifest.id.clone()).collect()
     }
 
-    /// Ends a ticket of this holder.
-    pub fn close(&self, id: &CaptureId, holder: &Identity) {
+    /// Ends a ticket of this holder. Returns what it was for.
+    #[must_use]
+    pub fn close(&self, id: &CaptureId, holder: &Identity) -> Vec<Arc<RestoreGrant>> {
         let mut open = self.lock();
         if open.get(id).is_some_and(|ticket| ticket.holder == *holder) {
-            open.remove(id);
+            let closed = open.remove(id);
+            return closed.map(|ticket| ticket.reads).unwrap_or_default();
         }
+        Vec::new()
+    }
+
+    /// Whether a ticket still opens what it is for.
+    #[must_use]
+    pub fn is_open(&self, id: &CaptureId, now: Timestamp) -> bool {
+        self.lock().get(id).is_some_and(|ticket| ticket.ends > now)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CaptureId, Open>> {
@@ -163,6 +174,7 @@ fn grants(
     manifest: &Arc<Manifest>,
     collections: &[CollectionEntry],
     from_copy: Option<&CopyName>,
+    reading: Option<&Arc<Reading>>,
 ) -> Vec<Arc<RestoreGrant>> {
     let grant = |collection: &CollectionEntry| {
         Arc::new(RestoreGrant {
@@ -170,6 +182,7 @@ fn grants(
             manifest: Arc::clone(manifest),
             collection: collection.clone(),
             logs: Vec::new(),
+            reading: reading.cloned(),
             chunks: OnceCell::new(),
         })
     };
@@ -244,13 +257,15 @@ mod tests {
         for other in [who(Role::Agent, "n2"), who(Role::Operator, "n1")] {
             assert!(tickets.redeem(&id, &other, now).is_none());
             assert!(tickets.grant(read, &other, now).is_none());
-            tickets.close(&id, &other);
+            assert!(tickets.close(&id, &other).is_empty());
         }
         assert!(tickets.grant(&id, &n1, now).is_none(), "it names nothing");
         let late = now.after(hour - Duration::from_secs(1));
         assert!(tickets.grant(read, &n1, late).is_some());
         assert!(tickets.grant(read, &n1, now.after(hour)).is_none());
-        tickets.close(&id, &n1);
+        assert!(tickets.is_open(&id, late));
+        assert!(!tickets.close(&id, &n1).is_empty());
+        assert!(!tickets.is_open(&id, late));
         assert!(tickets.grant(read, &n1, now).is_none());
     }
 
@@ -262,7 +277,15 @@ mod tests {
         let mut now = Timestamp::from_micros(1_000_000);
         let export = |now| {
             let entry = &manifest.collections[0];
-            tickets.export(alice.clone(), Arc::clone(&manifest), entry, None, now)
+            let reading = Arc::default();
+            tickets.export(
+                alice.clone(),
+                Arc::clone(&manifest),
+                entry,
+                None,
+                &reading,
+                now,
+            )
         };
         let id = export(now).unwrap();
         let read = super::read_id(&id, 0).unwrap();

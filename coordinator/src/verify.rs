@@ -1,31 +1,36 @@
 //! Checks of the repository in the background: when the next is due, carrying it out, and remembering what it
-//! found.
+//! found. Each is a job ([`crate::upkeep`]).
 //!
-//! A check gives way to jobs: while one runs, the check is dropped and goes on from its last checkpoint
-//! afterwards, as it does after a restart. What to do about damage is not decided here: findings become warnings.
+//! A check gives way to jobs that capture and restore: while one runs, the check is dropped and goes on from its last checkpoint
+//! afterwards, as it does after a restart and after it was cancelled. What to do about damage is not decided here: findings
+//! become warnings.
 //!
-//! | while … | a job begins | the process ends | garbage is collected |
-//! |---|---|---|---|
-//! | a check reads packs | stops within a second, goes on later | goes on after the start | goes on; swept packs are no damage |
+//! | while … | a job begins | somebody cancels | the process ends | garbage is collected |
+//! |---|---|---|---|---|
+//! | a check reads packs | stops within a second, goes on later | stops within a second; the next goes on | goes on after the start, as another job | goes on; swept packs are no damage |
 
+mod asked;
 mod memory;
 mod schedule;
+mod watch;
 
+pub(crate) use asked::{Asked, ask};
 pub use memory::{Ended, Trouble, VerifyBook, VerifyMemory};
+pub(crate) use watch::{Latest, conclusion};
 
 use crate::config::VerifySection;
 use crate::core::Core;
 use crate::fault::chain;
-use holdfast_repository::{
-    RepositoryError, VerifyCheckpoint, VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress,
-    VerifyReport,
-};
+use crate::job::upkeep::Task;
+use crate::upkeep::{Run, cancelled};
+use holdfast_repository::{RepositoryError, VerifyLevel, VerifyOptions, VerifyReport};
 use holdfast_store::StoreLimits;
 use holdfast_types::Timestamp;
 use schedule::Next;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether a job runs or a check is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -50,57 +55,108 @@ enum Outcome {
     Done(Box<Result<VerifyReport, RepositoryError>>),
     /// A job runs.
     GaveWay,
+    /// Somebody asked to stop it.
+    Cancelled,
     /// The process ends.
     Stopped,
 }
 
-/// Checks whenever one is due, until the process ends.
+/// Checks whenever one is due or asked for, until the process ends.
 pub async fn run(core: Arc<Core>, section: VerifySection) {
     let stop = core.shutdown.token();
-    loop {
-        let next = schedule::next(
-            &section,
-            &core.verified.get(),
-            core.started,
-            core.clock.now(),
-        );
-        let level = match next {
-            Next::Check(level) if core.book.running().await.is_none() => level,
-            Next::Check(_) | Next::Wait => {
-                let ended = tokio::time::timeout(TICK, stop.cancelled());
-                if ended.await.is_ok() {
-                    return;
-                }
-                continue;
-            }
-            Next::Never => return,
-        };
-        match Box::pin(check(&core, &section, level)).await {
-            Outcome::Done(result) => conclude(&core, level, *result).await,
-            Outcome::GaveWay => tracing::debug!("the check of the repository gives way to a job"),
-            Outcome::Stopped => return,
+    look_after(&core, &section, &stop).await;
+    // One that was asked for and not begun.
+    let left = core.verified.next.lock().await.take();
+    if let Some(Asked { run, .. }) = left {
+        run.interrupted().await;
+    }
+}
+
+async fn look_after(core: &Arc<Core>, section: &VerifySection, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Some(asked) = next(core, section).await {
+            Box::pin(carry_out(core, section, asked)).await;
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = core.verified.wake.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
         }
     }
 }
 
-/// Keeps how far a check is.
-#[derive(Default)]
-struct Latest(Mutex<Option<VerifyCheckpoint>>);
+/// The check that somebody asked for, or that is due while no job runs.
+async fn next(core: &Arc<Core>, section: &VerifySection) -> Option<Asked> {
+    let mut next = core.verified.next.lock().await;
+    if let Some(asked) = next.take() {
+        return Some(asked);
+    }
+    let memory = core.verified.get();
+    let level = next_check(section, &memory, core.started, core.clock.now())?;
+    if core.book.running().await.is_some() {
+        return None;
+    }
+    let run = Run::begin(core, Task::Verify { level }, None).await;
+    Some(Asked { level, run })
+}
 
-impl VerifyObserver for Latest {
-    fn progressed(&self, _: VerifyProgress, checkpoint: &VerifyCheckpoint) {
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = Some(checkpoint.clone());
+/// From its beginning to its end, however often it gives way.
+async fn carry_out(core: &Arc<Core>, section: &VerifySection, asked: Asked) {
+    let Asked { level, run } = asked;
+    let outcome = loop {
+        if let Some(outcome) = wait_for_jobs(core, &run).await {
+            break outcome;
+        }
+        match check(core, section, level, &run).await {
+            Outcome::GaveWay => {}
+            outcome @ (Outcome::Done(_) | Outcome::Cancelled | Outcome::Stopped) => break outcome,
+        }
+    };
+    match outcome {
+        Outcome::Done(result) => conclude(core, level, *result, run).await,
+        Outcome::Cancelled => {
+            let now = core.clock.now();
+            let change = |memory: &mut VerifyMemory| memory.cancelled = Some(now);
+            core.verified.change(&core.catalog, change).await;
+            let failure = cancelled("the next check goes on where this one stopped");
+            let ended = crate::upkeep::Ended {
+                failure: Some(failure),
+                ..crate::upkeep::Ended::default()
+            };
+            run.end(ended).await;
+        }
+        Outcome::Stopped | Outcome::GaveWay => run.interrupted().await,
     }
 }
 
-async fn check(core: &Core, section: &VerifySection, level: VerifyLevel) -> Outcome {
-    let resume = core.verified.get().interrupted;
-    tracing::info!(
-        ?level,
-        resumed = resume.is_some(),
-        "checking the repository"
-    );
+/// Waits while a job runs. Returns what ends the check meanwhile.
+async fn wait_for_jobs(core: &Core, run: &Run) -> Option<Outcome> {
+    let stop = core.shutdown.token();
+    let mut told = false;
+    while let Some(job) = core.book.running().await {
+        if !told {
+            run.note(format!("gives way to {}", job.id));
+            run.stage("waits for a job to end");
+            told = true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Some(Outcome::Stopped),
+            () = run.cancelled() => return Some(Outcome::Cancelled),
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+    None
+}
+
+async fn check(core: &Core, section: &VerifySection, level: VerifyLevel, run: &Run) -> Outcome {
+    let interrupted = core.verified.get().interrupted;
+    let resume = interrupted.filter(|open| open.level == level);
+    if let Some(open) = &resume {
+        let read = open.packs_read;
+        run.note(format!("goes on after {read} packs that were read before"));
+    }
+    tracing::info!(?level, job = %run.id(), resumed = resume.is_some(), "checking the repository");
     let options = VerifyOptions {
         level,
         now: core.clock.now(),
@@ -112,6 +168,7 @@ async fn check(core: &Core, section: &VerifySection, level: VerifyLevel) -> Outc
             ..StoreLimits::default()
         },
     };
+    run.stage("reading");
     let latest = Latest::default();
     let stop = core.shutdown.token();
     let outcome = {
@@ -121,8 +178,10 @@ async fn check(core: &Core, section: &VerifySection, level: VerifyLevel) -> Outc
             tokio::select! {
                 result = &mut checking => break Outcome::Done(Box::new(result)),
                 () = stop.cancelled() => break Outcome::Stopped,
+                () = run.cancelled() => break Outcome::Cancelled,
                 () = tokio::time::sleep(TICK) => {}
             }
+            latest.tell(run);
             if core.book.running().await.is_some() {
                 break Outcome::GaveWay;
             }
@@ -132,29 +191,32 @@ async fn check(core: &Core, section: &VerifySection, level: VerifyLevel) -> Outc
             }
         }
     };
+    latest.tell(run);
     match outcome {
         Outcome::Done(_) => {}
-        Outcome::GaveWay | Outcome::Stopped => remember_progress(core, &latest).await,
+        Outcome::GaveWay | Outcome::Cancelled | Outcome::Stopped => {
+            remember_progress(core, &latest).await;
+        }
     }
     outcome
 }
 
 async fn remember_progress(core: &Core, latest: &Latest) {
-    let checkpoint = latest
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    if let Some(checkpoint) = checkpoint {
+    if let Some(checkpoint) = latest.checkpoint() {
         let change = |memory: &mut VerifyMemory| memory.interrupted = Some(checkpoint);
         core.verified.change(&core.catalog, change).await;
     }
 }
 
 /// Remembers what a check found, and tells of damage once in the log.
-async fn conclude(core: &Core, level: VerifyLevel, result: Result<VerifyReport, RepositoryError>) {
+async fn conclude(
+    core: &Core,
+    level: VerifyLevel,
+    result: Result<VerifyReport, RepositoryError>,
+    run: Run,
+) {
     let now = core.clock.now();
-    let change: Box<dyn FnOnce(&mut VerifyMemory) + Send> = match result {
+    match result {
         Ok(report) => {
             for found in report.open() {
                 tracing::error!(
@@ -169,13 +231,22 @@ async fn conclude(core: &Core, level: VerifyLevel, result: Result<VerifyReport, 
                 affected = report.affected.len(),
                 "the repository was checked"
             );
-            Box::new(move |memory| memory.ended(now, &report))
+            let change = |memory: &mut VerifyMemory| memory.ended(now, &report);
+            core.verified.change(&core.catalog, change).await;
+            let ended = conclusion(&run, &report, core.verified.get().last);
+            run.end(ended).await;
         }
         Err(error) => {
-            let reason = core.repository_failed(&error).message;
-            tracing::warn!(reason, "the repository could not be checked");
-            Box::new(move |memory| memory.failed(now, level, reason))
+            let fault = core.repository_failed(&error);
+            tracing::warn!(reason = %fault, "the repository could not be checked");
+            let message = fault.message.clone();
+            let change = |memory: &mut VerifyMemory| memory.failed(now, level, message);
+            core.verified.change(&core.catalog, change).await;
+            let ended = crate::upkeep::Ended {
+                failure: Some(fault),
+                ..crate::upkeep::Ended::default()
+            };
+            run.end(ended).await;
         }
-    };
-    core.verified.change(&core.catalog, change).await;
+    }
 }

@@ -21,4 +21,5 @@ mod s3;
 mod scenarios;
 mod schedules;
 mod sheet;
+mod upkeep_jobs;
 mod ways;

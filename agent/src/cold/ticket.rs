@@ -66,6 +66,7 @@ pub(super) async fn close(dial: &TlsDial, ticket: &str) {
     };
     let mut request = Request::new(v1::CloseTicketRequest {
         ticket: ticket.to_owned(),
+        failure: None,
     });
     request.set_timeout(UNARY_DEADLINE);
     if let Err(status) = RestoreClient::new(channel).close_ticket(request).await {

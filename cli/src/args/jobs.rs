@@ -23,9 +23,9 @@ pub(crate) enum JobsCommand {
   holdfast jobs watch JOB --output json --events
 
 A job that has ended is told from its beginning to its end. Exits as `backup create` or `restore run` would: with 0 if the job
-succeeded, and with 130 if watching was interrupted.")]
+succeeded, and with 130 if watching was interrupted. A check that found damage ends it with 7.")]
     Watch(JobArgs),
-    /// Stop a running job. What it had begun is undone.
+    /// Stop a running job. What a backup or restore had begun is undone; upkeep stops where it is safe, and goes on later.
     #[command(after_help = "Examples:
   holdfast jobs cancel JOB
 
@@ -36,7 +36,7 @@ succeeded, and with 130 if watching was interrupted.")]
 /// Options of the commands about one job.
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
-    /// The job's id.
+    /// The job's id, or the beginning of it, if no other begins so.
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
 }

@@ -17,8 +17,11 @@ pub(crate) enum RepoCommand {
     /// Without --sample and --full it looks at sizes and small objects, and reads no pack. Damage ends with exit code 7. No
     /// object is changed, moved or deleted; what is found is recorded under quarantine/ in the repository, so that bad chunks
     /// are not taken for stored ones any more: the next backup sends them again, also of a coordinator that runs.
+    ///
+    /// With --as-job the coordinator does it, so that it gives way to backups and restores and can be watched by anybody.
     #[command(after_help = "Examples:
   holdfast repo verify --coordinator-config coordinator.toml
+  holdfast repo verify --full --as-job       by the coordinator that runs
   holdfast repo verify --sample 5            every 20th run has read everything
   holdfast repo verify --full --resume       go on where an interrupted check stopped
   holdfast repo verify --output json | jq '.affected[].recovery_point'")]
@@ -103,6 +106,10 @@ pub(crate) struct VerifyArgs {
     #[arg(long, requires = "reading")]
     pub(crate) resume: bool,
 
+    /// Have the coordinator do it, as a job, and follow that. Ctrl-C leaves the job running.
+    #[arg(long, conflicts_with_all = ["seed", "from_slot", "resume", "read_only", "state", "max_mib_per_sec"])]
+    pub(crate) as_job: bool,
+
     /// Write nothing into the repository: findings are not recorded.
     #[arg(long)]
     pub(crate) read_only: bool,
@@ -114,6 +121,9 @@ pub(crate) struct VerifyArgs {
     /// Read packs no faster than this, in MiB per second.
     #[arg(long, value_name = "MIB", requires = "reading", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_mib_per_sec: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
 }
 
 /// How the repository is reached where no coordinator is asked.

@@ -65,9 +65,12 @@ pub(crate) fn explain(error: &ConnectError, action: Action) -> Failure {
     let code = error.code().parse().unwrap_or(Code::CoordinatorUnreachable);
     let risk = match action {
         Action::Read => NOTHING,
-        Action::Backup | Action::Restore | Action::Cancel | Action::Copy | Action::Remove => {
-            "nothing was asked of the coordinator by this call"
-        }
+        Action::Backup
+        | Action::Restore
+        | Action::Cancel
+        | Action::Copy
+        | Action::Verify
+        | Action::Remove => "nothing was asked of the coordinator by this call",
     };
     Failure::new(code, "there is no connection to the coordinator")
         .caused_by(error)

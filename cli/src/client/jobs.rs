@@ -24,6 +24,15 @@ impl Coordinator {
             .map_err(|status| from_status(Action::Read, &status))
     }
 
+    /// `Jobs.VerifyRepository`.
+    pub(crate) async fn verify(&mut self, percent: u32) -> Outcome<Events> {
+        let request = v1::VerifyRepositoryRequest { percent };
+        let answer = self.jobs.verify_repository(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| from_status(Action::Verify, &status))
+    }
+
     /// `Admin.CancelJob`.
     pub(crate) async fn cancel(&mut self, job_id: String) -> Outcome<v1::CancelJobResponse> {
         let answer = self

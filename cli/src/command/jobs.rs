@@ -5,9 +5,9 @@ use crate::args::{ConnectionArgs, JobsCommand};
 use crate::client::Coordinator;
 use crate::failure::{Action, Outcome};
 use crate::interrupt::Interrupt;
-use crate::job::Follower;
+use crate::job::{Finished, Follower};
 use crate::progress::Progress;
-use crate::view::{CancelView, JobDetailView, JobsView, action_of};
+use crate::view::{CancelView, JobDetailView, JobsView, UpkeepEndView, UpkeepView, action_of};
 
 /// `holdfast jobs …`.
 pub(super) async fn run(
@@ -29,10 +29,12 @@ pub(super) async fn run(
         JobsCommand::Cancel(args) => {
             let answer = coordinator.cancel(args.job.clone()).await?;
             let cancelled = answer.cancelled;
-            context.output.show(&CancelView {
-                job: args.job,
-                cancelled,
-            })
+            // A coordinator of before does not say which it was.
+            let job = match answer.job_id {
+                id if id.is_empty() => args.job,
+                id => id,
+            };
+            context.output.show(&CancelView { job, cancelled })
         }
     }
 }
@@ -40,8 +42,8 @@ pub(super) async fn run(
 /// Follows a job as the command that began it does, and ends like that one.
 async fn watch(context: Context, coordinator: &mut Coordinator, job: String) -> Outcome<()> {
     let interrupt = Interrupt::listen()?;
-    let shown = coordinator.show_job(job.clone()).await?;
-    let action = action_of(&shown.job.unwrap_or_default().kind);
+    let shown = coordinator.show_job(job).await?.job.unwrap_or_default();
+    let (job, action) = (shown.job_id, action_of(&shown.kind));
     let mut progress = Progress::stderr(context.quiet);
     let follower = Follower {
         action,
@@ -52,8 +54,20 @@ async fn watch(context: Context, coordinator: &mut Coordinator, job: String) -> 
     let finished = follower
         .run(coordinator.watch_job(job), interrupt.wait())
         .await?;
-    if action == Action::Restore {
-        return context.output.show(&restore::result(finished)?);
+    match action {
+        Action::Restore => context.output.show(&restore::result(finished)?),
+        Action::Backup => context.output.show(&backup::result(finished)?),
+        Action::Read | Action::Cancel | Action::Copy | Action::Verify | Action::Remove => {
+            context.output.show(&upkeep(finished))
+        }
     }
-    context.output.show(&backup::result(finished)?)
+}
+
+/// What a run of upkeep brought.
+pub(super) fn upkeep(finished: Finished) -> UpkeepEndView {
+    let summary = finished.ended.upkeep.unwrap_or_default();
+    UpkeepEndView {
+        job: finished.job,
+        upkeep: UpkeepView::from(&summary),
+    }
 }

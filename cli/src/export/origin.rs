@@ -109,10 +109,11 @@ impl Origin {
         }
     }
 
-    /// Says that a collection has been read. Best effort: what is left open ends by itself.
-    pub(crate) async fn close(&mut self, reader: Reader) {
+    /// Says that a collection has been exported, or why not. Best effort: what is left open ends by itself.
+    pub(crate) async fn close(&mut self, reader: Reader, failure: Option<&Failure>) {
         if let (Self::Coordinator(coordinator), Reader::Remote { ticket, .. }) = (self, reader) {
-            coordinator.close_ticket(ticket).await;
+            let failure = failure.map(Failure::to_wire);
+            coordinator.close_ticket(ticket, failure).await;
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) async fn write(
             }
         }
     };
-    origin.close(reader).await;
+    origin.close(reader, result.as_ref().err()).await;
     result
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Action {
     Cancel,
     /// Doing something to a copy of the repository.
     Copy,
+    /// Checking the repository.
+    Verify,
     /// Removing recovery points, or saying which must stay.
     Remove,
 }
@@ -34,6 +36,9 @@ impl Action {
             Self::Cancel => "the job goes on until it is cancelled or ends by itself",
             Self::Copy => {
                 "the copy at most: the repository itself is not concerned, and nothing of the copy is deleted"
+            }
+            Self::Verify => {
+                "nothing by the check itself, which changes no object; if it found damage, what its log names"
             }
             Self::Remove => {
                 "no recovery point is deleted before its grace is over; see what is marked with \

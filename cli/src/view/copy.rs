@@ -71,6 +71,8 @@ pub(crate) struct CopyChangeView {
     changed: bool,
     waited: bool,
     released: u64,
+    /// The job that it is; absent for `remove`.
+    job: Option<String>,
     copy: Option<CopyView>,
     #[serde(skip)]
     said: String,
@@ -219,14 +221,19 @@ impl View for CopyAddedView {
 }
 
 impl CopyChangeView {
-    pub(crate) fn synced(copy: &v1::CopyStatus, waited: bool, released: u64) -> Self {
+    pub(crate) fn synced(
+        copy: &v1::CopyStatus,
+        waited: bool,
+        answer: &v1::SyncCopyResponse,
+    ) -> Self {
+        let released = answer.released;
         let view = CopyView::from(copy);
         let mut said = if waited {
             view.lines()
         } else {
             format!(
-                "copy {} is being brought up to date; see `holdfast repo copy list`",
-                copy.name
+                "copy {} is being brought up to date; follow it with `holdfast jobs watch {}`",
+                copy.name, answer.job_id
             )
         };
         if released > 0 {
@@ -237,18 +244,19 @@ impl CopyChangeView {
             changed: true,
             waited,
             released,
+            job: some(&answer.job_id),
             copy: Some(view),
             said,
         }
     }
 
-    pub(crate) fn verified(copy: &v1::CopyStatus, waited: bool) -> Self {
+    pub(crate) fn verified(copy: &v1::CopyStatus, waited: bool, job: &str) -> Self {
         let view = CopyView::from(copy);
         let said = if waited {
             view.lines()
         } else {
             format!(
-                "copy {} is being checked; see `holdfast repo copy list`",
+                "copy {} is being checked; follow it with `holdfast jobs watch {job}`",
                 copy.name
             )
         };
@@ -257,6 +265,7 @@ impl CopyChangeView {
             changed: true,
             waited,
             released: 0,
+            job: some(job),
             copy: Some(view),
             said,
         }
@@ -275,6 +284,7 @@ impl CopyChangeView {
             changed: removed,
             waited: false,
             released: 0,
+            job: None,
             copy: None,
             said,
         }

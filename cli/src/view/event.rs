@@ -3,6 +3,7 @@
 use super::backups::BackupView;
 use super::jobs::state_word;
 use super::restore::RestoreView;
+use super::run::UpkeepView;
 use super::{FailureLine, some};
 use crate::output::View;
 use holdfast_proto::v1;
@@ -25,11 +26,11 @@ pub(crate) struct EventView {
 pub(crate) enum EventBody {
     /// The first event of every job.
     Started { action: String, plan: Vec<String> },
-    /// How far one shard has come.
+    /// How far one shard has come, or the whole of a run of upkeep, which names none.
     Progress {
-        node: String,
-        collection: String,
-        shard: u32,
+        node: Option<String>,
+        collection: Option<String>,
+        shard: Option<u32>,
         stage: String,
         bytes_done: u64,
         /// Absent while unknown.
@@ -44,6 +45,7 @@ pub(crate) enum EventBody {
         failure: Option<FailureLine>,
         backup: Option<Box<BackupView>>,
         restore: Option<Box<RestoreView>>,
+        upkeep: Option<Box<UpkeepView>>,
     },
     /// An event of a newer coordinator.
     Unknown,
@@ -67,6 +69,7 @@ impl From<&v1::JobEvent> for EventView {
                     .restore
                     .as_ref()
                     .map(|summary| Box::new(RestoreView::new(wire.job_id.clone(), summary))),
+                upkeep: ended.upkeep.as_ref().map(|run| Box::new(run.into())),
             },
         };
         Self {
@@ -80,9 +83,9 @@ impl From<&v1::JobEvent> for EventView {
 fn progress_body(wire: &v1::JobProgress) -> EventBody {
     let progress = wire.progress.clone().unwrap_or_default();
     EventBody::Progress {
-        node: wire.node.clone(),
-        collection: wire.collection.clone(),
-        shard: wire.shard_id,
+        node: some(&wire.node),
+        collection: some(&wire.collection),
+        shard: (!wire.node.is_empty()).then_some(wire.shard_id),
         stage: progress.stage,
         bytes_done: progress.bytes_done,
         bytes_total: (progress.bytes_total > 0).then_some(progress.bytes_total),

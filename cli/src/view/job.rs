@@ -1,6 +1,7 @@
 //! One job in full.
 
 use super::jobs::state_word;
+use super::run::UpkeepView;
 use super::some;
 use super::text::{millis, pairs, rate, short_time, table};
 use crate::failure::{Action, from_job_failure};
@@ -14,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Serialize)]
 pub(crate) struct JobDetailView {
     pub(crate) job: String,
-    /// `backup` or `restore`.
+    /// As in `jobs`.
     pub(crate) action: String,
     /// As in `jobs`.
     pub(crate) state: &'static str,
@@ -27,6 +28,8 @@ pub(crate) struct JobDetailView {
     pub(crate) note: Option<String>,
     pub(crate) failure: Option<JobFailureView>,
     pub(crate) totals: FiguresView,
+    /// Absent unless it is upkeep, or an export. Such a job has no steps.
+    pub(crate) upkeep: Option<UpkeepView>,
     pub(crate) steps: Vec<StepView>,
     pub(crate) log: Vec<LogLineView>,
     /// Lines in the middle that are not kept any more.
@@ -94,8 +97,12 @@ pub(crate) struct LogLineView {
 /// What a job of this kind does, as far as it matters for what its failure puts at risk.
 pub(crate) fn action_of(kind: &str) -> Action {
     match kind {
+        "backup" => Action::Backup,
         "restore" => Action::Restore,
-        _ => Action::Backup,
+        "verify" => Action::Verify,
+        "prune" => Action::Remove,
+        "copy-sync" | "copy-verify" => Action::Copy,
+        _ => Action::Read,
     }
 }
 
@@ -124,6 +131,7 @@ impl From<&v1::JobDetail> for JobDetailView {
                 bytes_per_sec: totals.rate,
                 remaining_ms: totals.remaining_ms,
             },
+            upkeep: wire.upkeep.as_ref().map(UpkeepView::from),
             steps: wire.steps.iter().map(StepView::from).collect(),
             log: wire.log.iter().map(LogLineView::from).collect(),
             log_dropped: wire.log_dropped,
@@ -271,6 +279,9 @@ impl JobDetailView {
             (None, true) => format!("{}, being cancelled", self.state),
             (None, false) => self.state.to_owned(),
         };
+        let upkeep = self.upkeep.as_ref();
+        let now = upkeep.and_then(|run| run.stage.clone()).unwrap_or_default();
+        let found = upkeep.map(|run| run.found.join("; ")).unwrap_or_default();
         let failure = self.failure.as_ref();
         let told = |part: fn(&JobFailureView) -> Option<String>| {
             failure
@@ -288,7 +299,13 @@ impl JobDetailView {
             ("Recovery point", text(&self.recovery_point)),
             ("Safety capture", text(&self.safety_recovery_point)),
             ("Note", text(&self.note)),
-            ("Progress", self.totals.text()),
+            (
+                "Does",
+                upkeep.map(|run| run.task.clone()).unwrap_or_default(),
+            ),
+            ("Now", now),
+            ("Progress", self.progress()),
+            ("Result", found),
             (
                 "Failure",
                 told(|f| Some(format!("{}: {}", f.code, f.message))),
@@ -296,6 +313,14 @@ impl JobDetailView {
             ("  at risk", told(|f| f.at_risk.clone())),
             ("  to do", told(|f| f.to_do.clone())),
         ])
+    }
+
+    fn progress(&self) -> String {
+        let parts = self.upkeep.as_ref().map(UpkeepView::parts);
+        match parts.filter(|parts| !parts.is_empty()) {
+            Some(parts) => format!("{parts}, {}", self.totals.text()),
+            None => self.totals.text(),
+        }
     }
 
     fn log_text(&self) -> String {

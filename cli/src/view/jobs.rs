@@ -11,9 +11,9 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct JobView {
     pub(crate) job: String,
-    /// `backup` or `restore`.
+    /// `backup`, `restore`, `verify`, `prune`, `copy-sync`, `copy-verify`, `export`, or one of a newer coordinator.
     pub(crate) action: String,
-    /// `running`, `succeeded`, `failed`, `cancelled` or `unknown`.
+    /// `running`, `succeeded`, `failed`, `cancelled`, `interrupted` or `unknown`.
     pub(crate) state: &'static str,
     pub(crate) started: Timestamp,
     /// Absent while it runs.
@@ -21,6 +21,8 @@ pub(crate) struct JobView {
     pub(crate) recovery_point: Option<String>,
     /// In words; absent if it is not known.
     pub(crate) asked_by: Option<String>,
+    /// What a run of upkeep found or did, in words.
+    pub(crate) result: Option<String>,
     pub(crate) failure: Option<FailureLine>,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn state_word(state: v1::JobState) -> &'static str {
         v1::JobState::Succeeded => "succeeded",
         v1::JobState::Failed => "failed",
         v1::JobState::Cancelled => "cancelled",
+        v1::JobState::Interrupted => "interrupted",
     }
 }
 
@@ -59,6 +62,7 @@ impl From<&v1::JobSummary> for JobView {
             ended: (wire.ended_us != 0).then(|| Timestamp::from_micros(wire.ended_us)),
             recovery_point: some(&wire.recovery_point),
             asked_by: some(&wire.asked_by),
+            result: some(&wire.result),
             failure: wire.failure.as_ref().map(FailureLine::from),
         }
     }
@@ -79,7 +83,7 @@ impl JobView {
         let outcome = match (&self.failure, &self.recovery_point) {
             (Some(failure), _) => format!("{}: {}", failure.code, failure.message),
             (None, Some(point)) => point.clone(),
-            (None, None) => String::new(),
+            (None, None) => self.result.clone().unwrap_or_default(),
         };
         vec![
             self.job.clone(),

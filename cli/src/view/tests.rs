@@ -115,6 +115,7 @@ fn status() -> v1::StatusResponse {
             failure: Some(failure()),
             recovery_point: String::new(),
             asked_by: "operator op".into(),
+            result: String::new(),
         }],
     }
 }
@@ -229,6 +230,7 @@ fn status_of_the_coordinator() {
       "ended": "2026-11-18T11:06:41Z",
       "recovery_point": null,
       "asked_by": "operator op",
+      "result": null,
       "failure": {
         "code": "qdrant-unreachable",
         "message": "Qdrant at http://127.0.0.1:6333 does not answer",
@@ -269,6 +271,7 @@ fn jobs() {
       "ended": "2026-11-18T11:06:41Z",
       "recovery_point": null,
       "asked_by": "operator op",
+      "result": null,
       "failure": {
         "code": "qdrant-unreachable",
         "message": "Qdrant at http://127.0.0.1:6333 does not answer",

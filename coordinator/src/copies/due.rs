@@ -2,6 +2,7 @@
 
 use super::CopyMemory;
 use crate::config::CopySection;
+use crate::upkeep::AFTER_CANCEL;
 use crate::verify::next_check;
 use holdfast_repository::VerifyLevel;
 use holdfast_types::Timestamp;
@@ -51,12 +52,20 @@ pub(super) fn next(
     if memory.trouble.as_ref().is_some_and(|t| is_ahead(t.again)) {
         return Next::Wait;
     }
+    let put_off = |at: Timestamp| at <= now && now < at.after(AFTER_CANCEL);
+    if memory.cancelled.is_some_and(put_off) {
+        return check(section, memory, started, now);
+    }
     if memory.open.is_some()
         || memory.trouble.is_some()
         || is_due(section, memory, lacks, started, now)
     {
         return Next::Sync;
     }
+    check(section, memory, started, now)
+}
+
+fn check(section: &CopySection, memory: &CopyMemory, started: Timestamp, now: Timestamp) -> Next {
     match (memory.check_asked, &memory.verify) {
         (Some(true), _) => Next::Verify(VerifyLevel::Full),
         (Some(false), _) => Next::Verify(VerifyLevel::Quick),

@@ -4,6 +4,7 @@ use super::CopyMemory;
 use super::due::{Next, next};
 use super::lag::{Lag, lag};
 use super::remembered::{Basis, Remembered};
+use super::runs::Runs;
 use crate::catalog::{Catalog, CatalogError, PointSummary};
 use crate::config::CopySection;
 use crate::core::Core;
@@ -43,6 +44,8 @@ pub struct Handle {
     others: RwLock<BTreeMap<RecoveryPointId, PointSummary>>,
     wanted: Remembered<Vec<PointSummary>>,
     wake: Notify,
+    /// Its jobs.
+    pub(super) runs: Mutex<Runs>,
 }
 
 #[derive(Default)]
@@ -88,6 +91,7 @@ impl Copies {
                 others: RwLock::default(),
                 wanted: Remembered::default(),
                 wake: Notify::new(),
+                runs: Mutex::default(),
             })
         };
         Self(sections.iter().map(handle).collect())

@@ -40,10 +40,13 @@ pub struct CopyMemory {
     pub newer_term: Option<Epoch>,
     /// Its checks.
     pub verify: Option<VerifyMemory>,
+    /// When somebody cancelled a run: for a while after that none begins by itself.
+    #[serde(default)]
+    pub cancelled: Option<Timestamp>,
 }
 
 /// A run that has not ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRun {
     /// When it began.
     pub started: Timestamp,
@@ -85,6 +88,7 @@ impl CopyMemory {
     /// A run begins, or goes on.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.asked = false;
+        self.cancelled = None;
         self.begun = Some(now);
         self.open.get_or_insert(OpenRun {
             started: now,
@@ -106,6 +110,12 @@ impl CopyMemory {
                 bytes: open.bytes,
             });
         }
+    }
+
+    /// A run was cancelled.
+    pub(super) fn cancel(&mut self, now: Timestamp) {
+        self.open = None;
+        self.cancelled = Some(now);
     }
 
     /// An attempt failed.

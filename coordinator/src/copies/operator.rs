@@ -2,7 +2,7 @@
 //! its rules now.
 
 use super::sync::{apply_rules, check_primary, ground};
-use super::{CopyMemory, Handle};
+use super::{CopyMemory, Handle, runs};
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::repository::open_copy_store;
@@ -10,7 +10,7 @@ use crate::retention::{Pruned, confirm, plan_on};
 use holdfast_repository::{CopyPlace, RepositoryError, RoleRefusal, StoreRole, TheRole};
 use holdfast_service::failure::Code;
 use holdfast_store::{ObjectStore, StoreError};
-use holdfast_types::CopyName;
+use holdfast_types::{CopyName, JobId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ pub async fn release(core: &Core, name: &CopyName, by: &str) -> Result<u64, Faul
 ///
 /// # Errors
 /// `second-operator`; a hold of the primary that could not be copied; what retention itself refuses.
-pub async fn prune(core: &Core, name: &CopyName, by: Option<&str>) -> Result<Pruned, Fault> {
+pub async fn prune(core: &Arc<Core>, name: &CopyName, by: Option<&str>) -> Result<Pruned, Fault> {
     let handle = core.copies.get(name)?;
     let _alone = handle.ask_for().await;
     let copy = handle.writer(core).await?;
@@ -232,20 +232,32 @@ pub async fn prune(core: &Core, name: &CopyName, by: Option<&str>) -> Result<Pru
         ));
     }
     let confirmed = |what: &str| confirm::require(core, &format!("copy {name}: {what}"), by);
-    Box::pin(apply_rules(core, handle, &copy, confirmed)).await
+    Box::pin(apply_rules(core, handle, &copy, Some(by), confirmed)).await
 }
 
-/// An operator asks for a run, or a check, now.
+/// An operator, in words, asks for a run now. Returns its job.
 ///
 /// # Errors
 /// `copy-not-found`.
-pub async fn ask(
-    core: &Core,
-    name: &CopyName,
-    change: impl FnOnce(&mut CopyMemory) + Send,
-) -> Result<(), Fault> {
+pub async fn ask_for_sync(core: &Arc<Core>, name: &CopyName, by: &str) -> Result<JobId, Fault> {
     let handle = core.copies.get(name)?;
-    handle.change(&core.catalog, change).await?;
+    let job = runs::ask_for_sync(core, handle, by).await?;
     handle.wake();
-    Ok(())
+    Ok(job)
+}
+
+/// An operator, in words, asks for a check now. Returns its job.
+///
+/// # Errors
+/// `copy-not-found`.
+pub async fn ask_for_check(
+    core: &Arc<Core>,
+    name: &CopyName,
+    full: bool,
+    by: &str,
+) -> Result<JobId, Fault> {
+    let handle = core.copies.get(name)?;
+    let job = runs::ask_for_check(core, handle, full, by).await?;
+    handle.wake();
+    Ok(job)
 }

@@ -1,20 +1,25 @@
 //! One run: keys, holds and pins, the points that the copy lacks, its own rules.
 
-use super::{CopyMemory, Handle, TICK, give_way};
+use super::runs::Lazy;
+use super::{CopyMemory, Handle, OpenRun, TICK, give_way};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
-use crate::retention::{Ground, Pruned, in_use, prune_on};
+use crate::job::upkeep::Extent;
+use crate::retention::{Ground, OnCopy, Pruned, in_use, prune_on};
+use crate::upkeep::{Ended, Run, cancelled};
 use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
 use holdfast_store::StoreError;
-use holdfast_types::{RecoveryPointId, Timestamp};
+use holdfast_types::{ByteCount, RecoveryPointId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How a run went.
-enum Run {
+enum Went {
     Done,
     /// The process ends, or an operator wants something of the copy: it goes on afterwards.
     Stopped,
+    /// Somebody asked to stop it.
+    Cancelled,
 }
 
 /// How it went with one point.
@@ -26,40 +31,87 @@ enum Brought {
     Unreadable(String),
     GaveWay,
     Stopped,
+    Cancelled,
 }
 
 /// Brings the copy up to date, and remembers how it went.
 pub(super) async fn run(core: &Arc<Core>, handle: &Arc<Handle>) {
     let _alone = handle.working.lock().await;
     let (catalog, name) = (&core.catalog, handle.name());
+    let mut job = match Lazy::begin(core, handle).await {
+        Ok(job) => job,
+        Err(error) => {
+            tracing::error!(copy = %name, %error, "a run that can't be recorded is not begun");
+            tokio::time::sleep(TICK).await;
+            return;
+        }
+    };
+    let went = Box::pin(bring_up(core, handle, &mut job)).await;
     let now = core.clock.now();
-    if let Err(error) = handle.change(catalog, |memory| memory.begin(now)).await {
-        tracing::error!(copy = %name, %error, "a run that can't be recorded is not begun");
-        tokio::time::sleep(TICK).await;
-        return;
-    }
-    match Box::pin(bring_up(core, handle)).await {
-        Ok(Run::Stopped) => {}
-        Ok(Run::Done) => {
-            let now = core.clock.now();
-            let open = handle.memory().open;
-            let brought = open.map_or(0, |open| open.done);
+    let open = open_run(handle, core);
+    let mut ended = Ended {
+        found: brought(&open),
+        ..Ended::default()
+    };
+    match went {
+        Ok(Went::Stopped) => return job.put_by().await,
+        Ok(Went::Cancelled) => {
+            handle.note(catalog, |memory| memory.cancel(now)).await;
+            let then = "what has come stays; the next run goes on, by itself in an hour";
+            ended.failure = Some(cancelled(then));
+        }
+        Ok(Went::Done) => {
             handle.note(catalog, |memory| memory.end(now)).await;
-            if brought > 0 {
-                tracing::info!(copy = %name, points = brought, "a copy is up to date");
+            if open.done > 0 {
+                tracing::info!(copy = %name, points = open.done, "a copy is up to date");
             }
         }
         Err(fault) => {
             // The next attempt looks anew who it is.
             handle.close().await;
-            let now = core.clock.now();
             tracing::warn!(copy = %name, code = fault.code, reason = %fault, "a copy can't be brought up to date; trying again later");
+            ended.failure = Some(fault.clone());
             handle.note(catalog, |memory| memory.fail(now, fault)).await;
         }
     }
+    job.end(ended).await;
 }
 
-async fn bring_up(core: &Arc<Core>, handle: &Handle) -> Result<Run, Fault> {
+/// How far the run is.
+fn open_run(handle: &Handle, core: &Core) -> OpenRun {
+    let open = handle.memory().open;
+    open.unwrap_or_else(|| OpenRun {
+        started: core.clock.now(),
+        total: 0,
+        done: 0,
+        bytes: 0,
+    })
+}
+
+fn brought(open: &OpenRun) -> Vec<String> {
+    let what = extent(open).text("recovery points");
+    vec![match open.total {
+        0 => "the copy lacked no recovery point".to_owned(),
+        _ => format!("brought {what}"),
+    }]
+}
+
+fn extent(open: &OpenRun) -> Extent {
+    Extent {
+        bytes: open.bytes,
+        parts: open.done,
+        parts_total: Some(open.total),
+        ..Extent::default()
+    }
+}
+
+async fn bring_up(core: &Arc<Core>, handle: &Handle, job: &mut Lazy<'_>) -> Result<Went, Fault> {
+    if job.is_cancelled() {
+        return Ok(Went::Cancelled);
+    }
+    if let Some(run) = job.open() {
+        run.stage("comparing keys, holds and pins");
+    }
     let copy = handle.writer(core).await?;
     handle
         .note(&core.catalog, |memory| memory.made = true)
@@ -82,8 +134,9 @@ async fn bring_up(core: &Arc<Core>, handle: &Handle) -> Result<Run, Fault> {
     };
     handle.note(&core.catalog, remember).await;
     handle.take_stock(core, &copy).await?;
-    if let Run::Stopped = bring_points(core, handle, &copy).await? {
-        return Ok(Run::Stopped);
+    match bring_points(core, handle, &copy, job).await? {
+        Went::Done => {}
+        other @ (Went::Stopped | Went::Cancelled) => return Ok(other),
     }
     if is_prune_due(core, handle) && handle.memory().uncopied.is_empty() {
         // They were read before the points came, which may have taken days.
@@ -92,11 +145,11 @@ async fn bring_up(core: &Arc<Core>, handle: &Handle) -> Result<Run, Fault> {
         check_primary(core).await?;
         // A hold that could not be copied may be on any point.
         if !marks.damaged.is_empty() {
-            return Ok(Run::Done);
+            return Ok(Went::Done);
         }
-        apply_rules(core, handle, &copy, |_| Ok(())).await?;
+        apply_rules(core, handle, &copy, None, |_| Ok(())).await?;
     }
-    Ok(Run::Done)
+    Ok(Went::Done)
 }
 
 /// Whether the primary is still where it was, and ours: what a place that vanished lists, holds among it, is nothing.
@@ -106,7 +159,12 @@ pub(super) async fn check_primary(core: &Core) -> Result<(), Fault> {
 }
 
 /// The newest points come first: they are what a loss would cost.
-async fn bring_points(core: &Arc<Core>, handle: &Handle, copy: &Repository) -> Result<Run, Fault> {
+async fn bring_points(
+    core: &Arc<Core>,
+    handle: &Handle,
+    copy: &Repository,
+    job: &mut Lazy<'_>,
+) -> Result<Went, Fault> {
     let there = handle.memory().listed.unwrap_or_default();
     let wanted = handle.wanted(core).await?;
     let ids = wanted.0.iter().map(|point| point.id.clone());
@@ -120,21 +178,31 @@ async fn bring_points(core: &Arc<Core>, handle: &Handle, copy: &Repository) -> R
     handle.note(&core.catalog, begin).await;
     let mut uncopied = BTreeMap::new();
     for id in missing {
+        let run = job.job().await;
         loop {
-            if handle.is_asked_for() || !give_way(core, handle).await {
-                return Ok(Run::Stopped);
+            if handle.is_asked_for() || !give_way(core, handle, Some(run)).await {
+                return Ok(Went::Stopped);
             }
-            match bring(core, handle, copy, &id).await? {
+            let open = open_run(handle, core);
+            run.tell(&format!("bringing {id}"), extent(&open));
+            match bring(core, handle, copy, &id, run).await? {
                 // Once more, when the job has ended.
                 Brought::GaveWay => continue,
-                Brought::Stopped => return Ok(Run::Stopped),
-                Brought::Here(synced) => note_point(core, handle, &id, synced).await,
+                Brought::Stopped => return Ok(Went::Stopped),
+                Brought::Cancelled => return Ok(Went::Cancelled),
+                Brought::Here(synced) => {
+                    note_point(core, handle, &id, synced).await;
+                    let open = open_run(handle, core);
+                    run.tell("bringing", extent(&open));
+                    run.note(format!("brought {id}, {}", ByteCount(synced.bytes)));
+                }
                 // Removed a moment ago, and then wanted no more; or lost.
                 Brought::Gone => {
                     uncopied.insert(id, "it is gone".to_owned());
                 }
                 Brought::Unreadable(why) => {
                     tracing::warn!(copy = %handle.name(), point = %id, reason = why, "a recovery point can't be copied");
+                    run.warn(format!("{id} can't be copied: {why}"));
                     uncopied.insert(id, why);
                 }
             }
@@ -144,7 +212,7 @@ async fn bring_points(core: &Arc<Core>, handle: &Handle, copy: &Repository) -> R
     handle
         .note(&core.catalog, |memory| memory.uncopied = uncopied)
         .await;
-    Ok(Run::Done)
+    Ok(Went::Done)
 }
 
 async fn note_point(core: &Core, handle: &Handle, id: &RecoveryPointId, synced: SyncedPoint) {
@@ -164,6 +232,7 @@ async fn bring(
     handle: &Handle,
     copy: &Repository,
     id: &RecoveryPointId,
+    run: &Run,
 ) -> Result<Brought, Fault> {
     let stop = core.shutdown.token();
     // Whatever became of the place since the last one: nothing is written where the copy is not.
@@ -174,6 +243,7 @@ async fn bring(
         tokio::select! {
             brought = &mut bringing => break brought,
             () = stop.cancelled() => return Ok(Brought::Stopped),
+            () = run.cancelled() => return Ok(Brought::Cancelled),
             () = tokio::time::sleep(TICK) => {}
         }
         if handle.is_asked_for() {
@@ -220,16 +290,22 @@ fn is_prune_due(core: &Core, handle: &Handle) -> bool {
 
 /// Applies the copy's own rules to what it holds.
 pub(super) async fn apply_rules(
-    core: &Core,
+    core: &Arc<Core>,
     handle: &Handle,
     copy: &Repository,
+    by: Option<&str>,
     confirmed: impl FnOnce(&str) -> Result<(), Fault> + Send,
 ) -> Result<Pruned, Fault> {
     let failed = |error: &RepositoryError| handle.failed(error);
     // Until it is decided and done, nobody may begin to read what goes: who does looks for this, too, and is then seen.
     let alone = core.retention.removing.lock().await;
     let ground = ground(core, handle, copy, &failed).await;
-    let pruned = Box::pin(prune_on(&ground, confirmed, alone)).await;
+    let on = OnCopy {
+        core,
+        copy: handle.name(),
+        by,
+    };
+    let pruned = Box::pin(prune_on(on, &ground, confirmed, alone)).await;
     handle.take_stock(core, copy).await?;
     let pruned = pruned?;
     let now = core.clock.now();

@@ -1,46 +1,39 @@
 //! Checks of a copy, on its own: what they find damaged is brought back from the primary, as far as that is sound.
 
-use super::{Handle, TICK};
+use super::{Handle, TICK, runs};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
-use crate::verify::VerifyMemory;
-use holdfast_repository::{
-    Repository, RepositoryError, VerifyCheckpoint, VerifyLevel, VerifyObserver, VerifyOptions,
-    VerifyProgress, VerifyReport,
-};
+use crate::upkeep::{Ended, Run, cancelled};
+use crate::verify::{Latest, VerifyMemory, conclusion};
+use holdfast_repository::{Repository, RepositoryError, VerifyLevel, VerifyOptions, VerifyReport};
 use holdfast_store::StoreLimits;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Keeps how far a check is.
-#[derive(Default)]
-struct Latest(Mutex<Option<VerifyCheckpoint>>);
-
-impl VerifyObserver for Latest {
-    fn progressed(&self, _: VerifyProgress, checkpoint: &VerifyCheckpoint) {
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = Some(checkpoint.clone());
-    }
-}
+use std::sync::Arc;
 
 /// Checks the copy, and remembers what was found.
 pub(super) async fn run(core: &Arc<Core>, handle: &Arc<Handle>, level: VerifyLevel) {
     let _alone = handle.working.lock().await;
-    if !super::give_way(core, handle).await {
-        return;
+    let run = runs::check(core, handle, level).await;
+    if !super::give_way(core, handle, Some(&run)).await {
+        return runs::put_check_by(core, handle, run).await;
     }
-    let checked = Box::pin(check(core, handle, level)).await;
+    let checked = Box::pin(check(core, handle, level, &run)).await;
     let now = core.clock.now();
     let outcome = match checked {
         Ok(Some(report)) => Ok(report),
-        Ok(None) => return,
+        Ok(None) if run.is_cancelled() => return stop(core, handle, run).await,
+        Ok(None) => return runs::put_check_by(core, handle, run).await,
         Err(fault) => Err(fault),
     };
     if let Err(fault) = &outcome {
         tracing::warn!(copy = %handle.name(), reason = %fault, "a copy could not be checked");
     }
+    let runs = handle.runs.lock().await;
+    let another = runs.verify.is_some();
     let change = |memory: &mut super::CopyMemory| {
-        memory.check_asked = None;
+        if !another {
+            memory.check_asked = None;
+        }
         let checks = memory
             .verify
             .get_or_insert_with(|| VerifyMemory::new(0, now));
@@ -50,6 +43,38 @@ pub(super) async fn run(core: &Arc<Core>, handle: &Arc<Handle>, level: VerifyLev
         }
     };
     handle.note(&core.catalog, change).await;
+    drop(runs);
+    let last = handle.memory().verify.and_then(|checks| checks.last);
+    let ended = match outcome {
+        Ok(report) => conclusion(&run, &report, last),
+        Err(fault) => Ended {
+            failure: Some(fault),
+            ..Ended::default()
+        },
+    };
+    run.end(ended).await;
+}
+
+/// Somebody asked to stop it.
+async fn stop(core: &Core, handle: &Handle, run: Run) {
+    let now = core.clock.now();
+    let runs = handle.runs.lock().await;
+    let another = runs.verify.is_some();
+    let change = |memory: &mut super::CopyMemory| {
+        if !another {
+            memory.check_asked = None;
+        }
+        if let Some(checks) = &mut memory.verify {
+            checks.cancelled = Some(now);
+        }
+    };
+    handle.note(&core.catalog, change).await;
+    drop(runs);
+    let ended = Ended {
+        failure: Some(cancelled("the next check goes on where this one stopped")),
+        ..Ended::default()
+    };
+    run.end(ended).await;
 }
 
 /// `None` if it gave way, or the process ends: it goes on later.
@@ -57,7 +82,9 @@ async fn check(
     core: &Core,
     handle: &Handle,
     level: VerifyLevel,
+    run: &Run,
 ) -> Result<Option<VerifyReport>, Fault> {
+    run.stage("reading");
     let copy = handle.writer(core).await?;
     let interrupted = handle.memory().verify.and_then(|checks| checks.interrupted);
     let resume = interrupted.filter(|found| found.level == level);
@@ -73,7 +100,7 @@ async fn check(
         resume,
         limits,
     };
-    let Some(report) = watch(core, handle, &copy, &options).await? else {
+    let Some(report) = watch(core, handle, &copy, &options, run).await? else {
         return Ok(None);
     };
     if !report.needs_attention() {
@@ -87,11 +114,15 @@ async fn check(
             "damage in a copy"
         );
     }
+    run.stage("healing from the repository");
     let healed = heal(core, handle, &copy, &report).await?;
     if healed == 0 {
         return Ok(Some(report));
     }
     tracing::info!(copy = %handle.name(), objects = healed, "damage in a copy was healed from the repository");
+    run.warn(format!(
+        "{healed} damaged objects were healed from the repository"
+    ));
     let again = VerifyOptions {
         level: VerifyLevel::Quick,
         resume: None,
@@ -114,27 +145,26 @@ async fn watch(
     handle: &Handle,
     copy: &Repository,
     options: &VerifyOptions,
+    run: &Run,
 ) -> Result<Option<VerifyReport>, Fault> {
     let (latest, stop) = (Latest::default(), core.shutdown.token());
     let mut checking = std::pin::pin!(copy.verify_with(options, &latest));
     loop {
         tokio::select! {
             checked = &mut checking => {
+                latest.tell(run);
                 return checked.map(Some).map_err(|error: RepositoryError| handle.failed(&error));
             }
             () = stop.cancelled() => break,
+            () = run.cancelled() => break,
             () = tokio::time::sleep(TICK) => {}
         }
+        latest.tell(run);
         if handle.is_asked_for() || handle.must_wait(core).await {
             break;
         }
     }
-    let latest = latest
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    if let Some(checkpoint) = latest {
+    if let Some(checkpoint) = latest.checkpoint() {
         let keep = |memory: &mut super::CopyMemory| {
             if let Some(checks) = &mut memory.verify {
                 checks.interrupted = Some(checkpoint);

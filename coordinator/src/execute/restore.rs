@@ -265,6 +265,7 @@ impl<'a> RestoreContext<'a> {
             from_copy: work.from_copy.clone(),
             manifest: Arc::clone(self.manifest),
             collection: self.collection.clone(),
+            reading: None,
             logs: logs_of(work, step),
             chunks: OnceCell::new(),
         }));
@@ -503,7 +504,9 @@ pub fn brought(work: &RestoreWork, took: Duration) -> v1::RestoreSummary {
 async fn restore_of(core: &Core, id: &JobId) -> Result<RestoreWork, Fault> {
     match recorded(core, id).await?.work {
         Work::Restore(work) => Ok(*work),
-        Work::Backup(_) => Err(Fault::new(Code::Internal, "the job is no restore")),
+        Work::Backup(_) | Work::Upkeep(_) => {
+            Err(Fault::new(Code::Internal, "the job is no restore"))
+        }
     }
 }
 

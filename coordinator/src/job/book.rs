@@ -1,12 +1,15 @@
 //! The jobs of this coordinator: their records, durable before anything acts on them, and the feeds
 //! that followers read.
 //!
-//! At most one job runs: a second one is refused here, whatever its planner saw.
+//! At most one job captures or restores: a second one is refused here, whatever its planner saw. Runs of upkeep are recorded
+//! beside it, as many as there are. They differ in three ways, so that neither waits for the other: what is recorded of
+//! upkeep holds from the moment it is said, whether or not the catalogue takes it; no lock that a job needs is held while it is
+//! written; and a restart ends it.
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::fault::{Fault, storage_code};
 use crate::job::feed::JobFeed;
-use crate::job::log::{LogChange, Rows};
+use crate::job::log::{JobLog, Level, LogChange, LogLine, Rows};
 use crate::job::steps::expected;
 use crate::job::{JobRecord, JobState, Work, restore_id};
 use holdfast_decide::RunningJob;
@@ -14,6 +17,10 @@ use holdfast_service::failure::Code;
 use holdfast_types::{CaptureId, CollectionName, JobId, ShardId, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+mod find;
+mod keep;
+mod upkeep;
 
 /// Records and feeds.
 #[derive(Debug)]
@@ -25,19 +32,27 @@ pub struct JobBook {
 }
 
 impl JobBook {
-    /// Reads what is recorded. Jobs that run have feeds, which go on with their logs.
+    /// Reads what is recorded. Jobs that run have feeds, which go on with their logs; upkeep that ran was interrupted. Logs without
+    /// a job, as a crash may leave them, are removed.
     ///
     /// # Errors
-    /// If the catalogue can't be read.
-    pub async fn load(catalog: Catalog, kept: usize) -> Result<Self, CatalogError> {
+    /// If the catalogue can't be read, or not be written where there is something to set right.
+    pub async fn load(catalog: Catalog, kept: usize, now: Timestamp) -> Result<Self, CatalogError> {
         let (mut records, mut feeds) = (BTreeMap::new(), HashMap::new());
-        for job in catalog.jobs().await? {
-            if job.state == JobState::Running {
+        for mut job in catalog.jobs().await? {
+            if job.state == JobState::Running && job.is_upkeep() {
+                interrupt(&catalog, &mut job, now).await?;
+            } else if job.state == JobState::Running {
                 let log = catalog.job_log(job.id.clone()).await?;
                 let feed = JobFeed::resumed(job.id.clone(), log);
                 feeds.insert(job.id.clone(), Arc::new(feed));
             }
             records.insert(job.id.clone(), job);
+        }
+        let stray = catalog.keep_logs_of(records.keys().cloned().collect());
+        let stray = stray.await?;
+        if stray > 0 {
+            tracing::info!(stray, "logs of jobs that are recorded no more are removed");
         }
         let book = Self {
             catalog,
@@ -55,7 +70,7 @@ impl JobBook {
     /// `job-conflict` while another job runs; a failing catalogue.
     pub async fn begin(&self, record: JobRecord) -> Result<Arc<JobFeed>, Fault> {
         let mut records = self.records.lock().await;
-        if let Some(other) = records.values().find(|job| job.state == JobState::Running) {
+        if let Some(other) = records.values().find(|job| job.is_busy()) {
             return Err(Fault::new(
                 Code::JobConflict,
                 format!(
@@ -84,27 +99,32 @@ impl JobBook {
         id: &JobId,
         change: impl FnOnce(&mut JobRecord) + Send,
     ) -> Result<JobRecord, Fault> {
+        let feed = self.feed(id);
+        // Before the records, always: who writes a log holds this alone.
+        let _writing = match &feed {
+            Some(feed) => Some(feed.writing().await),
+            None => None,
+        };
         let mut records = self.records.lock().await;
         let mut record = records
             .get(id)
             .cloned()
             .ok_or_else(|| Fault::new(Code::Internal, format!("job {id} is not recorded")))?;
         change(&mut record);
-        let feed = self.feed(id);
         let log = feed.as_ref().map(|feed| feed.log_change());
         let log = log.unwrap_or_default();
         self.catalog
             .put_job(record.clone(), log.clone())
             .await
             .map_err(|error| recording_failed(&error))?;
-        if let Some(feed) = feed {
+        if let Some(feed) = &feed {
             feed.log_written(&log);
         }
         records.insert(id.clone(), record.clone());
         Ok(record)
     }
 
-    /// Writes what the log of a running job has gained.
+    /// Writes what the log of a running job has gained. Whoever asks for other jobs meanwhile does not wait.
     ///
     /// # Errors
     /// A failing catalogue; it is written the next time.
@@ -112,8 +132,7 @@ impl JobBook {
         let Some(feed) = self.feed(id) else {
             return Ok(());
         };
-        // One writer at a time.
-        let _records = self.records.lock().await;
+        let _writing = feed.writing().await;
         let log = feed.log_change();
         if log.is_empty() {
             return Ok(());
@@ -184,12 +203,10 @@ impl JobBook {
         expected(newest.into_iter())
     }
 
-    /// The job that runs.
+    /// The job that captures or restores.
     pub async fn running(&self) -> Option<RunningJob> {
         let records = self.records.lock().await;
-        let job = records
-            .values()
-            .find(|job| job.state == JobState::Running)?;
+        let job = records.values().find(|job| job.is_busy())?;
         Some(RunningJob {
             id: job.id.clone(),
             kind: job.kind(),
@@ -199,9 +216,7 @@ impl JobBook {
     /// Whether a running job has the step of this command still before it.
     pub async fn is_pending(&self, command: &CaptureId) -> bool {
         let records = self.records.lock().await;
-        let mut running = records
-            .values()
-            .filter(|job| job.state == JobState::Running);
+        let mut running = records.values().filter(|job| job.is_busy());
         running.any(|job| {
             let captures = job.backup().filter(|b| !b.done).is_some_and(|backup| {
                 let mut open = backup.open();
@@ -210,7 +225,7 @@ impl JobBook {
             let restores = match &job.work {
                 Work::Restore(work) => (work.done.len()..work.plan.steps.len())
                     .any(|index| is_of_step(&job.id, index, command)),
-                Work::Backup(_) => false,
+                Work::Backup(_) | Work::Upkeep(_) => false,
             };
             captures || restores
         })
@@ -231,26 +246,44 @@ impl JobBook {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops the oldest ended jobs beyond the number to keep.
+    /// Drops ended jobs that are not kept any longer.
     async fn forget_old(&self) -> Result<(), CatalogError> {
-        let mut records = self.records.lock().await;
-        let mut ended: Vec<(Timestamp, JobId)> = records
-            .values()
-            .filter(|job| job.state != JobState::Running)
-            .map(|job| (job.started, job.id.clone()))
-            .collect();
-        ended.sort();
-        let excess = ended.len().saturating_sub(self.kept);
-        let old: Vec<JobId> = ended.into_iter().take(excess).map(|(_, id)| id).collect();
+        let old = {
+            let mut records = self.records.lock().await;
+            let old = keep::surplus(records.values(), self.kept);
+            for id in &old {
+                records.remove(id);
+            }
+            old
+        };
         if old.is_empty() {
             return Ok(());
         }
-        self.catalog.remove_jobs(old.clone()).await?;
-        for id in &old {
-            records.remove(id);
-        }
-        Ok(())
+        // What stays in the catalogue because this fails is forgotten after the next start.
+        self.catalog.remove_jobs(old).await
     }
+}
+
+/// Records that the end of the coordinator has ended a run of upkeep.
+async fn interrupt(
+    catalog: &Catalog,
+    job: &mut JobRecord,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    let why = Fault {
+        retryable: true,
+        ..Fault::new(
+            Code::JobFailed,
+            "the coordinator ended while it ran: upkeep begins again when it is due, and an export when its command is run again",
+        )
+    };
+    let mut log = JobLog::of(catalog.job_log(job.id.clone()).await?);
+    let text = format!("interrupted: {why}");
+    log.push(LogLine::new(now, Level::Warning, text));
+    job.state = JobState::Interrupted;
+    job.ended = Some(now);
+    job.failure = Some(why);
+    catalog.put_job(job.clone(), log.change()).await
 }
 
 fn recording_failed(error: &CatalogError) -> Fault {
@@ -275,121 +308,4 @@ fn is_of_step(job: &JobId, index: usize, command: &CaptureId) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{JobBook, is_of_step};
-    use crate::catalog::Catalog;
-    use crate::fixture::{backup_record, committed};
-    use crate::job::{JobRecord, JobState};
-    use holdfast_types::{JobId, Timestamp};
-    use std::path::Path;
-
-    async fn book(path: &Path, kept: usize) -> JobBook {
-        let catalog = Catalog::open(path, "0123")
-            .or_else(|_| Catalog::create(path, "0123"))
-            .unwrap();
-        JobBook::load(catalog, kept).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn one_job_at_a_time_and_it_outlives_the_process() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.redb");
-        let record = backup_record();
-        {
-            let book = book(&path, 9).await;
-            let feed = book.begin(record.clone()).await.unwrap();
-            feed.note(Timestamp::EPOCH, "begins");
-            book.write_log(&record.id).await.unwrap();
-            let mut second = record.clone();
-            second.id = "backup-2".parse().unwrap();
-            assert_eq!(book.begin(second).await.unwrap_err().code, "job-conflict");
-        }
-        let book = book(&path, 9).await;
-        assert_eq!(book.running().await.unwrap().id, record.id);
-        let work = record.backup().unwrap();
-        let command = work.capture_id(&record.id, 0).unwrap();
-        assert!(book.is_pending(&command).await);
-        // Its log goes on where it was.
-        let feed = book.feed(&record.id).unwrap();
-        feed.note(Timestamp::EPOCH, "goes on");
-        assert_eq!(texts(&book, &record.id).await, ["begins", "goes on"]);
-        book.end(&record.id, JobState::Failed, Timestamp::EPOCH, None)
-            .await
-            .unwrap();
-        assert!(!book.is_pending(&command).await);
-        assert_eq!(book.running().await, None);
-        drop((book, feed));
-        let book = self::book(&path, 9).await;
-        assert_eq!(texts(&book, &record.id).await, ["begins", "goes on"]);
-    }
-
-    async fn texts(book: &JobBook, id: &JobId) -> Vec<String> {
-        let rows = book.log(id).await.unwrap();
-        rows.into_values().map(|line| line.text).collect()
-    }
-
-    /// As a release of before logs and steps has written it.
-    #[test]
-    fn an_older_record_is_read() {
-        let mut record = backup_record();
-        let work = record.backup_mut().unwrap();
-        work.committed.insert(0, committed("books", 0, 1));
-        let mut json = serde_json::to_value(&record).unwrap();
-        assert!(json.as_object_mut().unwrap().remove("asked_by").is_some());
-        let backup = json.pointer_mut("/work/backup").unwrap();
-        assert!(backup.as_object_mut().unwrap().remove("captured").is_some());
-        let shard = backup.pointer_mut("/committed/0").unwrap();
-        assert!(
-            shard
-                .as_object_mut()
-                .unwrap()
-                .remove("elapsed_ms")
-                .is_some()
-        );
-        let read: JobRecord = serde_json::from_value(json).unwrap();
-        assert_eq!(read.asked_by, "");
-        assert_eq!(read.work, record.work);
-    }
-
-    #[test]
-    fn parts_belong_to_their_step() {
-        let job = "restore-1".parse().unwrap();
-        for (command, of_step) in [
-            ("restore-1-r1", true),
-            ("restore-1-r1-p", true),
-            ("restore-1-r1-u0-2", true),
-            ("restore-1-r10", false),
-            ("restore-1-r10-p", false),
-            ("restore-1-r0-p", false),
-            ("restore-12-r1-p", false),
-        ] {
-            let command = command.parse().unwrap();
-            assert_eq!(is_of_step(&job, 1, &command), of_step, "{command}");
-        }
-    }
-
-    #[tokio::test]
-    async fn only_so_many_ended_jobs_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.redb");
-        let book = book(&path, 2).await;
-        for i in 0..4 {
-            let mut record = backup_record();
-            record.id = format!("backup-{i}").parse().unwrap();
-            record.started = Timestamp::from_micros(i);
-            book.begin(record.clone()).await.unwrap();
-            book.end(&record.id, JobState::Succeeded, Timestamp::EPOCH, None)
-                .await
-                .unwrap();
-        }
-        let ids: Vec<String> = book
-            .list()
-            .await
-            .iter()
-            .map(|job| job.id.to_string())
-            .collect();
-        assert_eq!(ids, ["backup-3", "backup-2"]);
-        drop(book);
-        assert_eq!(self::book(&path, 9).await.list().await.len(), 2);
-    }
-}
+mod tests;

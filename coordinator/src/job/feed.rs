@@ -1,10 +1,11 @@
 //! The history of one job that runs as its followers see it, how they are woken, and what of it goes to the job's log.
 //!
-//! Bounded: notes are limited by the plan's length, and of progress only the newest per shard is
-//! kept, so a slow follower misses intermediate figures and nothing else.
+//! Bounded: notes are limited by the plan's length, and of progress only the newest per shard, or of the whole of a run of
+//! upkeep, is kept, so a slow follower misses intermediate figures and nothing else.
 
 use super::log::{JobLog, Level, LogChange, LogLine, Rows};
 use super::pace::{Pace, Rate};
+use super::upkeep::Extent;
 use crate::dispatch::News;
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, JobId, NodeId, ShardId, Timestamp};
@@ -32,6 +33,8 @@ pub struct JobFeed {
     job: JobId,
     state: Mutex<FeedState>,
     changed: watch::Sender<u64>,
+    /// Held while something of the job is written to the catalogue: one writer at a time.
+    writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +42,7 @@ struct FeedState {
     version: u64,
     lines: Vec<v1::JobEvent>,
     progress: BTreeMap<ProgressKey, Told>,
+    whole: Option<Whole>,
     log: JobLog,
     ended: bool,
 }
@@ -49,6 +53,16 @@ struct Told {
     version: u64,
     event: v1::JobEvent,
     progress: v1::Progress,
+    pace: Pace,
+}
+
+/// What was told last of a run of upkeep.
+#[derive(Debug)]
+struct Whole {
+    version: u64,
+    event: v1::JobEvent,
+    stage: String,
+    extent: Extent,
     pace: Pace,
 }
 
@@ -86,7 +100,13 @@ impl JobFeed {
             job,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
+            writing: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Waits until nothing of the job is being written.
+    pub async fn writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writing.lock().await
     }
 
     /// Whose it is.
@@ -171,6 +191,41 @@ impl JobFeed {
         self.wake(state);
     }
 
+    /// Replaces the figures of a run of upkeep.
+    pub fn progress_of_whole(&self, now: Timestamp, stage: &str, extent: Extent) {
+        let event = v1::job_event::Event::Progress(v1::JobProgress {
+            progress: Some(v1::Progress {
+                stage: stage.to_owned(),
+                bytes_done: extent.bytes,
+                bytes_total: extent.bytes_total.unwrap_or(0),
+                bytes_sent: 0,
+            }),
+            ..v1::JobProgress::default()
+        });
+        let event = self.event(now, event);
+        let mut state = self.lock();
+        state.version += 1;
+        let before = state.whole.take();
+        let mut pace = before.map(|before| before.pace).unwrap_or_default();
+        pace.tell(now, extent.bytes);
+        state.whole = Some(Whole {
+            version: state.version,
+            event,
+            stage: stage.to_owned(),
+            extent,
+            pace,
+        });
+        self.wake(state);
+    }
+
+    /// What a run of upkeep does now, how far it is and how fast it goes on.
+    #[must_use]
+    pub fn whole(&self, now: Timestamp) -> Option<(String, Extent, Option<Rate>)> {
+        let state = self.lock();
+        let told = state.whole.as_ref()?;
+        Some((told.stage.clone(), told.extent, told.pace.rate(now)))
+    }
+
     /// Takes what became known of an open command.
     pub fn news(&self, now: Timestamp, key: &ProgressKey, news: News) {
         match news {
@@ -220,6 +275,9 @@ impl JobFeed {
             .filter(|told| told.version > cursor.version)
             .map(|told| told.event.clone())
             .collect();
+        let whole = state.whole.iter();
+        let whole = whole.filter(|told| told.version > cursor.version);
+        events.extend(whole.map(|told| told.event.clone()));
         let lines = state.lines.get(cursor.lines..).unwrap_or_default();
         // The first event of a job comes first, everything else after the figures it ends.
         let first = usize::from(cursor.lines == 0 && !lines.is_empty());
@@ -266,95 +324,4 @@ impl JobFeed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Cursor, JobFeed, ProgressKey};
-    use crate::job::log::Level;
-    use holdfast_proto::v1;
-    use holdfast_types::{ShardId, Timestamp};
-
-    const NOW: Timestamp = Timestamp::EPOCH;
-
-    fn words(events: &[v1::JobEvent]) -> Vec<String> {
-        let word = |event: &v1::JobEvent| match event.event.as_ref().unwrap() {
-            v1::job_event::Event::Started(_) => "started".into(),
-            v1::job_event::Event::Progress(p) => {
-                format!("progress {}", p.progress.as_ref().unwrap().bytes_done)
-            }
-            v1::job_event::Event::Note(text) => text.clone(),
-            v1::job_event::Event::Ended(_) => "ended".into(),
-        };
-        events.iter().map(word).collect()
-    }
-
-    fn bytes(done: u64) -> v1::Progress {
-        v1::Progress {
-            bytes_done: done,
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn followers_see_every_line_and_the_newest_figures() {
-        let feed = JobFeed::new("job-1".parse().unwrap());
-        let key = ProgressKey {
-            node: "n1".parse().unwrap(),
-            collection: "docs".parse().unwrap(),
-            shard: ShardId(0),
-        };
-        feed.started(NOW, "backup", vec![]);
-        feed.progress(NOW, &key, bytes(1));
-        feed.progress(NOW, &key, bytes(2));
-        feed.note(NOW, "done");
-        let mut cursor = Cursor::default();
-        let (events, ended) = feed.since(&mut cursor);
-        assert_eq!(words(&events), ["started", "progress 2", "done"]);
-        assert!(!ended);
-        assert_eq!(feed.since(&mut cursor).0, []);
-        feed.ended(NOW, v1::JobEnded::default());
-        feed.note(NOW, "too late");
-        let (events, ended) = feed.since(&mut cursor);
-        assert_eq!(words(&events), ["ended"]);
-        assert!(ended);
-        let (all, _) = feed.since(&mut Cursor::default());
-        assert_eq!(words(&all), ["started", "progress 2", "done", "ended"]);
-    }
-
-    #[test]
-    fn the_log_goes_on_after_a_restart_and_followers_see_it() {
-        let feed = JobFeed::new("job-1".parse().unwrap());
-        feed.started(NOW, "backup", vec![]);
-        feed.note(NOW, "captured");
-        feed.log(NOW, Level::Info, "a detail");
-        feed.warn(NOW, "failed once");
-        let change = feed.log_change();
-        feed.log_written(&change);
-        assert!(feed.log_change().is_empty());
-        assert_eq!(
-            words(&feed.since(&mut Cursor::default()).0),
-            ["started", "captured", "failed once"]
-        );
-
-        let feed = JobFeed::resumed("job-1".parse().unwrap(), change.add);
-        feed.started(NOW, "backup", vec![]);
-        feed.note(NOW, "goes on");
-        let told = ["captured", "a detail", "failed once", "goes on"];
-        assert_eq!(
-            words(&feed.since(&mut Cursor::default()).0),
-            [&["started"], &told[..]].concat()
-        );
-        let rows = feed.log_rows();
-        let texts: Vec<&str> = rows.values().map(|line| line.text.as_str()).collect();
-        assert_eq!(texts, told);
-        assert_eq!(rows[&2].level, Level::Warning);
-        let fresh: Vec<u64> = feed.log_change().add.into_keys().collect();
-        assert_eq!(fresh, [3]);
-    }
-
-    #[tokio::test]
-    async fn a_follower_is_woken() {
-        let feed = JobFeed::new("job-1".parse().unwrap());
-        let mut watch = feed.watch();
-        feed.note(NOW, "x");
-        watch.changed().await.unwrap();
-    }
-}
+mod tests;

@@ -2,10 +2,11 @@
 
 use super::facts::{Facts, gather};
 use super::guard::refresh;
-use super::{BY_POLICY, Ground, confirm, ground, logs};
+use super::{BY_POLICY, Ground, OnCopy, confirm, ground, job, logs};
 use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::{Fault, chain};
+use crate::upkeep::Run;
 use holdfast_decide::{
     Decision, Deletion, NotYet, Reason, RetentionPolicy, Tombstone, Verdict, check_retention,
     judge_deletions, may_sweep, plan_retention,
@@ -17,6 +18,7 @@ use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
 /// What a run did, or would do.
@@ -87,7 +89,7 @@ pub async fn plan(core: &Core) -> Result<Pruned, Fault> {
 ///
 /// # Errors
 /// As [`plan`]; `second-operator`; `clock-skew`. What was done before stays done, and the next run goes on.
-pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
+pub async fn prune(core: &Arc<Core>, by: Option<&str>) -> Result<Pruned, Fault> {
     if let Some(fault) = core.clock_fault() {
         return Err(fault);
     }
@@ -101,19 +103,27 @@ pub async fn prune(core: &Core, by: Option<&str>) -> Result<Pruned, Fault> {
     if let Some(by) = by {
         confirm::require(core, &what(&pruned.verdicts, &surplus), by)?;
     }
-    let done = carry_out(&ground, &facts, &marks, &mut pruned).await;
-    refresh(core).await?;
-    done?;
-    // While no restore begins: it may be one of a log that nothing needed.
-    pruned.logs = logs::carry_out(&ground, surplus).await?;
-    // Restores need not wait for what follows: what they read is protected otherwise.
-    drop(alone);
-    let pruned = collect(&ground, pruned).await?;
-    let moved = [pruned.garbage.rewritten, pruned.garbage.swept];
-    if moved.iter().any(|count| count.packs > 0) {
-        core.keeping.rewritten();
+    let run = job::begin(core, None, by).await;
+    let done = async {
+        let done = carry_out(&ground, &facts, &marks, &mut pruned, &run).await;
+        refresh(core).await?;
+        done?;
+        // While no restore begins: it may be one of a log that nothing needed.
+        run.go_on(job::CANCELLED)?;
+        pruned.logs = logs::carry_out(&ground, surplus).await?;
+        // Restores need not wait for what follows: what they read is protected otherwise.
+        drop(alone);
+        collect(&ground, pruned, &run).await
+    };
+    let done = Box::pin(done).await;
+    if let Ok(pruned) = &done {
+        let moved = [pruned.garbage.rewritten, pruned.garbage.swept];
+        if moved.iter().any(|count| count.packs > 0) {
+            core.keeping.rewritten();
+        }
     }
-    Ok(pruned)
+    job::end(run, &done).await;
+    done
 }
 
 /// What a run on a copy would do now. Changes nothing. Whoever calls keeps other removals out.
@@ -133,6 +143,7 @@ pub async fn plan_on(ground: &Ground<'_>) -> Result<Pruned, Fault> {
 /// # Errors
 /// As [`prune`].
 pub async fn prune_on(
+    on: OnCopy<'_>,
     ground: &Ground<'_>,
     confirmed: impl FnOnce(&str) -> Result<(), Fault> + Send,
     alone: MutexGuard<'_, ()>,
@@ -141,10 +152,16 @@ pub async fn prune_on(
     let facts = gather(ground, &marks).await?;
     let mut pruned = judged(ground, &facts)?;
     confirmed(&what(&pruned.verdicts, &[]))?;
-    carry_out(ground, &facts, &marks, &mut pruned).await?;
-    // They need not wait for what follows: what they read is protected otherwise.
-    drop(alone);
-    collect(ground, pruned).await
+    let run = job::begin(on.core, Some(on.copy), on.by).await;
+    let done = async {
+        carry_out(ground, &facts, &marks, &mut pruned, &run).await?;
+        // They need not wait for what follows: what they read is protected otherwise.
+        drop(alone);
+        collect(ground, pruned, &run).await
+    };
+    let done = Box::pin(done).await;
+    job::end(run, &done).await;
+    done
 }
 
 async fn marks_of(ground: &Ground<'_>) -> Result<Marks, Fault> {
@@ -173,12 +190,18 @@ async fn preview(ground: &Ground<'_>, mut pruned: Pruned) -> Result<Pruned, Faul
     Ok(pruned)
 }
 
-async fn collect(ground: &Ground<'_>, mut pruned: Pruned) -> Result<Pruned, Fault> {
-    let run = ground
+async fn collect(ground: &Ground<'_>, mut pruned: Pruned, run: &Run) -> Result<Pruned, Fault> {
+    run.go_on(job::CANCELLED)?;
+    run.stage("collecting garbage");
+    let watcher = job::Watcher(run);
+    let garbage = ground
         .repository
-        .collect_garbage(ground.epoch, options(ground));
-    let garbage = run.await;
+        .collect_garbage_watched(ground.epoch, options(ground), &watcher)
+        .await;
     pruned.garbage = garbage.map_err(|error| (ground.failed)(&error))?;
+    if pruned.garbage.stopped {
+        run.go_on(job::CANCELLED)?;
+    }
     Ok(pruned)
 }
 
@@ -187,11 +210,14 @@ async fn carry_out(
     facts: &Facts,
     marks: &Marks,
     pruned: &mut Pruned,
+    run: &Run,
 ) -> Result<(), Fault> {
+    run.stage("applying the rules");
     let failed = |error: RepositoryError| (ground.failed)(&error);
     let (repository, epoch) = (ground.repository, ground.epoch);
     let remove = |verdict: &&Verdict| verdict.decision == Decision::Remove;
     for verdict in pruned.verdicts.iter().filter(remove) {
+        run.go_on(job::CANCELLED)?;
         let reasons = verdict.reasons.iter().map(ToString::to_string).collect();
         let stone = tombstone(ground.settings, &verdict.id, reasons, BY_POLICY, ground.now);
         let marked = repository.tombstone_point(epoch, &stone).await;
@@ -199,6 +225,7 @@ async fn carry_out(
         pruned.waiting.push(marked.map_err(failed)?);
     }
     for (stone, fate) in fates(ground, facts, marks) {
+        run.go_on(job::CANCELLED)?;
         let id = &stone.point;
         match fate {
             Fate::Spare => {

@@ -17,7 +17,7 @@ use holdfast_proto::v1;
 use holdfast_proto::v1::admin_server::Admin;
 use holdfast_repository::Marks;
 use holdfast_service::failure::Code;
-use holdfast_types::{CollectionName, CopyName, JobId, ParsePointIdError, RecoveryPointId};
+use holdfast_types::{CollectionName, CopyName, ParsePointIdError, RecoveryPointId};
 use std::error::Error;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -266,11 +266,12 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
         let asker = peer::in_words(&request)?;
         let text = request.into_inner().job_id;
-        let id: JobId = text.parse().map_err(|error| bad_argument(&error))?;
-        match execute::cancel(&self.0, &id, &asker).await? {
-            Some(cancelled) => Ok(Response::new(v1::CancelJobResponse { cancelled })),
-            None => Err(Fault::new(Code::JobNotFound, format!("job {id} is not known")).into()),
-        }
+        let job = self.0.book.find(&text).await?;
+        let cancelled = execute::cancel(&self.0, &job, &asker).await?;
+        Ok(Response::new(v1::CancelJobResponse {
+            cancelled,
+            job_id: job.id.to_string(),
+        }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::peer;
 use super::retention::report;
-use crate::copies::{self, CopyMemory, Handle, Lag};
+use crate::copies::{self, Handle, Lag};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use holdfast_proto::v1;
@@ -54,7 +54,7 @@ impl Copies for CopiesService {
         &self,
         request: Request<v1::SyncCopyRequest>,
     ) -> Result<Response<v1::SyncCopyResponse>, Status> {
-        let by = peer::name(&request)?;
+        let (by, asker) = (peer::name(&request)?, peer::in_words(&request)?);
         let request = request.into_inner();
         let name = name(&request.name)?;
         let released = if request.release {
@@ -63,20 +63,24 @@ impl Copies for CopiesService {
         } else {
             0
         };
-        let ask = |memory: &mut CopyMemory| memory.asked = true;
-        copies::ask(&self.0, &name, ask).await?;
-        Ok(Response::new(v1::SyncCopyResponse { released }))
+        let job = copies::ask_for_sync(&self.0, &name, &asker).await?;
+        Ok(Response::new(v1::SyncCopyResponse {
+            released,
+            job_id: job.to_string(),
+        }))
     }
 
     async fn verify_copy(
         &self,
         request: Request<v1::VerifyCopyRequest>,
     ) -> Result<Response<v1::VerifyCopyResponse>, Status> {
+        let asker = peer::in_words(&request)?;
         let request = request.into_inner();
         let (name, full) = (name(&request.name)?, request.full);
-        let ask = |memory: &mut CopyMemory| memory.check_asked = Some(full);
-        copies::ask(&self.0, &name, ask).await?;
-        Ok(Response::new(v1::VerifyCopyResponse {}))
+        let job = copies::ask_for_check(&self.0, &name, full, &asker).await?;
+        Ok(Response::new(v1::VerifyCopyResponse {
+            job_id: job.to_string(),
+        }))
     }
 
     async fn remove_copy(

@@ -1,7 +1,7 @@
 //! What operators and viewers ask of one job.
 
 use super::follow::{Events, follow, told};
-use super::wire;
+use super::{peer, wire};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::execute;
@@ -9,12 +9,13 @@ use crate::fault::Fault;
 use crate::job::log::{Level, LogLine, Rows, dropped};
 use crate::job::pace::Rate;
 use crate::job::steps::{self, Live, Overall, Step, StepAction, StepState};
+use crate::job::upkeep::{Extent, UpkeepWork};
 use crate::job::{JobRecord, JobState, Work};
+use crate::{upkeep, verify};
 use holdfast_proto::v1;
 use holdfast_proto::v1::job_event::Event;
 use holdfast_proto::v1::jobs_server::Jobs;
-use holdfast_service::failure::Code;
-use holdfast_types::{JobId, NodeId, ParseNameError, Timestamp};
+use holdfast_types::{JobId, NodeId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +32,6 @@ impl JobsService {
         Self(core)
     }
 
-    async fn found(&self, id: &str) -> Result<JobRecord, Fault> {
-        let bad = |error: ParseNameError| Fault::from_error(Code::Usage, &error);
-        let id: JobId = id.parse().map_err(bad)?;
-        let record = self.0.book.get(&id).await;
-        record.ok_or_else(|| Fault::new(Code::JobNotFound, format!("job {id} is not known")))
-    }
-
     async fn log(&self, id: &JobId) -> Result<Rows, Fault> {
         self.0.book.log(id).await
     }
@@ -46,28 +40,36 @@ impl JobsService {
 #[tonic::async_trait]
 impl Jobs for JobsService {
     type WatchJobStream = Events;
+    type VerifyRepositoryStream = Events;
 
     async fn show_job(
         &self,
         request: Request<v1::ShowJobRequest>,
     ) -> Result<Response<v1::JobDetail>, Status> {
-        let job = self.found(&request.into_inner().job_id).await?;
+        let job = self.0.book.find(&request.into_inner().job_id).await?;
         let log = self.log(&job.id).await?;
         let steps = steps::steps(&job, &live(&self.0, &job).await);
         let (note, safety) = match &job.work {
             Work::Backup(work) => (work.note.clone(), None),
             Work::Restore(work) => (String::new(), work.safety.as_ref()),
+            Work::Upkeep(_) => (String::new(), None),
+        };
+        let run = job.upkeep().map(|work| Standing::of(&self.0, &job, work));
+        let totals = match &run {
+            Some(run) => run.totals(),
+            None => totals(steps::overall(&steps)),
         };
         let safety = safety.map(|safety| safety.point.to_string());
         Ok(Response::new(v1::JobDetail {
             job: Some(wire::job_summary(&job)),
             cancel_requested: job.cancel_requested,
             note,
-            totals: Some(totals(steps::overall(&steps))),
+            totals: Some(totals),
             steps: steps.into_iter().map(step).collect(),
             log_dropped: dropped(&log),
             log: log.into_iter().map(line).collect(),
             safety_recovery_point: safety.unwrap_or_default(),
+            upkeep: run.map(|run| run.summary),
         }))
     }
 
@@ -76,16 +78,26 @@ impl Jobs for JobsService {
         request: Request<v1::WatchJobRequest>,
     ) -> Result<Response<Events>, Status> {
         let text = request.into_inner().job_id;
-        let job = self.found(&text).await?;
+        let job = self.0.book.find(&text).await?;
         if let Some(feed) = self.0.book.feed(&job.id) {
             return Ok(Response::new(follow(&self.0, feed)));
         }
         // Without a feed it has ended, perhaps just now.
-        let job = self.found(&text).await?;
+        let job = self.0.book.find(job.id.as_str()).await?;
         let log = self.log(&job.id).await?;
         let points = self.0.catalog.points().await.unwrap_or_default();
-        let point = points.iter().find(|point| point.id == *job.point());
+        let point = points.iter().find(|point| Some(&point.id) == job.point());
         Ok(Response::new(told(&self.0, history(&job, log, point))))
+    }
+
+    async fn verify_repository(
+        &self,
+        request: Request<v1::VerifyRepositoryRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let asker = peer::in_words(&request)?;
+        let percent = request.into_inner().percent;
+        let feed = verify::ask(&self.0, percent, &asker).await?;
+        Ok(Response::new(follow(&self.0, feed)))
     }
 }
 
@@ -152,6 +164,9 @@ fn history(job: &JobRecord, log: Rows, point: Option<&PointSummary>) -> Vec<v1::
         Work::Restore(work) => {
             ended.restore = Some(execute::restore_summary(work, ended_at.since(job.started)));
         }
+        Work::Upkeep(work) => {
+            ended.upkeep = Some(upkeep::summary(&work.task, "", work.extent, &work.found));
+        }
     }
     let mut events = vec![event(job.started, Event::Started(started))];
     let notes = log.into_values();
@@ -194,6 +209,44 @@ fn brought(job: &JobRecord, point: Option<&PointSummary>) -> v1::BackupSummary {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How a run of upkeep stands.
+struct Standing {
+    summary: v1::UpkeepSummary,
+    extent: Extent,
+    rate: Option<Rate>,
+}
+
+impl Standing {
+    fn of(core: &Core, job: &JobRecord, work: &UpkeepWork) -> Self {
+        let feed = core.book.feed(&job.id);
+        let told = feed.and_then(|feed| feed.whole(core.clock.now()));
+        let (stage, extent, rate) = told.unwrap_or((String::new(), work.extent, None));
+        Self {
+            summary: upkeep::summary(&work.task, &stage, extent, &work.found),
+            extent,
+            rate,
+        }
+    }
+
+    fn totals(&self) -> v1::JobTotals {
+        let extent = self.extent;
+        let left = extent
+            .bytes_total
+            .map(|total| total.saturating_sub(extent.bytes));
+        let remaining = self
+            .rate
+            .zip(left)
+            .and_then(|(rate, left)| rate.time_for(left));
+        v1::JobTotals {
+            bytes_done: extent.bytes,
+            bytes_total: extent.bytes_total,
+            total_estimated: extent.estimated,
+            rate: self.rate.map(|rate| rate.0),
+            remaining_ms: remaining.map(millis),
+        }
+    }
 }
 
 fn totals(all: Overall) -> v1::JobTotals {

@@ -221,8 +221,13 @@ impl Restore for RestoreService {
         request: Request<v1::CloseTicketRequest>,
     ) -> Result<Response<v1::CloseTicketResponse>, Status> {
         let caller = peer::identity(&request)?.clone();
-        let ticket = ticket_id(&request.into_inner().ticket)?;
-        self.0.tickets.close(&ticket, &caller);
+        let request = request.into_inner();
+        let ticket = ticket_id(&request.ticket)?;
+        let failure = request.failure.map(Fault::from);
+        let closed = self.0.tickets.close(&ticket, &caller);
+        for reading in closed.iter().filter_map(|grant| grant.reading.as_ref()) {
+            reading.close(failure.clone());
+        }
         Ok(Response::new(v1::CloseTicketResponse {}))
     }
 }
@@ -301,6 +306,9 @@ async fn send_chunks(
     let answering = async {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| core.read_failed(copy, &error))?;
+            if let Some(reading) = &grant.reading {
+                reading.add(u64::from(chunk.plain_len));
+            }
             let message = v1::FetchedChunk {
                 chunk_id: Bytes::copy_from_slice(chunk.id.as_bytes()),
                 codec: chunk.codec.number().into(),
@@ -313,7 +321,16 @@ async fn send_chunks(
         }
         Ok::<_, Status>(())
     };
-    tokio::try_join!(asking, answering).map(drop)
+    let stopped = async {
+        match &grant.reading {
+            Some(reading) => reading.stopped().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = async { tokio::try_join!(asking, answering) } => done.map(drop),
+        () = stopped => Err(Fault::new(Code::Cancelled, "the export was cancelled").into()),
+    }
 }
 
 /// The ids of one request, all of which must be granted.

@@ -84,9 +84,15 @@ pub(super) fn job_summary(job: &JobRecord) -> v1::JobSummary {
         started_us: job.started.as_micros(),
         ended_us: job.ended.map_or(0, |ended| ended.as_micros()),
         failure: job.failure.as_ref().map(Fault::to_wire),
-        recovery_point: job.point().to_string(),
+        recovery_point: job.point().map(ToString::to_string).unwrap_or_default(),
         asked_by: job.asked_by.clone(),
+        result: result(job),
     }
+}
+
+fn result(job: &JobRecord) -> String {
+    let found = job.upkeep().and_then(|work| work.found.first());
+    found.cloned().unwrap_or_default()
 }
 
 pub(super) fn backup_plan(plan: &BackupPlan) -> v1::BackupPlan {

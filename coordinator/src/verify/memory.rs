@@ -29,6 +29,9 @@ pub struct VerifyMemory {
     pub failure: Option<Trouble>,
     /// How far a check is that gave way to a job, or to the end of the process.
     pub interrupted: Option<VerifyCheckpoint>,
+    /// When somebody cancelled a check: for a while after that none begins by itself.
+    #[serde(default)]
+    pub cancelled: Option<Timestamp>,
 }
 
 /// A check that ended.
@@ -65,6 +68,7 @@ impl VerifyMemory {
             last_full: None,
             failure: None,
             interrupted: None,
+            cancelled: None,
         }
     }
 
@@ -75,7 +79,15 @@ impl VerifyMemory {
             VerifyLevel::Full => self.last_full = Some(now),
         }
         self.failure = None;
-        self.interrupted = None;
+        self.cancelled = None;
+        // A quick look that somebody asked for leaves a long one where it was.
+        if self
+            .interrupted
+            .as_ref()
+            .is_some_and(|open| open.level == report.level)
+        {
+            self.interrupted = None;
+        }
         self.last = Some(Ended {
             at: now,
             covered: covered(report),
@@ -178,19 +190,29 @@ fn affected_warning(point: &AffectedPoint) -> String {
 
 /// The memory of a running coordinator. Readers never wait for the catalogue.
 #[derive(Debug)]
-pub struct VerifyBook(RwLock<VerifyMemory>);
+pub struct VerifyBook {
+    memory: RwLock<VerifyMemory>,
+    /// Held while it is decided which check is next, so that there is one at a time.
+    pub(super) next: tokio::sync::Mutex<Option<super::Asked>>,
+    /// Somebody has asked for one.
+    pub(super) wake: tokio::sync::Notify,
+}
 
 impl VerifyBook {
     /// What was remembered before.
     #[must_use]
     pub fn new(memory: VerifyMemory) -> Self {
-        Self(RwLock::new(memory))
+        Self {
+            memory: RwLock::new(memory),
+            next: tokio::sync::Mutex::default(),
+            wake: tokio::sync::Notify::new(),
+        }
     }
 
     /// What is remembered now.
     #[must_use]
     pub fn get(&self) -> VerifyMemory {
-        self.0
+        self.memory
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -199,7 +221,7 @@ impl VerifyBook {
     /// Changes the memory. That it can't be made durable is told and does no harm: a restart knows less.
     pub async fn change(&self, catalog: &Catalog, change: impl FnOnce(&mut VerifyMemory) + Send) {
         let memory = {
-            let mut memory = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
             change(&mut memory);
             memory.clone()
         };

@@ -2,6 +2,7 @@
 
 use super::VerifyMemory;
 use crate::config::VerifySection;
+use crate::upkeep::AFTER_CANCEL;
 use holdfast_repository::{Sample, VerifyLevel};
 use holdfast_types::Timestamp;
 use std::time::Duration;
@@ -36,6 +37,13 @@ pub(super) fn next(
     }
     if let Some(failure) = &memory.failure
         && now < failure.at.after(AFTER_FAILURE.min(every))
+    {
+        return Next::Wait;
+    }
+    // One from the future is of a clock that was set right since.
+    if memory
+        .cancelled
+        .is_some_and(|at| at <= now && now < at.after(AFTER_CANCEL.min(every)))
     {
         return Next::Wait;
     }
@@ -141,6 +149,15 @@ mod tests {
         });
         assert_eq!(next(&section(), &memory, at(0), at(10)), Next::Wait);
         assert_eq!(next(&section(), &memory, at(0), at(11)), sample(95));
+    }
+
+    #[test]
+    fn a_cancelled_check_is_put_off() {
+        let mut memory = memory();
+        memory.cancelled = Some(at(10));
+        assert_eq!(next(&section(), &memory, at(0), at(10)), Next::Wait);
+        assert_eq!(next(&section(), &memory, at(0), at(11)), sample(95));
+        assert_eq!(next(&section(), &memory, at(0), at(9)), sample(95));
     }
 
     #[test]

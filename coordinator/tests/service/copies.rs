@@ -320,7 +320,7 @@ async fn what_is_read_from_a_copy_is_not_pruned_from_it_meanwhile() {
     let from = Some("b".parse().unwrap());
     let now = core.clock.now();
     core.tickets
-        .export(reader, manifest, &entry, from, now)
+        .export(reader, manifest, &entry, from, &Arc::default(), now)
         .unwrap();
     drop(beginning);
     let report = pruning.await;

@@ -30,6 +30,16 @@ impl Viewer {
         };
         Job::of(self.0.watch_job(request).await.unwrap().into_inner())
     }
+
+    pub(crate) async fn try_verify(&mut self, percent: u32) -> Result<Job, tonic::Status> {
+        let request = v1::VerifyRepositoryRequest { percent };
+        let answer = self.0.verify_repository(request).await?;
+        Ok(Job::of(answer.into_inner()))
+    }
+
+    pub(crate) async fn verify(&mut self, percent: u32) -> Job {
+        self.try_verify(percent).await.unwrap()
+    }
 }
 
 pub(crate) fn steps(detail: &v1::JobDetail) -> Vec<String> {

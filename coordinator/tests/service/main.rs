@@ -26,6 +26,8 @@ mod restore;
 #[cfg(test)]
 mod schedule;
 #[cfg(test)]
+mod upkeep;
+#[cfg(test)]
 mod verify;
 #[cfg(test)]
 mod world;

@@ -135,6 +135,7 @@ fn config_text(root: &Path, more: &str) -> String {
 pub(crate) struct Operator(pub(crate) AdminClient<Channel>);
 
 /// A job being followed.
+#[derive(Debug)]
 pub(crate) struct Job(tonic::Streaming<v1::JobEvent>);
 
 impl Operator {

@@ -38,7 +38,7 @@ use futures::StreamExt;
 use holdfast_decide::{Tombstone, may_sweep};
 use holdfast_types::{Epoch, PackId};
 use mark::Marked;
-pub use report::{GarbageOptions, GarbageReport, PackCount};
+pub use report::{GarbageOptions, GarbageReport, GarbageWatcher, PackCount};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use stones::{PackTombstone, Stone};
@@ -54,6 +54,7 @@ pub(crate) struct Collector<'a> {
     pub(crate) sessions: &'a Arc<Sessions>,
     pub(crate) epoch: Epoch,
     pub(crate) options: GarbageOptions,
+    pub(crate) watcher: &'a dyn GarbageWatcher,
 }
 
 impl Collector<'_> {
@@ -64,21 +65,34 @@ impl Collector<'_> {
         core.compare_packs().await?;
         let mut stones = stones::read_all(core).await?;
         let known = core.catalog().next_number();
-        let mut marked = self.mark().await?;
+        let (mut marked, complete) = self.mark().await?;
         let mut report = GarbageReport {
             points: marked.points(),
+            stopped: !complete,
             ..GarbageReport::default()
         };
+        // With marks that are not complete nothing may be decided.
+        if report.stopped {
+            return Ok(report);
+        }
         let weights = core.catalog().weigh();
         for stone in &mut stones {
             self.confirm(stone, &weights, &mut report).await?;
         }
         for stone in &mut stones {
+            if self.watcher.is_stopped() {
+                report.stopped = true;
+                break;
+            }
             self.sweep_if_due(stone, &mut marked, &mut report).await?;
         }
         sweep::finish(self, &mut stones).await?;
         // Sweeping has taken its time: points were committed meanwhile.
-        marked.mark_points(core, self.reader).await?;
+        let complete = marked.mark_points(core, self.reader, self.watcher).await?;
+        report.stopped |= !complete || self.watcher.is_stopped();
+        if report.stopped {
+            return Ok(report);
+        }
         report.points = marked.points();
         let weights = core.catalog().weigh();
         let chosen = self.choose(&weights, known);
@@ -93,7 +107,7 @@ impl Collector<'_> {
         core.compare_packs().await?;
         let stones = stones::read_all(core).await?;
         let known = core.catalog().next_number();
-        let marked = self.mark().await?;
+        let (marked, _) = self.mark().await?;
         let weights = core.catalog().weigh();
         let mut report = GarbageReport {
             points: marked.points(),
@@ -135,11 +149,13 @@ impl Collector<'_> {
         Ok(report)
     }
 
-    async fn mark(&self) -> Result<Marked, RepositoryError> {
+    /// Whether everything is marked; not if the run was stopped.
+    async fn mark(&self) -> Result<(Marked, bool), RepositoryError> {
         self.core.catalog_mut().clear_marks();
         let mut marked = Marked::default();
-        marked.mark_points(self.core, self.reader).await?;
-        Ok(marked)
+        let marking = marked.mark_points(self.core, self.reader, self.watcher);
+        let complete = marking.await?;
+        Ok((marked, complete))
     }
 
     /// The packs of a tombstone that are still there.
@@ -402,7 +418,7 @@ pub(crate) async fn unneeded(
     reader: &Arc<Reader>,
 ) -> Result<Vec<(PackId, u64)>, RepositoryError> {
     core.catalog_mut().clear_marks();
-    Marked::default().mark_points(core, reader).await?;
+    Marked::default().mark_points(core, reader, &()).await?;
     let catalog = core.catalog();
     let weights = catalog.weigh();
     let packs = catalog.packs();

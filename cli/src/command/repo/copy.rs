@@ -47,10 +47,10 @@ async fn ask(context: Context, coordinator: &mut Coordinator, command: CopyComma
                 name: args.name.clone(),
                 release: args.release,
             };
-            let released = coordinator.sync_copy(request).await?.released;
+            let answer = coordinator.sync_copy(request).await?;
             let ended = |copy: &v1::CopyStatus| !copy.run_asked && copy.open_run.is_none();
             let copy = settle(coordinator, &args.name, args.wait, ended).await?;
-            output.show(&CopyChangeView::synced(&copy, args.wait, released))?;
+            output.show(&CopyChangeView::synced(&copy, args.wait, &answer))?;
             match &copy.trouble {
                 Some(trouble) if args.wait => {
                     Err(from_failure(Action::Copy, trouble).already_shown())
@@ -61,10 +61,10 @@ async fn ask(context: Context, coordinator: &mut Coordinator, command: CopyComma
         CopyCommand::Verify(args) => {
             let (name, full) = (args.name.clone(), args.full);
             let request = v1::VerifyCopyRequest { name, full };
-            coordinator.verify_copy(request).await?;
+            let job = coordinator.verify_copy(request).await?.job_id;
             let ended = |copy: &v1::CopyStatus| !copy.check_asked;
             let copy = settle(coordinator, &args.name, args.wait, ended).await?;
-            output.show(&CopyChangeView::verified(&copy, args.wait))?;
+            output.show(&CopyChangeView::verified(&copy, args.wait, &job))?;
             let damaged = copy.last_check.is_some_and(|check| check.needs_attention);
             if args.wait && damaged {
                 let what = format!("copy {} is damaged", args.name);

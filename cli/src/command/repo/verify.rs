@@ -2,9 +2,10 @@
 
 use super::state::StateFile;
 use crate::args::VerifyArgs;
-use crate::command::{Context, direct};
-use crate::failure::{Failure, Outcome};
+use crate::command::{Context, coordinator, direct, jobs};
+use crate::failure::{Action, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use crate::job::Follower;
 use crate::progress::{Amount, Progress};
 use crate::view::{Resumption, VerifyView};
 use holdfast_coordinator::config::CoordinatorConfig;
@@ -25,6 +26,9 @@ const KEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// `holdfast repo verify`.
 pub(super) async fn run(context: Context, args: VerifyArgs) -> Outcome<()> {
+    if args.as_job {
+        return as_job(context, &args).await;
+    }
     let config = direct::load(&args.direct)?;
     let repository = direct::open(&config).await?;
     let path = args.state.clone();
@@ -47,6 +51,28 @@ pub(super) async fn run(context: Context, args: VerifyArgs) -> Outcome<()> {
     let view = VerifyView::new(repository.place(), &report, resumption, began.elapsed());
     context.output.show(&view)?;
     verdict(&view)
+}
+
+/// Has the coordinator do it.
+async fn as_job(context: Context, args: &VerifyArgs) -> Outcome<()> {
+    let interrupt = Interrupt::listen()?;
+    let mut coordinator = coordinator(&args.connection).await?;
+    let percent = match (args.sample, args.full) {
+        (Some(percent), _) => u32::from(percent),
+        (None, true) => 100,
+        (None, false) => 0,
+    };
+    let mut progress = Progress::stderr(context.quiet);
+    let follower = Follower {
+        action: Action::Verify,
+        job: String::new(),
+        progress: &mut progress,
+        output: context.output,
+    };
+    let finished = follower
+        .run(coordinator.verify(percent), interrupt.wait())
+        .await?;
+    context.output.show(&jobs::upkeep(finished))
 }
 
 fn options(

@@ -75,7 +75,11 @@ pub(super) fn added() -> CopyAddedView {
 }
 
 pub(super) fn changed() -> CopyChangeView {
-    CopyChangeView::synced(&behind(), true, 2)
+    let answer = v1::SyncCopyResponse {
+        released: 2,
+        job_id: "copy-sync-7".into(),
+    };
+    CopyChangeView::synced(&behind(), true, &answer)
 }
 
 fn section() -> CopySection {

@@ -44,6 +44,6 @@ fn events() {
 {"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"started","action":"backup","plan":["capture"]}
 {"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"progress","node":"n1","collection":"products","shard":0,"stage":"reading","bytes_done":10,"bytes_total":null,"bytes_sent":5}
 {"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"note","text":"captured products/0"}
-{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"ended","state":"failed","failure":{"code":"qdrant-unreachable","message":"Qdrant at http://127.0.0.1:6333 does not answer","retryable":true},"backup":null,"restore":null}
+{"kind":"event","format":1,"job":"backup-7","at":"2026-11-18T11:06:40Z","event":"ended","state":"failed","failure":{"code":"qdrant-unreachable","message":"Qdrant at http://127.0.0.1:6333 does not answer","retryable":true},"backup":null,"restore":null,"upkeep":null}
 "#);
 }

@@ -1,7 +1,7 @@
 //! Snapshots of one job in full.
 
 use crate::output::{View as _, render_json};
-use crate::view::JobDetailView;
+use crate::view::{JobDetailView, UpkeepEndView};
 use holdfast_proto::v1;
 
 const START: i64 = 1_795_000_000_000_000;
@@ -64,6 +64,7 @@ pub(super) fn running() -> v1::JobDetail {
             failure: None,
             recovery_point: "20261121t101530z-0a1b2c3d".into(),
             asked_by: "schedule nightly".into(),
+            result: String::new(),
         }),
         cancel_requested: false,
         note: "why".into(),
@@ -81,6 +82,7 @@ pub(super) fn running() -> v1::JobDetail {
         ],
         log_dropped: 0,
         safety_recovery_point: String::new(),
+        upkeep: None,
     }
 }
 
@@ -135,6 +137,7 @@ fn a_job_and_its_totals_for_programs() {
     "bytes_per_sec": 1048576,
     "remaining_ms": 5000
   },
+  "upkeep": null,
   "steps": [],
   "log": [],
   "log_dropped": 0
@@ -220,4 +223,81 @@ restore  n1    docs        all    failed  0 B                   0
 ");
     let failure = serde_json::to_string(&view.failure).unwrap();
     insta::assert_snapshot!(failure, @r#"{"code":"qdrant-error","message":"restore of docs: no space","retryable":false,"at_risk":"the recovery point is untouched; check the target with `holdfast collections` before using it","to_do":"look into Qdrant's log at the time of the failure"}"#);
+}
+
+fn check() -> v1::JobDetail {
+    v1::JobDetail {
+        job: Some(v1::JobSummary {
+            job_id: "verify-7".into(),
+            kind: "verify".into(),
+            state: v1::JobState::Running.into(),
+            started_us: START,
+            asked_by: "schedule".into(),
+            ..Default::default()
+        }),
+        totals: Some(v1::JobTotals {
+            bytes_done: 2 << 20,
+            bytes_total: Some(4 << 20),
+            rate: Some(1 << 20),
+            remaining_ms: Some(2000),
+            ..Default::default()
+        }),
+        log: vec![line(0, false, "verify begins by itself")],
+        upkeep: Some(v1::UpkeepSummary {
+            task: "check the repository: everything small, and every pack".into(),
+            stage: "reading".into(),
+            unit: "packs".into(),
+            parts_done: 3,
+            parts_total: Some(6),
+            bytes_done: 2 << 20,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_run_of_upkeep() {
+    let view = JobDetailView::from(&check());
+    insta::assert_snapshot!(view.text(), @r"
+Job             verify-7
+Action          verify
+State           running
+Asked for by    schedule
+Started         2026-11-18 11:06:40Z
+Does            check the repository: everything small, and every pack
+Now             reading
+Progress        3 of 6 packs, 2.0 MiB of 4.0 MiB, 1.0 MiB/s, about 2.0 s left
+
+2026-11-18 11:06:40Z   verify begins by itself
+");
+    let upkeep = serde_json::to_string(&view.upkeep).unwrap();
+    insta::assert_snapshot!(upkeep, @r#"{"task":"check the repository: everything small, and every pack","stage":"reading","copy":null,"collection":null,"unit":"packs","parts_done":3,"parts_total":6,"bytes_done":2097152,"found":[]}"#);
+}
+
+#[test]
+fn what_a_run_of_upkeep_found() {
+    let mut wire = check();
+    let job = wire.job.as_mut().unwrap();
+    job.state = v1::JobState::Interrupted.into();
+    job.ended_us = START + 61_000_000;
+    let run = wire.upkeep.as_mut().unwrap();
+    run.stage = String::new();
+    run.found = vec!["6 of 6 packs read, everything".into(), "and more".into()];
+    let view = JobDetailView::from(&wire);
+    assert_eq!(view.state, "interrupted");
+    let text = view.text();
+    assert!(
+        text.contains("\nResult          6 of 6 packs read, everything; and more\n"),
+        "{text}"
+    );
+    let end = UpkeepEndView {
+        job: "verify-7".into(),
+        upkeep: view.upkeep.unwrap(),
+    };
+    insta::assert_snapshot!(end.text(), @r"
+Job verify-7: 3 of 6 packs, 2.0 MiB.
+  6 of 6 packs read, everything
+  and more
+");
 }

@@ -54,6 +54,7 @@ pub(super) async fn issue(
         from_copy: context.work.from_copy.clone(),
         manifest: Arc::clone(context.manifest),
         collection: readable,
+        reading: None,
         logs,
         chunks: OnceCell::new(),
     }));

@@ -18,7 +18,7 @@ pub fn steps(job: &JobRecord, live: &Live) -> Vec<Step> {
         let action = match &job.work {
             Work::Backup(work) if work.imported_by.is_some() => StepAction::TakeIn,
             Work::Backup(_) => StepAction::Capture,
-            Work::Restore(_) => StepAction::SafetyCapture,
+            Work::Restore(_) | Work::Upkeep(_) => StepAction::SafetyCapture,
         };
         let costs = backup.costs();
         let captures = backup.plan.captures.iter().enumerate();
@@ -225,7 +225,10 @@ fn unfinished(job: &JobRecord, open: bool, failed: bool, node: &NodeId, live: &L
         (JobState::Running, true) => StepState::Running,
         (_, _) if failed => StepState::Failed,
         (JobState::Running, false) => StepState::Pending,
-        (JobState::Succeeded | JobState::Failed | JobState::Cancelled, _) => StepState::NotDone,
+        (
+            JobState::Succeeded | JobState::Failed | JobState::Cancelled | JobState::Interrupted,
+            _,
+        ) => StepState::NotDone,
     }
 }
 

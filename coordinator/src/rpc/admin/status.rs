@@ -167,7 +167,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
     let mut ended = situation
         .jobs
         .iter()
-        .filter(|job| job.state != JobState::Running);
+        .filter(|job| job.state != JobState::Running && !job.is_upkeep());
     let newest = ended.next().filter(|job| job.state == JobState::Failed);
     if let Some((job, failure)) = newest.and_then(|job| Some((job, job.failure.as_ref()?))) {
         warnings.push(format!(

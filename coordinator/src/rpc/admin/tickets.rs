@@ -2,8 +2,11 @@
 
 use super::bad_argument;
 use crate::core::Core;
+use crate::export::{self, Reading};
 use crate::fault::Fault;
+use crate::job::upkeep::Task;
 use crate::tickets::read_id;
+use crate::upkeep::Run;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_certs::{Identity, Role};
 use holdfast_proto::convert::{TicketOrder, copy_name};
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 /// Opens a collection to the caller.
 pub(super) async fn export(
-    core: &Core,
+    core: &Arc<Core>,
     caller: Identity,
     request: v1::OpenExportRequest,
 ) -> Result<v1::OpenExportResponse, Fault> {
@@ -25,19 +28,34 @@ pub(super) async fn export(
     let name = request.collection.parse();
     let name: CollectionName = name.map_err(|error: ParseNameError| bad_argument(&error))?;
     let copy = copy_name(&request.from_copy).map_err(|error| bad_argument(&error))?;
-    let _not_removing = core.retention.removing.lock().await;
+    let not_removing = core.retention.removing.lock().await;
     let manifest = read(core, &id, copy.as_ref()).await?;
     let entry = find(&manifest, &name)?.clone();
-    let now = core.clock.now();
-    let tickets = &core.tickets;
-    let ticket = tickets.export(caller.clone(), manifest, &entry, copy, now)?;
+    let (now, reading) = (core.clock.now(), Arc::<Reading>::default());
+    let (tickets, holder) = (&core.tickets, caller.clone());
+    let ticket = tickets.export(holder, manifest, &entry, copy.clone(), &reading, now)?;
+    // The ticket keeps it from now on.
+    drop(not_removing);
     let command = read_id(&ticket, 0)
         .ok_or_else(|| Fault::new(Code::Internal, "a ticket's id is too long to be extended"))?;
     tracing::info!(%caller, recovery_point = %id, collection = %name, "an export begins");
+    let task = Task::Export {
+        point: id,
+        collection: name,
+        copy,
+    };
+    let asker = format!("{} {}", caller.role(), caller.name());
+    let run = Run::begin(core, task, Some(&asker)).await;
+    let job_id = run.id().to_string();
+    let total = entry.shards.iter().map(|shard| shard.logical_bytes).sum();
+    let ours = Arc::clone(core);
+    let following = export::follow(ours, run, reading, ticket.clone(), caller, total);
+    drop(core.shutdown.clone().spawn(following));
     Ok(v1::OpenExportResponse {
         ticket: ticket.to_string(),
         command_id: command.to_string(),
         epoch: core.epoch.0,
+        job_id,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Memory: one manifest, one recipe (32 bytes a chunk and more), 32 bytes for each distinct recipe seen;
 //! the marks themselves are a bit in the catalogue's own records.
 
+use super::GarbageWatcher;
 use crate::core_state::CoreState;
 use crate::points::{self, read_shard_recipe};
 use crate::reader::Reader;
@@ -26,13 +27,20 @@ pub(super) struct Marked {
 
 impl Marked {
     /// Marks the chunks of every point that is listed now and not marked yet. A point that can't be
-    /// read is an error: what it needs is not known.
+    /// read is an error: what it needs is not known. Returns whether all are marked; not if the watcher stopped it.
     pub(super) async fn mark_points(
         &mut self,
         core: &Arc<CoreState>,
         reader: &Arc<Reader>,
-    ) -> Result<(), RepositoryError> {
-        for found in core.store.list(&layout::points()).await? {
+        watcher: &dyn GarbageWatcher,
+    ) -> Result<bool, RepositoryError> {
+        let listed = core.store.list(&layout::points()).await?;
+        let of = listed.len();
+        for (done, found) in listed.into_iter().enumerate() {
+            watcher.marked(done, of);
+            if watcher.is_stopped() {
+                return Ok(false);
+            }
             let Some(id) = layout::parse_point(&found.key) else {
                 continue;
             };
@@ -50,7 +58,7 @@ impl Marked {
             }
             self.points.insert(id);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Number of points.

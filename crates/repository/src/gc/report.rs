@@ -59,6 +59,25 @@ pub struct GarbageReport {
     pub waiting: PackCount,
     /// When the first of them may go; `None` if none waits.
     pub next_sweep: Option<Timestamp>,
+    /// Whether the watcher stopped it: what it had not begun is for the next run.
+    pub stopped: bool,
+}
+
+/// Is told how far a run is, and may stop it where that is safe: while it marks, and between two sweeps.
+pub trait GarbageWatcher: Send + Sync {
+    /// The chunks of so many recovery points are marked.
+    fn marked(&self, points: usize, of: usize);
+    /// Whether the run is to stop. Once it is, it stays so.
+    fn is_stopped(&self) -> bool;
+}
+
+/// Nobody wants to know.
+impl GarbageWatcher for () {
+    fn marked(&self, _: usize, _: usize) {}
+
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 impl PackCount {

@@ -33,7 +33,7 @@ pub(super) async fn sweep(
     let _no_commits = core.gate.write().await;
     epochs::check(core, run.epoch).await?;
     // What was committed since the mark.
-    marked.mark_points(core, run.reader).await?;
+    marked.mark_points(core, run.reader, &()).await?;
     let weights = core.catalog().weigh();
     let known = run.known(&stone.content.packs);
     let needed = |number: u32| is_live(&weights, number);

@@ -3,8 +3,8 @@
 use super::Repository;
 use crate::gc::Collector;
 use crate::{
-    GarbageOptions, GarbageReport, KeepOptions, KeepReport, Marks, Pin, PlacedHold, PointTombstone,
-    RepositoryError, keep, layout, marks,
+    GarbageOptions, GarbageReport, GarbageWatcher, KeepOptions, KeepReport, Marks, Pin, PlacedHold,
+    PointTombstone, RepositoryError, keep, layout, marks,
 };
 use holdfast_types::{Epoch, HoldId, RecoveryPointId, Timestamp};
 use std::time::Duration;
@@ -196,8 +196,21 @@ impl Repository {
         epoch: Epoch,
         options: GarbageOptions,
     ) -> Result<GarbageReport, RepositoryError> {
+        self.collect_garbage_watched(epoch, options, &()).await
+    }
+
+    /// As [`collect_garbage`](Self::collect_garbage); `watcher` is told how far it is, and may stop it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn collect_garbage_watched(
+        &self,
+        epoch: Epoch,
+        options: GarbageOptions,
+        watcher: &dyn GarbageWatcher,
+    ) -> Result<GarbageReport, RepositoryError> {
         let _alone = self.inner.collecting.lock().await;
-        Box::pin(self.collector(epoch, options).run()).await
+        Box::pin(self.collector(epoch, options, watcher).run()).await
     }
 
     /// What [`collect_garbage`](Self::collect_garbage) would do now. Changes nothing.
@@ -209,10 +222,15 @@ impl Repository {
         options: GarbageOptions,
     ) -> Result<GarbageReport, RepositoryError> {
         let _alone = self.inner.collecting.lock().await;
-        self.collector(Epoch(0), options).preview().await
+        self.collector(Epoch(0), options, &()).preview().await
     }
 
-    fn collector(&self, epoch: Epoch, options: GarbageOptions) -> Collector<'_> {
+    fn collector<'a>(
+        &'a self,
+        epoch: Epoch,
+        options: GarbageOptions,
+        watcher: &'a dyn GarbageWatcher,
+    ) -> Collector<'a> {
         let inner = &*self.inner;
         Collector {
             core: &inner.core,
@@ -221,6 +239,7 @@ impl Repository {
             sessions: &inner.sessions,
             epoch,
             options,
+            watcher,
         }
     }
 }
