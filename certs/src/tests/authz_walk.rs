@@ -40,8 +40,8 @@ const MATRIX: &str = "\
 /holdfast.v1.Ingest/OpenSession: agent operator
 /holdfast.v1.Ingest/PutChunks: agent operator
 /holdfast.v1.Jobs/ShowJob: operator viewer
-/holdfast.v1.Jobs/WatchJob: operator viewer
 /holdfast.v1.Jobs/VerifyRepository: operator
+/holdfast.v1.Jobs/WatchJob: operator viewer
 /holdfast.v1.LogArchive/Follow: agent
 /holdfast.v1.Restore/CloseTicket: agent operator
 /holdfast.v1.Restore/FetchChunks: agent operator

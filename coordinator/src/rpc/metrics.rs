@@ -186,7 +186,7 @@ mod tests {
         for line in [
             "# TYPE holdfast_warnings gauge",
             "holdfast_warnings 2.0",
-            "holdfast_collection_rpo_seconds{collection=\"a\\\"b\"} +Inf",
+            "holdfast_collection_rpo_seconds{collection=\"a\\\"b\"} inf",
             "holdfast_collection_rpo_seconds{collection=\"docs\"} 1.5",
             "# EOF",
         ] {

@@ -22,9 +22,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Openers kept: a few hundred bytes each.
 const MAX_OPENERS: usize = 4096;
-/// Shorter chunks, among them all that are cut at 64 KiB, are decrypted where they are: that takes some 20 µs, and handing
-/// them over costs as much.
-const INLINE_BYTES: usize = 96 << 10;
+/// Shorter chunks are decrypted where they are: handing them over would cost more.
+const INLINE_BYTES: usize = 16 << 10;
 
 /// A chunk as it stands in the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
