@@ -158,12 +158,18 @@ fn collection(
 }
 
 /// Seconds since 1970, to the microsecond.
-#[allow(clippy::cast_precision_loss)] // microseconds of this century are exact in 53 bits
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds of this century are exact in 53 bits"
+)]
 fn seconds(at: Timestamp) -> f64 {
     at.as_micros() as f64 / 1e6
 }
 
-#[allow(clippy::cast_precision_loss)] // what is lost beyond 2⁵³ nobody sees on a gauge
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is lost beyond 2⁵³ nobody sees on a gauge"
+)]
 fn count(number: u64) -> f64 {
     number as f64
 }

@@ -107,6 +107,7 @@ impl Metric {
     }
 
     /// Name, label, help.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn described(self) -> (&'static str, Option<&'static str>, &'static str) {
         let (node, collection) = (Some("node"), Some("collection"));
         let (schedule, copy) = (Some("schedule"), Some("copy"));
