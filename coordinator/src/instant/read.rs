@@ -8,13 +8,13 @@ use crate::catalog::{CatalogError, PointSummary};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use holdfast_decide::ServerView;
 use holdfast_decide::instant::{
     ArchivedLog, Base, BasePoint, History, InstantTarget, LogPart, PartView, Present,
 };
+use holdfast_decide::{NodeView, Observation, ServerSeen, ServerView};
 use holdfast_repository::{RepositoryError, StoredPart, WalListing, WalPart, WalSeries};
 use holdfast_service::failure::Code;
-use holdfast_types::{CollectionName, ShardId, TimelineId, Timestamp};
+use holdfast_types::{CollectionName, NodeId, ShardId, TimelineId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -58,8 +58,14 @@ pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, 
     for listing in &listed {
         let key = (listing.series.timeline, listing.series.shard);
         let from = starts.get(&key).map(|start| start.needed);
-        // Of logs that nothing goes on with, only why they began is of use, and only to people.
-        if from.is_none() && scope.target.is_some() {
+        // Of logs that nothing goes on with, only why they began is of use to people, and whether one of them went on last.
+        let needless = match scope.target {
+            None | Some(InstantTarget::BeforeDrop) => false,
+            Some(
+                InstantTarget::Instant(_) | InstantTarget::Latest | InstantTarget::Operation(_),
+            ) => true,
+        };
+        if from.is_none() && needless {
             continue;
         }
         logs.push(log(core, listing, from, scope).await?);
@@ -76,20 +82,54 @@ pub(super) async fn history(core: &Core, scope: &Scope<'_>) -> Result<(History, 
 /// Which collections are there, by what agents follow, and by what their Qdrants list.
 async fn present(core: &Core) -> Present {
     let seen = core.observe().await;
-    let mut present = core.logs.present();
-    let followed: BTreeSet<_> = present.lives.values().cloned().collect();
-    for (node, view) in &seen.nodes {
-        // Of one that hangs or is away nothing is known, whatever its agent has told before.
-        let ServerView::Seen(server) = &view.server else {
-            present.nodes.remove(node);
-            continue;
-        };
-        let here = server.collections.iter();
-        let here = here.filter(|(_, collection)| !collection.shards.is_empty());
-        let unfollowed = here
-            .map(|(name, _)| (name.clone(), node.clone()))
-            .filter(|whose| !followed.contains(whose));
-        present.unfollowed.extend(unfollowed);
+    agreed(&seen, core.logs.present())
+}
+
+/// What agents follow, compared with what their Qdrants list.
+fn agreed(seen: &Observation, mut present: Present) -> Present {
+    // Of a node that hangs or is away nothing is known, whatever its agent has told before.
+    let fresh = |view: &NodeView| {
+        view.connected && !view.late && matches!(view.server, ServerView::Seen(_))
+    };
+    let is_fresh = |node: &NodeId| seen.nodes.get(node).is_some_and(fresh);
+    present.nodes.retain(is_fresh);
+    let servers = seen
+        .nodes
+        .iter()
+        .filter_map(|(node, view)| match &view.server {
+            ServerView::Seen(server) => Some((node, server)),
+            ServerView::Unknown | ServerView::Failing { .. } => None,
+        });
+    let servers: Vec<(&NodeId, &ServerSeen)> = servers.collect();
+    for (node, server) in &servers {
+        let (here, away): (Vec<_>, Vec<_>) = server
+            .collections
+            .iter()
+            .partition(|(_, collection)| !collection.shards.is_empty());
+        let listed: BTreeSet<_> = here
+            .into_iter()
+            .map(|(name, _)| (name.clone(), (*node).clone()))
+            .collect();
+        let followed: BTreeSet<_> = present
+            .lives
+            .values()
+            .filter(|(_, at)| at == *node)
+            .cloned()
+            .collect();
+        let disputed = listed.symmetric_difference(&followed).cloned();
+        present.disputed.extend(disputed);
+        for (name, collection) in away {
+            let Some(replica) = collection.remote.first() else {
+                continue;
+            };
+            let holds =
+                |(_, server): &&(&NodeId, &ServerSeen)| server.peer_id == Some(replica.peer);
+            let holder = servers.iter().find(holds).map_or_else(
+                || format!("peer {}, of which no agent is known", replica.peer),
+                |(node, _)| format!("node {node}"),
+            );
+            present.remote.insert(name.clone(), holder);
+        }
     }
     present
 }
@@ -202,14 +242,12 @@ async fn log(
                 .map(|(first, part)| (*first, *part)),
         );
     }
-    if scope.target.is_none() {
-        needed.extend(
-            listing
-                .parts
-                .first_key_value()
-                .map(|(first, part)| (*first, *part)),
-        );
-    }
+    let ends = match (scope.target, from) {
+        (None, _) => listing.parts.first_key_value(),
+        (Some(InstantTarget::BeforeDrop), None) => listing.parts.last_key_value(),
+        (Some(_), _) => None,
+    };
+    needed.extend(ends.map(|(first, part)| (*first, *part)));
     let mut log = ArchivedLog {
         timeline: series.timeline,
         incarnation: series.incarnation,
@@ -284,3 +322,6 @@ async fn part(core: &Core, series: &WalSeries, name: WalPart) -> Result<Read, Fa
         Err(error) => Err(core.repository_failed(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

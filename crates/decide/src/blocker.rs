@@ -340,7 +340,7 @@ pub enum Blocker {
     },
     /// The agent that would know whether the collection is there does not say so.
     #[error(
-        "whether collection {collection} is still on node {node} is not known: its agent does not follow the logs there now, or its Qdrant does not answer; ask again in some seconds, look at both, or name the instant with --to"
+        "whether collection {collection} is still on node {node} is not known: its agent does not follow the logs there now, its Qdrant does not answer, or the two say different things; ask again in some seconds, look at both, or name the instant with --to"
     )]
     PresenceUnknown {
         /// Which.
@@ -368,13 +368,13 @@ pub enum Blocker {
     },
     /// The collection is there, on nodes other than those whose logs have ended.
     #[error(
-        "collection {collection} is on node {node} now, and no more where it was captured: its shards may have been moved there rather than dropped; name the instant with --to"
+        "collection {collection} is on {holder} now, and no more where it was captured: its shards may have been moved there rather than dropped; name the instant with --to"
     )]
     PerhapsMoved {
         /// Which.
         collection: CollectionName,
-        /// Where it is.
-        node: NodeId,
+        /// Who has it, in words.
+        holder: String,
     },
     /// An operation's number says nothing of several collections.
     #[error(

@@ -114,7 +114,7 @@ fn check_drop(
             return Some("nobody says that the collection is gone");
         }
         if present
-            .unfollowed
+            .disputed
             .contains(&(logs.name.clone(), log.node.clone()))
         {
             return Some("the collection may be there");

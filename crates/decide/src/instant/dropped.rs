@@ -6,7 +6,7 @@
 
 use super::choose::{Choice, InstantRequest, latest};
 use super::extend::Index;
-use super::history::{Base, BasePoint, History};
+use super::history::{ArchivedLog, Base, BasePoint, History, PartView};
 use crate::blocker::Blocker;
 use holdfast_types::{CollectionName, IncarnationId, NodeId};
 use std::collections::BTreeSet;
@@ -38,6 +38,13 @@ pub(super) fn choose(
             "a collection {name} is there now: this is the newest before it, if that one was dropped. If the agent's state_dir was lost meanwhile, it is the same one. If it was dropped a moment ago, ask again when its agent has seen it"
         ));
     }
+    choice.warnings.extend(went_on(history, &choice, &over));
+    let newest = points.first().map(|point| &point.id);
+    if let Some(newest) = newest.filter(|newest| **newest > choice.point) {
+        choice.warnings.push(format!(
+            "recovery point {newest} is newer, and its log does not go on from it: `holdfast restore run {newest} --collection {name}` brings it back as it was captured"
+        ));
+    }
     if !over.is_subset(&present.whole) {
         choice.warnings.push(format!(
             "whether the log was read to its end is not known, as the agent or the coordinator has begun anew since the drop, or was away: what was written after {} may be missing",
@@ -45,6 +52,33 @@ pub(super) fn choose(
         ));
     }
     Ok(choice)
+}
+
+/// Logs of the same lives that were written to later than those that are replayed: no recovery point goes on with them.
+fn went_on(history: &History, choice: &Choice, over: &BTreeSet<IncarnationId>) -> Vec<String> {
+    let chosen: BTreeSet<_> = choice
+        .collections
+        .iter()
+        .flat_map(|logs| &logs.shards)
+        .map(|log| (log.timeline, log.shard))
+        .collect();
+    let others = history.logs.iter().filter(|log| {
+        over.contains(&log.incarnation) && !chosen.contains(&(log.timeline, log.shard))
+    });
+    let told = |log: &ArchivedLog| {
+        let what = match log.parts.last()? {
+            PartView::Read(part) => {
+                let last = part.looks.last().filter(|look| look.by > choice.instant)?;
+                format!("was written to until {}", last.by)
+            }
+            PartView::Unreadable { why, .. } => format!("can't be read ({why})"),
+        };
+        Some(format!(
+            "another log of shard {} of the same collection, which begins anew, {what}: no recovery point goes on with it, so what it holds is not contained",
+            log.shard
+        ))
+    };
+    others.filter_map(told).collect()
 }
 
 /// The lives of the newest recovery point of the name whose collection is not there any more.
@@ -59,16 +93,20 @@ fn newest_over(
         let Some(bases) = point.collections.get(name) else {
             continue;
         };
+        // A log whose last entries are not stored yet is followed for as long, though its collection is gone.
+        let nodes = || bases.iter().map(|base| &base.node);
+        let disputed = |node: &&NodeId| {
+            let whose = (name.clone(), (*node).clone());
+            present.disputed.contains(&whose)
+        };
+        if let Some(node) = nodes().find(disputed) {
+            let node = node.clone();
+            return Err(Box::new(Blocker::PresenceUnknown { collection, node }));
+        }
         if bases.iter().any(|base| is_there(history, base)) {
             continue;
         }
-        let unfollowed = |node: &&NodeId| {
-            !present.nodes.contains(*node)
-                || present
-                    .unfollowed
-                    .contains(&(name.clone(), (*node).clone()))
-        };
-        if let Some(node) = bases.iter().map(|base| &base.node).find(unfollowed) {
+        if let Some(node) = nodes().find(|node| !present.nodes.contains(*node)) {
             let node = node.clone();
             return Err(Box::new(Blocker::PresenceUnknown { collection, node }));
         }
@@ -77,7 +115,7 @@ fn newest_over(
             return Err(Box::new(Blocker::LifeUnknown { collection, point }));
         };
         return match elsewhere(history, bases, name) {
-            Some(node) => Err(Box::new(Blocker::PerhapsMoved { collection, node })),
+            Some(holder) => Err(Box::new(Blocker::PerhapsMoved { collection, holder })),
             None => Ok(lives),
         };
     }
@@ -92,17 +130,20 @@ fn is_there(history: &History, base: &Base) -> bool {
         || life(history, base).is_some_and(|life| present.lives.contains_key(&life))
 }
 
-/// A node that has a collection of the name, if none of those has it of which shards were captured.
-fn elsewhere(history: &History, bases: &[Base], name: &CollectionName) -> Option<NodeId> {
+/// Who has a collection of the name, if none of those nodes has it of which shards were captured.
+fn elsewhere(history: &History, bases: &[Base], name: &CollectionName) -> Option<String> {
     let present = &history.present;
     let followed = present.lives.values();
     let having: BTreeSet<&NodeId> = followed
-        .chain(&present.unfollowed)
+        .chain(&present.disputed)
         .filter(|(there, _)| there == name)
         .map(|(_, node)| node)
         .collect();
-    let moved = !bases.iter().any(|base| having.contains(&base.node));
-    having.first().filter(|_| moved).map(|node| (*node).clone())
+    if bases.iter().any(|base| having.contains(&base.node)) {
+        return None;
+    }
+    let known = having.first().map(|node| format!("node {node}"));
+    known.or_else(|| present.remote.get(name).cloned())
 }
 
 /// The lives of a collection with which a recovery point goes on; `None` if that is not known of every shard.
@@ -279,8 +320,16 @@ mod tests {
         );
         let mut blind = history(&[]);
         let here = (name("docs"), "n1".parse().unwrap());
-        blind.present.unfollowed.insert(here);
+        blind.present.disputed.insert(here.clone());
         let refused = refusal(&blind);
+        assert!(
+            matches!(refused, Blocker::PresenceUnknown { .. }),
+            "{refused}"
+        );
+        // Dropped, and its last entries are not stored yet: the life before it is not what was dropped.
+        let mut leaving = history(&[3]);
+        leaving.present.disputed.insert(here);
+        let refused = refusal(&leaving);
         assert!(
             matches!(refused, Blocker::PresenceUnknown { .. }),
             "{refused}"
@@ -294,10 +343,19 @@ mod tests {
         moved.present.lives.insert(life_id(9), there.clone());
         let refused = refusal(&moved);
         assert!(matches!(refused, Blocker::PerhapsMoved { .. }), "{refused}");
-        let mut unfollowed = history(&[]);
-        unfollowed.present.unfollowed.insert(there);
-        let refused = refusal(&unfollowed);
+        let mut disputed = history(&[]);
+        disputed.present.disputed.insert(there);
+        let refused = refusal(&disputed);
         assert!(matches!(refused, Blocker::PerhapsMoved { .. }), "{refused}");
+        let mut remote = history(&[]);
+        let peer = "peer 7, of which no agent is known".to_owned();
+        remote.present.remote.insert(name("docs"), peer);
+        let refused = refusal(&remote).to_string();
+        assert!(refused.contains("is on peer 7, of which"), "{refused}");
+        // Some node without a shard lists every collection of its cluster.
+        let followed = (name("docs"), "n1".parse().unwrap());
+        remote.present.lives.insert(life_id(9), followed);
+        assert!(choose(&remote, &request(&["docs"])).is_ok());
     }
 
     #[test]
@@ -332,6 +390,31 @@ mod tests {
         assert_eq!(check_choice(&silent, &request(&["docs"]), &broken).len(), 1);
     }
 
+    #[test]
+    fn what_was_written_to_another_log_of_the_same_life_is_told() {
+        let mut history = history(&[]);
+        let (_, mut later) = life(4, 400);
+        later.incarnation = life_id(3);
+        history.logs.push(later);
+        let choice = choose(&history, &request(&["docs"])).unwrap();
+        assert_eq!(choice.warnings.len(), 1, "{choice:?}");
+        assert!(choice.warnings[0].contains("begins anew, was written to until"));
+        // One that ended before says nothing.
+        let (_, mut earlier) = life(4, 100);
+        earlier.incarnation = life_id(3);
+        history.logs[3] = earlier;
+        let choice = choose(&history, &request(&["docs"])).unwrap();
+        assert!(choice.warnings.is_empty(), "{choice:?}");
+        // Nor is an older point of the same life taken in silence.
+        let (mut newer, _) = life(3, 309);
+        let bases = newer.collections.get_mut(&name("docs")).unwrap();
+        (bases[0].certain, bases[0].next) = (Some(20), Some(25));
+        history.points.insert(0, newer);
+        let choice = choose(&history, &request(&["docs"])).unwrap();
+        assert_eq!(choice.point, id(301));
+        assert!(choice.warnings[0].contains("is newer"), "{choice:?}");
+    }
+
     /// The checker finds what must not come back in place of the newest that was dropped.
     #[test]
     fn a_wrong_life_is_found_by_the_checker() {
@@ -346,7 +429,7 @@ mod tests {
             (|present: &mut Present| present.nodes.clear()) as fn(&mut Present),
             |present| {
                 present
-                    .unfollowed
+                    .disputed
                     .insert((name("docs"), "n1".parse().unwrap()));
             },
             |present| {

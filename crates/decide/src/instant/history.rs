@@ -30,8 +30,10 @@ pub struct Present {
     pub lives: BTreeMap<IncarnationId, (CollectionName, NodeId)>,
     /// Timelines that they follow: some have no entry yet, so that the archive does not know them.
     pub timelines: BTreeSet<(TimelineId, ShardId)>,
-    /// Collections that a node has and whose logs its agent does not follow.
-    pub unfollowed: BTreeSet<(CollectionName, NodeId)>,
+    /// Collections of which a node's agent and its Qdrant say different things: one follows a log, or lists a shard, and the other does not.
+    pub disputed: BTreeSet<(CollectionName, NodeId)>,
+    /// Collections that a node lists without having a shard of them, and who has one, in words.
+    pub remote: BTreeMap<CollectionName, String>,
     /// Lives that are over, and of which entries may still be on their way.
     pub arriving: BTreeSet<IncarnationId>,
     /// Lives that are over, and of which all logs were read to their ends.
