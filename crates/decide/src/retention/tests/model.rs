@@ -203,9 +203,13 @@ fn winners(rule: &Rule, series: &[PointFacts], tz: &TimeZone) -> BTreeSet<Recove
             } else {
                 0
             };
-            newest_of.insert((begin, turn), point.id.clone());
+            newest_of.insert((begin, turn), (point.committed, point.id.clone()));
         }
-        winners.extend(newest_of.into_values().rev().take(count as usize));
+        // By their newest points, not by where they begin: where the clock goes back at midnight, one day's end comes after the next one's beginning.
+        let mut newest: Vec<_> = newest_of.into_values().collect();
+        newest.sort();
+        let newest = newest.into_iter().rev().take(count as usize);
+        winners.extend(newest.map(|(_, id)| id));
     }
     winners
 }
