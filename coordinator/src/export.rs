@@ -72,8 +72,15 @@ pub(crate) async fn follow(
     total: u64,
 ) {
     let stop = core.shutdown.token();
+    let mut known = 0;
     let failure = loop {
-        run.tell("sending", reading.extent(total));
+        let extent = reading.extent(total);
+        run.tell("sending", extent);
+        // A whole export may be one answer, which takes longer than a ticket lasts without use.
+        if extent.bytes > known {
+            known = extent.bytes;
+            core.tickets.used(&ticket, core.clock.now());
+        }
         if let Some(end) = reading.end() {
             break end;
         }

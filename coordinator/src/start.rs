@@ -125,6 +125,10 @@ pub async fn open_core(
     let copies = catalog.copies().await.map_err(unusable)?;
     let keeping = Keeping::new(&config.repository.place, &repository).await?;
     let last_written = repository.last_written().await.map_err(|e| fault_of(&e))?;
+    let settings = config.retention.clone();
+    // Before the claim, which is a write: a start that ends behind it must not make the absence look short to the next.
+    let rest = rest_of_logs(&catalog, last_written, settings.grace, clock.now()).await;
+    let logs_rest_until = rest.map_err(unusable)?;
     let epoch = claim(&repository, &copies, config).await?;
     let claimed = repository
         .claimed_at(epoch)
@@ -132,9 +136,6 @@ pub async fn open_core(
         .map_err(|e| fault_of(&e))?;
     let store_skew = claimed.map_or(Duration::ZERO, |at| clock.now().distance(at));
     postpone_removals(&repository, epoch, last_written, clock.now()).await?;
-    let settings = config.retention.clone();
-    let rest = rest_of_logs(&catalog, last_written, settings.grace, clock.now()).await;
-    let logs_rest_until = rest.map_err(unusable)?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
     let Survey {

@@ -131,9 +131,7 @@ impl Tickets {
         let (id, n): (CaptureId, usize) = (id.parse().ok()?, n.parse().ok()?);
         let mut open = self.lock();
         let ticket = open.get_mut(&id).filter(|t| t.is_for(holder, now))?;
-        if let Some(idle) = ticket.idle {
-            ticket.ends = now.after(idle);
-        }
+        ticket.is_used(now);
         ticket.reads.get(n).cloned()
     }
 
@@ -155,6 +153,14 @@ impl Tickets {
             return closed.map(|ticket| ticket.reads).unwrap_or_default();
         }
         Vec::new()
+    }
+
+    /// A ticket is in use: where that counts, its end is put off.
+    pub fn used(&self, id: &CaptureId, now: Timestamp) {
+        let mut open = self.lock();
+        if let Some(ticket) = open.get_mut(id).filter(|ticket| ticket.ends > now) {
+            ticket.is_used(now);
+        }
     }
 
     /// Whether a ticket still opens what it is for.
@@ -192,6 +198,12 @@ fn grants(
 impl Open {
     fn is_for(&self, holder: &Identity, now: Timestamp) -> bool {
         self.holder == *holder && self.ends > now
+    }
+
+    fn is_used(&mut self, now: Timestamp) {
+        if let Some(idle) = self.idle {
+            self.ends = now.after(idle);
+        }
     }
 }
 
@@ -264,6 +276,8 @@ mod tests {
         assert!(tickets.grant(read, &n1, late).is_some());
         assert!(tickets.grant(read, &n1, now.after(hour)).is_none());
         assert!(tickets.is_open(&id, late));
+        tickets.used(&id, late);
+        assert!(!tickets.is_open(&id, now.after(hour)), "its end is fixed");
         assert!(!tickets.close(&id, &n1).is_empty());
         assert!(!tickets.is_open(&id, late));
         assert!(tickets.grant(read, &n1, now).is_none());
@@ -289,6 +303,11 @@ mod tests {
         };
         let id = export(now).unwrap();
         let read = super::read_id(&id, 0).unwrap();
+        // One answer may last for long: what it sends counts as use.
+        for _ in 0..5 {
+            now = now.after(EXPORT_IDLE - Duration::from_secs(1));
+            tickets.used(&id, now);
+        }
         for _ in 0..5 {
             now = now.after(EXPORT_IDLE - Duration::from_secs(1));
             assert!(tickets.grant(&read, &alice, now).is_some());

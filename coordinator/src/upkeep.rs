@@ -111,6 +111,11 @@ impl Run {
         &self.task
     }
 
+    /// Whether nobody asked for it.
+    pub(crate) fn is_automatic(&self) -> bool {
+        self.automatic
+    }
+
     /// Adds a line to its log.
     pub(crate) fn note(&self, text: impl Into<String>) {
         self.feed.note(self.core.clock.now(), text);

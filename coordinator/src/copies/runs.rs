@@ -81,15 +81,16 @@ impl<'a> Lazy<'a> {
 /// Takes the open check if it is of this level, or begins one.
 pub(super) async fn check(core: &Arc<Core>, handle: &Handle, level: VerifyLevel) -> Run {
     let task = task(handle.name(), level);
-    let open = handle.runs.lock().await.verify.take();
-    match open {
-        Some(run) if *run.task() == task => run,
-        Some(other) => {
-            give_up(other).await;
-            Run::begin(core, task, None).await
-        }
-        None => Run::begin(core, task, None).await,
+    let mut runs = handle.runs.lock().await;
+    match runs.verify.take() {
+        Some(run) if *run.task() == task => return run,
+        // What somebody asked for meanwhile comes next.
+        Some(asked) if !asked.is_automatic() => runs.verify = Some(asked),
+        Some(other) => give_up(other).await,
+        None => {}
     }
+    drop(runs);
+    Run::begin(core, task, None).await
 }
 
 /// It goes on later.

@@ -8,6 +8,7 @@ use crate::job::upkeep::Extent;
 use crate::retention::{Ground, OnCopy, Pruned, in_use, prune_on};
 use crate::upkeep::{Ended, Run, cancelled};
 use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
+use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::{ByteCount, RecoveryPointId, Timestamp};
 use std::collections::BTreeMap;
@@ -147,7 +148,12 @@ async fn bring_up(core: &Arc<Core>, handle: &Handle, job: &mut Lazy<'_>) -> Resu
         if !marks.damaged.is_empty() {
             return Ok(Went::Done);
         }
-        apply_rules(core, handle, &copy, None, |_| Ok(())).await?;
+        match apply_rules(core, handle, &copy, None, |_| Ok(())).await {
+            Ok(_) => {}
+            // Whoever stops it does not want it to go on in a minute.
+            Err(fault) if fault.known_code() == Code::Cancelled => return Ok(Went::Cancelled),
+            Err(fault) => return Err(fault),
+        }
     }
     Ok(Went::Done)
 }

@@ -122,12 +122,21 @@ pub(super) fn captured<'a>(bases: impl Iterator<Item = &'a Base>) -> BTreeMap<Lo
     captured
 }
 
-/// Which stretch of a log holds the entry, and its last part. A damaged part is a stretch without parts.
+/// What stands for the entries before the first part that is there: odd, as nothing can be gone on from within it.
+const BEFORE_ALL: usize = usize::MAX;
+
+/// Which stretch of a log holds the entry, and its last part. A damaged part is a stretch without parts, and so are entries that were deleted.
 fn stretch<'a>(
     parts: &'a BTreeMap<u64, StoredPart>,
     damaged: &BTreeSet<u64>,
     certain: u64,
 ) -> (usize, Option<&'a StoredPart>) {
+    if parts
+        .first_key_value()
+        .is_some_and(|(first, _)| *first > certain)
+    {
+        return (BEFORE_ALL, None);
+    }
     let (mut stretch, mut last) = (0, None);
     for (first, part) in parts {
         let is_damaged = damaged.contains(first);
@@ -168,10 +177,10 @@ async fn reach_of(
 
 #[cfg(test)]
 mod tests {
-    use super::stretch;
+    use super::{BEFORE_ALL, stretch};
     use holdfast_repository::{StoredPart, WalPart};
     use holdfast_types::Timestamp;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn damage_divides_a_log_into_stretches() {
@@ -195,5 +204,11 @@ mod tests {
         assert_eq!(at(45, &[0, 30, 50]), (4, Some(40)));
         assert_eq!(at(55, &[50]), (1, None));
         assert_eq!(at(5, &[99]), (0, Some(50)), "of a part that is gone");
+        let rest = parts.range(20..).map(|(first, part)| (*first, *part));
+        let rest: BTreeMap<u64, StoredPart> = rest.collect();
+        let none = BTreeSet::new();
+        assert_eq!(stretch(&rest, &none, 19), (BEFORE_ALL, None), "deleted");
+        assert_eq!(stretch(&rest, &none, 20).0, 0);
+        assert_eq!(stretch(&BTreeMap::new(), &none, 5), (0, None));
     }
 }

@@ -2,6 +2,8 @@
 
 use super::prune::prune;
 use crate::core::Core;
+use crate::upkeep::AFTER_CANCEL;
+use holdfast_service::failure::Code;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -33,6 +35,10 @@ pub async fn run(core: Arc<Core>) {
                 log_bytes_deleted = pruned.logs.iter().map(|log| log.bytes).sum::<u64>(),
                 "retention was applied"
             ),
+            Err(fault) if fault.known_code() == Code::Cancelled => {
+                tracing::info!("retention was cancelled; it goes on in an hour");
+                next = Instant::now() + AFTER_CANCEL;
+            }
             Err(fault) => {
                 tracing::error!(code = fault.code, reason = %fault, "retention could not be applied; trying again later");
                 next = Instant::now() + SOON.min(every);

@@ -1,7 +1,7 @@
 //! What operators and viewers ask.
 
 use super::follow::{Events, follow};
-use super::{peer, wire};
+use super::{apart, peer, wire};
 use crate::catalog::{CatalogError, PointSummary};
 use crate::core::Core;
 use crate::execute;
@@ -246,7 +246,8 @@ impl Admin for AdminService {
         request: Request<v1::OpenExportRequest>,
     ) -> Result<Response<v1::OpenExportResponse>, Status> {
         let caller = peer::identity(&request)?.clone();
-        let answer = tickets::export(&self.0, caller, request.into_inner()).await?;
+        let (core, request) = (Arc::clone(&self.0), request.into_inner());
+        let answer = apart(async move { tickets::export(&core, caller, request).await }).await?;
         Ok(Response::new(answer))
     }
 

@@ -1,7 +1,7 @@
 //! The copies service: what operators ask of copies, in wire form.
 
-use super::peer;
 use super::retention::report;
+use super::{apart, peer};
 use crate::copies::{self, Handle, Lag};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
@@ -63,7 +63,8 @@ impl Copies for CopiesService {
         } else {
             0
         };
-        let job = copies::ask_for_sync(&self.0, &name, &asker).await?;
+        let core = Arc::clone(&self.0);
+        let job = apart(async move { copies::ask_for_sync(&core, &name, &asker).await }).await?;
         Ok(Response::new(v1::SyncCopyResponse {
             released,
             job_id: job.to_string(),
@@ -77,7 +78,9 @@ impl Copies for CopiesService {
         let asker = peer::in_words(&request)?;
         let request = request.into_inner();
         let (name, full) = (name(&request.name)?, request.full);
-        let job = copies::ask_for_check(&self.0, &name, full, &asker).await?;
+        let core = Arc::clone(&self.0);
+        let job = apart(async move { copies::ask_for_check(&core, &name, full, &asker).await });
+        let job = job.await?;
         Ok(Response::new(v1::VerifyCopyResponse {
             job_id: job.to_string(),
         }))
@@ -105,14 +108,6 @@ impl Copies for CopiesService {
         let pruned = apart(async move { copies::prune(&core, &name, by.as_deref()).await }).await?;
         Ok(Response::new(report(&self.0, pruned).await?))
     }
-}
-
-/// On a task of its own: a caller that goes away does not stop it half way.
-async fn apart<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
-) -> Result<T, Status> {
-    let done = tokio::spawn(work).await;
-    Ok(done.map_err(|join| Status::internal(join.to_string()))??)
 }
 
 fn name(text: &str) -> Result<CopyName, Fault> {

@@ -1,7 +1,7 @@
 //! What operators and viewers ask of one job.
 
 use super::follow::{Events, follow, told};
-use super::{peer, wire};
+use super::{apart, peer, wire};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::execute;
@@ -96,7 +96,8 @@ impl Jobs for JobsService {
     ) -> Result<Response<Events>, Status> {
         let asker = peer::in_words(&request)?;
         let percent = request.into_inner().percent;
-        let feed = verify::ask(&self.0, percent, &asker).await?;
+        let core = Arc::clone(&self.0);
+        let feed = apart(async move { verify::ask(&core, percent, &asker).await }).await?;
         Ok(Response::new(follow(&self.0, feed)))
     }
 }

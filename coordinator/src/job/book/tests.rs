@@ -62,7 +62,7 @@ fn an_older_record_is_read() {
     work.committed.insert(0, committed("books", 0, 1));
     let mut json = serde_json::to_value(&record).unwrap();
     assert!(json.as_object_mut().unwrap().remove("asked_by").is_some());
-    let backup = json.pointer_mut("/work/backup").unwrap();
+    let backup = &mut json["work"]["backup"];
     assert!(backup.as_object_mut().unwrap().remove("captured").is_some());
     let shard = backup.pointer_mut("/committed/0").unwrap();
     assert!(
