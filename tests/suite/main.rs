@@ -15,6 +15,7 @@ mod import;
 mod instant;
 mod jobs;
 mod lost_place;
+mod metrics;
 mod retention;
 mod roles;
 mod s3;
