@@ -49,9 +49,9 @@ mod wal_mark;
 
 /// Tries before another way is taken, or what is there is taken as it is.
 const TRIES: u32 = 3;
-/// Chunks waiting for an encoder. Their bytes are bounded by the gate.
-const MISSING_QUEUE: usize = 64;
-/// Chunks waiting for the window.
+/// Pieces waiting for an encoder. Their bytes are bounded by the gate.
+const MISSING_QUEUE: usize = 16;
+/// Pieces waiting for the window.
 const ENCODED_QUEUE: usize = 4;
 
 /// What one way of capture yields beside the files.

@@ -27,21 +27,21 @@ pub(crate) struct Contest<'a> {
     pub(crate) work: PathBuf,
 }
 
-/// Figures of several attempts, by tool.
+/// Figures of several attempts, by tool: MB per second of processor time, and per second on the wall.
 #[derive(Default)]
-struct Samples(BTreeMap<Tool, Vec<f64>>);
+struct Samples(BTreeMap<Tool, (Vec<f64>, Vec<f64>)>);
 
 impl Samples {
     fn rate(&mut self, tool: Tool, bytes: u64, cost: Cost) {
-        let rate = bytes as f64 / 1e6 / cost.cpu.max(0.01);
-        self.0.entry(tool).or_default().push(rate);
+        let rate = |seconds: f64| bytes as f64 / 1e6 / seconds.max(0.01);
+        let (cpu, wall) = self.0.entry(tool).or_default();
+        cpu.push(rate(cost.cpu));
+        wall.push(rate(cost.wall));
     }
 
-    fn medians(self) -> Vec<(Tool, f64)> {
-        self.0
-            .into_iter()
-            .map(|(tool, values)| (tool, median(values)))
-            .collect()
+    fn medians(self) -> (Vec<(Tool, f64)>, Vec<(Tool, f64)>) {
+        let of = |(tool, (cpu, wall))| ((tool, median(cpu)), (tool, median(wall)));
+        self.0.into_iter().map(of).unzip()
     }
 }
 
@@ -72,19 +72,9 @@ impl Contest<'_> {
                 same.rate(contender.tool, bytes, contender.backup(&folder)?);
             }
         }
-        self.show(
-            "first-backup",
-            "cpu-throughput",
-            "MB/CPU s",
-            &first.medians(),
-        );
-        self.show(
-            "unchanged-backup",
-            "cpu-throughput",
-            "MB/CPU s",
-            &same.medians(),
-        );
-        self.show("restore", "cpu-throughput", "MB/CPU s", &back.medians());
+        self.rates("first-backup", first);
+        self.rates("unchanged-backup", same);
+        self.rates("restore", back);
         self.stored("first-backup")
     }
 
@@ -100,7 +90,7 @@ impl Contest<'_> {
             }
         }
         let bench = format!("after-{last}-rounds");
-        self.show(&bench, "backup-throughput", "MB/CPU s", &costs.medians());
+        self.rates(&format!("backup-{bench}"), costs);
         self.stored(&bench)?;
         self.restore_all(&bench, bytes)
     }
@@ -114,12 +104,7 @@ impl Contest<'_> {
         for contender in &mut self.contenders {
             costs.rate(contender.tool, bytes, contender.backup(&folder)?);
         }
-        self.show(
-            "after-optimizer",
-            "backup-throughput",
-            "MB/CPU s",
-            &costs.medians(),
-        );
+        self.rates("backup-after-optimizer", costs);
         self.stored("after-optimizer")
     }
 
@@ -135,7 +120,7 @@ impl Contest<'_> {
                 contender.tool.name()
             );
         }
-        self.show(bench, "restore-throughput", "MB/CPU s", &costs.medians());
+        self.rates(&format!("restore-{bench}"), costs);
         Ok(())
     }
 
@@ -147,6 +132,12 @@ impl Contest<'_> {
             .collect();
         self.show(bench, "stored", "MB", &sizes?);
         Ok(())
+    }
+
+    fn rates(&self, bench: &str, samples: Samples) {
+        let (cpu, wall) = samples.medians();
+        self.show(bench, "cpu-throughput", "MB/CPU s", &cpu);
+        self.show(bench, "throughput", "MB/s", &wall);
     }
 
     fn show(&self, bench: &str, metric: &str, unit: &str, all: &[(Tool, f64)]) {

@@ -36,11 +36,20 @@ const WAYS: [Way; 3] = [
 /// What one site needed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Needs {
-    first: f64,
-    same: f64,
+    first: Rate,
+    same: Rate,
     agent: f64,
     coordinator: f64,
     restores: Restores,
+}
+
+/// MB of the collection per second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rate {
+    /// Of processor time of agent and coordinator.
+    cpu: f64,
+    /// On the wall, Qdrant's own work included.
+    wall: f64,
 }
 
 /// What the restores of one site needed.
@@ -79,8 +88,11 @@ pub(crate) async fn measure(report: Report, name: &str, base: &Path, repeat: usi
         };
         let rate = |bench: &str, value| show(bench, "cpu-throughput", value, "MB/CPU s");
         let memory = |process: &str, value| show(process, "peak-memory", value, "MiB");
-        rate("first-backup", middle(|one| one.first));
-        rate("unchanged-backup", middle(|one| one.same));
+        rate("first-backup", middle(|one| one.first.cpu));
+        rate("unchanged-backup", middle(|one| one.same.cpu));
+        let wall = |bench: &str, value| show(bench, "throughput", value, "MB/s");
+        wall("first-backup", middle(|one| one.first.wall));
+        wall("unchanged-backup", middle(|one| one.same.wall));
         memory("agent", middle(|one| one.agent));
         memory("coordinator", middle(|one| one.coordinator));
         if way.shared_storage {
@@ -131,16 +143,19 @@ fn peak(process: &Process) -> f64 {
         .map_or(f64::NAN, |bytes| bytes as f64 / MIB)
 }
 
-/// MB of the collection per second of processor time of agent and coordinator.
-fn backup(site: &Site, method: &str) -> Result<f64> {
-    let before = both(site)?;
+fn backup(site: &Site, method: &str) -> Result<Rate> {
+    let (before, began) = (both(site)?, Instant::now());
     let done = site.ok(&["backup", "create", "--method", method])?;
-    let cpu = both(site)? - before;
+    let (cpu, wall) = (both(site)? - before, began.elapsed().as_secs_f64());
     let bytes = done["backup"]["logical_bytes"]
         .as_u64()
         .context("no logical_bytes")?;
     ensure!(bytes > 0, "an empty capture: {done}");
-    Ok(bytes as f64 / 1e6 / cpu.max(0.01))
+    let rate = |seconds: f64| bytes as f64 / 1e6 / seconds.max(0.01);
+    Ok(Rate {
+        cpu: rate(cpu),
+        wall: rate(wall),
+    })
 }
 
 /// Seconds of a restore into the running Qdrant, beside the collection; it is removed again.

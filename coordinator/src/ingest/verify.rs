@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-/// Chunks verified in one piece of work: fewer cost more in hand-overs than they are worth.
-pub(super) const BATCH: usize = 4;
+/// Chunks verified in one piece of work, if they are there: fewer cost more in hand-overs than they are worth. The sender's window bounds their bytes.
+pub(super) const BATCH: usize = 16;
 
 /// Batches of one stream in verification at once.
 pub(super) const AHEAD: usize = 4;

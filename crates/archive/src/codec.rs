@@ -9,10 +9,13 @@ mod probe;
 use crate::chunker::MAX_CHUNK_BYTES;
 use probe::{Choice, Probe};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{self, CParameter};
+use zstd::zstd_safe::{self, CParameter, ParamSwitch};
 
 /// Fast, yet with entropy coding of literals: negative levels leave floats as they are.
 const ZSTD_LEVEL: i32 = 1;
+
+/// One place in so many of a plane is looked at for a match.
+const PLANE_STEP: u32 = 64;
 
 /// Begins a frame with content (RFC 8878, 3.1.1); skippable frames begin otherwise.
 const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
@@ -103,9 +106,16 @@ struct Compressors {
 impl Compressors {
     fn new() -> Option<Self> {
         let mut plane = Compressor::new(ZSTD_LEVEL).ok()?;
-        // A plane of exponents has many short chance matches, which cost time and gain nothing over
-        // entropy coding; runs of equal bytes are still found.
+        // A plane of exponents has chance matches, which cost time and gain nothing over entropy coding: most
+        // places aren't looked at. Long runs of equal bytes are still found.
         plane.set_parameter(CParameter::MinMatch(7)).ok()?;
+        plane
+            .set_parameter(CParameter::TargetLength(PLANE_STEP))
+            .ok()?;
+        // zstd takes such a step for a wish not to code literals either.
+        plane
+            .set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))
+            .ok()?;
         Some(Self {
             whole: Compressor::new(ZSTD_LEVEL).ok()?,
             plane,

