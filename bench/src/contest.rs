@@ -39,9 +39,11 @@ impl Samples {
         wall.push(rate(cost.wall));
     }
 
-    fn medians(self) -> (Vec<(Tool, f64)>, Vec<(Tool, f64)>) {
+    /// By processor time, and on the wall.
+    fn medians(self) -> [Vec<(Tool, f64)>; 2] {
         let of = |(tool, (cpu, wall))| ((tool, median(cpu)), (tool, median(wall)));
-        self.0.into_iter().map(of).unzip()
+        let (cpu, wall) = self.0.into_iter().map(of).unzip();
+        [cpu, wall]
     }
 }
 
@@ -135,7 +137,7 @@ impl Contest<'_> {
     }
 
     fn rates(&self, bench: &str, samples: Samples) {
-        let (cpu, wall) = samples.medians();
+        let [cpu, wall] = samples.medians();
         self.show(bench, "cpu-throughput", "MB/CPU s", &cpu);
         self.show(bench, "throughput", "MB/s", &wall);
     }
