@@ -30,6 +30,8 @@ const LARGE: Dataset<'static> = Dataset {
     dim: 256,
 };
 const STOP: Duration = Duration::from_secs(30);
+/// Between two looks at what a restore has laid out.
+const LOOK: Duration = Duration::from_millis(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_node_starts_with_what_was_captured() -> Result<()> {
@@ -104,13 +106,16 @@ async fn a_killed_cold_restore_goes_on() -> Result<()> {
     wipe(&site.qdrant.storage)?;
     let mine = ticket(&site, "n1", &[])?;
     let mut killed = 0;
-    for step in 0..8_u64 {
+    // At first after little, which no restore is too quick for.
+    let amounts = [0].into_iter().chain((16..24).map(|bits| 1 << bits));
+    for amount in amounts {
         let mut running = restoring(&site, &mine, &[])?
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        while running.try_wait()?.is_none() && laid_out(&site.qdrant.storage) <= step << 22 {
-            std::thread::yield_now();
+        while running.try_wait()?.is_none() && laid_out(&site.qdrant.storage) <= amount {
+            // Whoever looks has a folder open, and a restore refuses a storage that somebody uses.
+            std::thread::sleep(LOOK);
         }
         killed += u32::from(running.try_wait()?.is_none());
         running.kill()?;
