@@ -143,6 +143,7 @@ fn peak(process: &Process) -> f64 {
         .map_or(f64::NAN, |bytes| bytes as f64 / MIB)
 }
 
+/// One backup of everything, at the rates of the whole collection.
 fn backup(site: &Site, method: &str) -> Result<Rate> {
     let (before, began) = (both(site)?, Instant::now());
     let done = site.ok(&["backup", "create", "--method", method])?;

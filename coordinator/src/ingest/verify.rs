@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-/// Chunks verified in one piece of work, if they are there: fewer cost more in hand-overs than they are worth. The sender's window bounds their bytes.
+/// Chunks verified in one piece of work, if they are there: fewer cost more in hand-overs than they are worth. A sender that keeps to its
+/// window has no more than that under way; of one that doesn't, [`AHEAD`] times so many chunks are held, of 1 MiB at most.
 pub(super) const BATCH: usize = 16;
 
 /// Batches of one stream in verification at once.
