@@ -20,6 +20,7 @@ mod holds;
 mod job;
 mod logs;
 mod points;
+pub(crate) mod proofs;
 mod prune;
 mod schedule;
 

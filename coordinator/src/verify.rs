@@ -9,11 +9,13 @@
 //! |---|---|---|---|---|
 //! | a check reads packs | stops within a second, goes on later | stops within a second; the next goes on | goes on after the start, as another job | goes on; swept packs are no damage |
 
+mod affected;
 mod asked;
 mod memory;
 mod schedule;
 mod watch;
 
+pub use affected::Affected;
 pub(crate) use asked::{Asked, ask};
 pub use memory::{Ended, Trouble, VerifyBook, VerifyMemory};
 pub(crate) use watch::{Latest, conclusion};

@@ -39,6 +39,22 @@ pub(crate) struct BackupView {
     pub(crate) imported: bool,
     /// What came or went while it was captured and is not in it.
     pub(crate) left_out: Vec<String>,
+    /// What is known of its collections; one that is not named has not been tried.
+    pub(crate) proofs: Vec<ProofView>,
+}
+
+/// Whether a collection of a recovery point is known to restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ProofView {
+    pub(crate) collection: String,
+    /// `proven`, `failed` or `damaged`; `unknown` from a newer coordinator.
+    pub(crate) state: &'static str,
+    /// What was wrong, if a restore failed.
+    pub(crate) why: Option<String>,
+    /// When a restore told so.
+    pub(crate) at: Option<Timestamp>,
+    /// Which restore told so.
+    pub(crate) job: Option<String>,
 }
 
 /// `backup create --dry-run`.
@@ -102,6 +118,25 @@ impl From<&v1::BackupSummary> for BackupView {
             removal: wire.removal.as_ref().map(RemovalView::from),
             imported: wire.imported,
             left_out: wire.left_out.clone(),
+            proofs: wire.proofs.iter().map(ProofView::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::CollectionProof> for ProofView {
+    fn from(wire: &v1::CollectionProof) -> Self {
+        use v1::collection_proof::State;
+        Self {
+            collection: wire.collection.clone(),
+            state: match wire.state() {
+                State::Proven => "proven",
+                State::Failed => "failed",
+                State::Damaged => "damaged",
+                State::Unspecified => "unknown",
+            },
+            why: some(&wire.why),
+            at: (wire.at_us != 0).then(|| Timestamp::from_micros(wire.at_us)),
+            job: some(&wire.job),
         }
     }
 }
@@ -174,6 +209,15 @@ impl BackupView {
     /// What is said of it, the most urgent first.
     fn remark(&self) -> String {
         let mut said = Vec::new();
+        for (state, words) in [("damaged", "DAMAGED"), ("failed", "FAILED ITS PROOF")] {
+            let names = self.known_as(state);
+            if !names.is_empty() {
+                said.push(format!("{words}: {}", names.join(", ")));
+            }
+        }
+        if !self.collections.is_empty() && self.known_as("proven").len() == self.collections.len() {
+            said.push("proven".to_owned());
+        }
         if let Some(mark) = &self.removal {
             said.push(format!("to be removed {}", short_time(mark.until)));
         }
@@ -186,6 +230,11 @@ impl BackupView {
         }
         said.extend(self.note.clone());
         said.join("; ")
+    }
+
+    fn known_as(&self, state: &str) -> Vec<&str> {
+        let such = self.proofs.iter().filter(|proof| proof.state == state);
+        such.map(|proof| proof.collection.as_str()).collect()
     }
 
     fn lines(&self) -> String {
@@ -214,7 +263,33 @@ impl BackupView {
         for what in &self.left_out {
             text.push_str(&format!("\nNot in this point: {what}"));
         }
+        for proof in &self.proofs {
+            text.push_str(&format!("\nProof of {}", proof.sentence()));
+        }
         text
+    }
+}
+
+impl ProofView {
+    fn sentence(&self) -> String {
+        let name = &self.collection;
+        let by = self.at.zip(self.job.as_ref());
+        let by = by.map_or_else(String::new, |(at, job)| {
+            format!(" by {job}, {}", short_time(at))
+        });
+        match self.state {
+            "proven" => format!("{name}: restored whole{by}"),
+            "failed" => {
+                let why = self.why.as_deref().unwrap_or("something else came back");
+                format!("{name}: FAILED{by}: {why}")
+            }
+            "damaged" => format!(
+                "{name}: DAMAGED, as the last check of this store found (`holdfast repo heal` mends the repository from a copy; a copy is mended from the repository)"
+            ),
+            other => {
+                format!("{name}: {other} to this program, which is older than the coordinator")
+            }
+        }
     }
 }
 

@@ -336,6 +336,8 @@ pub(super) async fn ground<'a>(
         // A copy holds no archived logs.
         followed: None,
         logs_rest_until: Timestamp::EPOCH,
+        // What a copy shall hold is decided without regard to proofs and damage; its own removals must not differ from that.
+        affected: None,
         // A lock that somebody set refuses the deletion when it comes to it.
         obeys_locks: false,
         catalog: None,

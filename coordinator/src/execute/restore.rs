@@ -16,16 +16,20 @@ use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_decide::RestoreStep;
 use holdfast_decide::instant::{Choice, InstantTarget, ShardLog};
 use holdfast_proto::v1;
+use holdfast_repository::ProofOutcome;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, JobId, NodeId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use witness::{Witness, shown};
 
 mod cluster;
 mod parts;
+mod witness;
 
 /// A command that was given before a restart goes on, but none that replaces is given after one.
 pub(super) const RESTARTED: &str = "the coordinator restarted after it began to capture what is replaced, which may have changed since: it has to be captured again";
@@ -38,18 +42,16 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Result<v1::RestoreSummary, Fault> {
     let work = restore_of(core, id).await?;
-    let copy = work.from_copy.as_ref();
-    let manifest = core.source(copy).await?.read_point(&work.plan.point).await;
-    let manifest = manifest.map_err(|error| core.read_failed(copy, &error))?;
-    if manifest.namespace != core.namespace {
-        return Err(Fault::new(
-            Code::PlanBlocked,
-            "the recovery point belongs to another namespace",
-        ));
-    }
-    let manifest = Arc::new(manifest);
+    let manifest = manifest_of(core, &work).await?;
+    let witness = Witness {
+        core,
+        id,
+        feed,
+        work: &work,
+        since: recorded(core, id).await?.started,
+    };
     if !cancel.is_cancelled() {
-        refuse_damaged(core, feed, &work, &manifest).await?;
+        refuse_damaged(&witness, &manifest).await?;
     }
     if work.safety.as_ref().is_some_and(|safety| !safety.done) {
         if work.resumed && !cancel.is_cancelled() {
@@ -78,12 +80,14 @@ pub(super) async fn run(
             let step = RestoreContext::new(core, id, feed, cancel, &work, index, &manifest)?;
             step.restore().await
         };
-        let ordered = logs_of(&work, step).iter().map(ShardLog::entries).sum();
-        let compared = done.and_then(|done| {
-            let compared = compare(step, ordered, done);
-            compared.map_err(|fault| StepFailed { fault, left: true })
-        });
-        let done = compared.map_err(|failed| explain(failed, &work, index))?;
+        let (compared, shown) = judged(&work, step, done);
+        let done = match compared {
+            Ok(done) => done,
+            Err(failed) => {
+                witness.record(step, shown).await;
+                return Err(explain(failed, &work, index));
+            }
+        };
         feed.note(core.clock.now(), restored_note(step, &done));
         core.book
             .change(id, |job| {
@@ -93,26 +97,67 @@ pub(super) async fn run(
                 }
             })
             .await?;
+        witness.record(step, shown).await;
     }
     summary(core, id).await
 }
 
-/// Nothing is given up for a recovery point that can't be read.
-async fn refuse_damaged(
-    core: &Arc<Core>,
-    feed: &JobFeed,
+/// Compares what came back, and says what that shows of the recovery point.
+fn judged(
     work: &RestoreWork,
-    manifest: &Manifest,
-) -> Result<(), Fault> {
+    step: &RestoreStep,
+    done: Result<RestoredStep, StepFailed>,
+) -> (Result<RestoredStep, StepFailed>, Option<ProofOutcome>) {
+    let came = done.as_ref().map(|done| done.points).ok();
+    let ordered = logs_of(work, step).iter().map(ShardLog::entries).sum();
+    let compared = done.and_then(|done| {
+        let compared = compare(step, ordered, done);
+        compared.map_err(|fault| StepFailed { fault, left: true })
+    });
+    let by_one_node = came.filter(|_| !work.plan.in_cluster);
+    let shown = shown(work, step, by_one_node, &compared);
+    (compared, shown)
+}
+
+async fn manifest_of(core: &Core, work: &RestoreWork) -> Result<Arc<Manifest>, Fault> {
+    let copy = work.from_copy.as_ref();
+    let manifest = core.source(copy).await?.read_point(&work.plan.point).await;
+    let manifest = manifest.map_err(|error| core.read_failed(copy, &error))?;
+    if manifest.namespace != core.namespace {
+        return Err(Fault::new(
+            Code::PlanBlocked,
+            "the recovery point belongs to another namespace",
+        ));
+    }
+    Ok(Arc::new(manifest))
+}
+
+/// Nothing is given up for a recovery point that can't be read.
+async fn refuse_damaged(witness: &Witness<'_>, manifest: &Manifest) -> Result<(), Fault> {
+    let &Witness {
+        core, work, feed, ..
+    } = witness;
     let (left, copy) = (&work.plan.steps[work.done.len()..], work.from_copy.as_ref());
-    let mut damaged = plan::damage(core, copy, manifest, left).await?;
-    if damaged.is_empty() && left.iter().any(|step| step.replaces) {
+    let mut damaged = Vec::new();
+    for step in left {
+        let found = plan::damage(core, copy, manifest, slice::from_ref(step)).await?;
+        if let Some(blocker) = found.first() {
+            witness.damaged(step, blocker.to_string()).await;
+        }
+        damaged.extend(found);
+    }
+    let replacing = || left.iter().filter(|step| step.replaces);
+    if damaged.is_empty() && replacing().next().is_some() {
         feed.note(
             core.clock.now(),
             "reading every chunk that will replace existing data",
         );
-        damaged = plan::hidden_damage(core, copy, manifest, left).await?;
-        for step in left.iter().filter(|step| step.replaces) {
+        for step in replacing() {
+            let found = plan::hidden_damage(core, copy, manifest, slice::from_ref(step)).await?;
+            if let Some(blocker) = found.first() {
+                witness.damaged(step, blocker.to_string()).await;
+            }
+            damaged.extend(found);
             for log in logs_of(work, step) {
                 Reader::open(core, &step.source, &log)
                     .await?
@@ -521,7 +566,7 @@ mod tests {
     use holdfast_types::Epoch;
     use std::collections::BTreeMap;
 
-    fn step(source: &str, target: &str, replaces: bool) -> RestoreStep {
+    pub(super) fn step(source: &str, target: &str, replaces: bool) -> RestoreStep {
         RestoreStep {
             source: source.parse().unwrap(),
             target: target.parse().unwrap(),
@@ -538,7 +583,7 @@ mod tests {
         }
     }
 
-    fn work() -> RestoreWork {
+    pub(super) fn work() -> RestoreWork {
         RestoreWork {
             plan: RestorePlan {
                 epoch: Epoch(1),

@@ -1,14 +1,15 @@
 //! What the decision needs to know of every recovery point.
 
-use super::Ground;
 use super::archive::{Archive, captured};
+use super::proofs::proofs;
+use super::{BY_POLICY, Ground};
 use crate::catalog::PointSummary;
 use crate::fault::Fault;
 use crate::instant::known::base_point;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_decide::instant::Base;
 use holdfast_decide::logs::LogPoint;
-use holdfast_decide::{Hold, PointFacts, Proof};
+use holdfast_decide::{Hold, PointFacts};
 use holdfast_repository::{Marks, PlacedHold, PointListing, RepositoryError};
 use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +97,13 @@ pub(super) async fn gather(ground: &Ground<'_>, marks: &Marks) -> Result<Facts, 
         point.in_use = ground.in_use.contains(&point.id);
         point.locked_until = locks.get(&point.id).copied();
         say(marks, &mut point);
-        if marks.tombstones.contains_key(&point.id) {
+        let stone = marks.tombstones.get(&point.id);
+        // What a person gives up is not kept after all because it was restored once more.
+        let counts = stone.is_none_or(|stone| stone.by == BY_POLICY);
+        if let Some(affected) = ground.affected.as_ref().filter(|_| counts) {
+            point.proofs = proofs(&point.id, &point.collections, marks, affected);
+        }
+        if stone.is_some() {
             facts.marked.push(point);
         } else {
             facts.live.push(point);
@@ -136,7 +143,7 @@ fn say(marks: &Marks, point: &mut PointFacts) {
     point.holds = holds_on(marks, point);
 }
 
-/// The facts of a point that is not read anew.
+/// The facts of a point that is not read anew, as for a copy: proofs are of the primary.
 pub(crate) fn of_listed(summary: &PointSummary, marks: &Marks) -> PointFacts {
     let mut point = of_summary(summary);
     say(marks, &mut point);
@@ -161,8 +168,7 @@ fn of_summary(summary: &PointSummary) -> PointFacts {
         committed: summary.imported.unwrap_or(summary.committed),
         collections: summary.collections.iter().cloned().collect(),
         tags: summary.tags.clone(),
-        // Nothing records proofs yet: the floor counts the newest untried points.
-        proof: Proof::Unproven,
+        proofs: BTreeMap::new(),
         pin: None,
         holds: Vec::new(),
         locked_until: None,
@@ -179,7 +185,7 @@ fn unknown(id: &RecoveryPointId) -> PointFacts {
         committed: Timestamp::EPOCH,
         collections: BTreeSet::new(),
         tags: BTreeSet::new(),
-        proof: Proof::Unproven,
+        proofs: BTreeMap::new(),
         pin: None,
         holds: Vec::new(),
         locked_until: None,

@@ -5,6 +5,7 @@ use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::Work;
+use crate::verify::Affected;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_types::{Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
@@ -24,6 +25,8 @@ pub struct Ground<'a> {
     pub followed: Option<BTreeMap<(TimelineId, ShardId), bool>>,
     /// No archived entry goes before then.
     pub logs_rest_until: Timestamp,
+    /// What its last check found damaged. `None` where that is not asked for, nor what restores have shown.
+    pub affected: Option<Affected>,
     /// Whether it may have locks of its own that a decision must know of.
     pub obeys_locks: bool,
     /// The listing to keep up to date, if there is one.
@@ -58,6 +61,7 @@ pub(super) async fn primary<'a>(
         in_use: in_use(core).await,
         followed: Some(core.logs.followed_now(now)),
         logs_rest_until: core.retention.logs_rest_until,
+        affected: Some(core.verified.get().affected()),
         obeys_locks: core.keeping.obeys_locks(),
         catalog: Some(&core.catalog),
         failed,

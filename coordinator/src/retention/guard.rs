@@ -4,8 +4,8 @@ use super::confirm::Requests;
 use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::Fault;
-use holdfast_repository::Marks;
-use holdfast_types::Timestamp;
+use holdfast_repository::{Marks, PointProofs};
+use holdfast_types::{RecoveryPointId, Timestamp};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 
@@ -41,6 +41,14 @@ impl Guard {
     pub fn marks(&self) -> Arc<Marks> {
         let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&marks)
+    }
+
+    /// What restores have shown of a point, as it was just recorded.
+    pub(super) fn learn(&self, point: &RecoveryPointId, known: PointProofs) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut marks)
+            .proofs
+            .insert(point.clone(), known);
     }
 }
 

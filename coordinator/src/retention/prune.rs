@@ -245,6 +245,9 @@ async fn carry_out(
             },
         }
     }
+    if let Err(error) = repository.tidy_proofs(epoch).await {
+        tracing::warn!(%error, "proofs of points that are gone, or that can't be read, stay for now: they count for nothing");
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::instant;
 use crate::logs;
 use crate::plan;
 use crate::schedule::known_collections;
+use crate::verify::Affected;
 use holdfast_proto::convert::{
     BackupOrder, ConvertError, ImportOrder, RestoreOrder, TicketOrder, copy_name,
 };
@@ -48,8 +49,21 @@ impl AdminService {
             return Ok(self.0.retention.marks());
         }
         let marks = self.0.source(copy).await?.read_marks().await;
-        let marks = marks.map_err(|error| self.0.read_failed(copy, &error))?;
+        let mut marks = marks.map_err(|error| self.0.read_failed(copy, &error))?;
+        // A store that was the repository itself may have some; they no longer count there.
+        marks.proofs.clear();
         Ok(Arc::new(marks))
+    }
+
+    /// What the last check of the repository, or of a copy, found that can't be restored.
+    fn affected(&self, copy: Option<&CopyName>) -> Result<Affected, Fault> {
+        Ok(match copy {
+            None => self.0.verified.get().affected(),
+            Some(name) => {
+                let checks = self.0.copies.get(name)?.memory().verify;
+                checks.map(|checks| checks.affected()).unwrap_or_default()
+            }
+        })
     }
 
     /// The points that a copy holds and that can be read, newest first.
@@ -169,6 +183,7 @@ impl Admin for AdminService {
         };
         let copy = copy_name(&request.from_copy).map_err(usage)?;
         let (marks, now) = (self.marks_of(copy.as_ref()).await?, self.0.clock.now());
+        let affected = self.affected(copy.as_ref())?;
         let wanted = |point: &&PointSummary| {
             let contains = |name| point.collections.contains(name);
             let shown = request.with_removed || !marks.tombstones.contains_key(&point.id);
@@ -181,7 +196,7 @@ impl Admin for AdminService {
         let backups = points.iter().filter(wanted).take(limit);
         Ok(Response::new(v1::ListBackupsResponse {
             backups: backups
-                .map(|point| wire::marked_summary(point, &marks, now))
+                .map(|point| wire::marked_summary(point, &marks, &affected, now))
                 .collect(),
         }))
     }
@@ -207,6 +222,7 @@ impl Admin for AdminService {
             summary: Some(wire::marked_summary(
                 &PointSummary::of(&manifest),
                 &marks,
+                &self.affected(copy.as_ref())?,
                 self.0.clock.now(),
             )),
             manifest_json: String::from_utf8_lossy(&json).into_owned(),

@@ -5,11 +5,13 @@ use crate::execute::state_on_wire;
 use crate::fault::Fault;
 use crate::job::JobRecord;
 use crate::plan::Estimate;
+use crate::retention::proofs::{self, Known};
+use crate::verify::Affected;
 use holdfast_decide::instant::{Choice, InstantTarget, ShardLog, Window};
 use holdfast_decide::{BackupPlan, CaptureStep, Receiver, RestorePlan, RestoreStep};
 use holdfast_proto::v1;
-use holdfast_repository::{Marks, PointTombstone};
-use holdfast_types::Timestamp;
+use holdfast_repository::{Marks, PointTombstone, ProofOutcome};
+use holdfast_types::{CollectionName, Timestamp};
 
 /// This program's release.
 pub(super) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,6 +45,7 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
         removal: None,
         imported: point.imported.is_some(),
         left_out: point.left_out.clone(),
+        proofs: Vec::new(),
     }
 }
 
@@ -50,10 +53,12 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
 pub(super) fn marked_summary(
     point: &PointSummary,
     marks: &Marks,
+    affected: &Affected,
     now: Timestamp,
 ) -> v1::BackupSummary {
     let pin = marks.pins.get(&point.id).map(|pin| pin.reason.clone());
     let holds = marks.holds_on(&point.id, point.collections.iter());
+    let known = proofs::known(&point.id, point.collections.iter(), marks, affected);
     v1::BackupSummary {
         pin: pin.unwrap_or_default(),
         holds: holds
@@ -61,7 +66,26 @@ pub(super) fn marked_summary(
             .map(|hold| hold.id.to_string())
             .collect(),
         removal: marks.tombstones.get(&point.id).map(removal_mark),
+        proofs: known.into_iter().map(collection_proof).collect(),
         ..backup_summary(point)
+    }
+}
+
+fn collection_proof((name, known): (&CollectionName, Known<'_>)) -> v1::CollectionProof {
+    use v1::collection_proof::State;
+    let (state, why, last) = match known {
+        Known::Damaged => (State::Damaged, String::new(), None),
+        Known::Shown(last) => match &last.outcome {
+            ProofOutcome::Restored => (State::Proven, String::new(), Some(last)),
+            ProofOutcome::Failed { why } => (State::Failed, why.clone(), Some(last)),
+        },
+    };
+    v1::CollectionProof {
+        collection: name.to_string(),
+        state: state.into(),
+        why,
+        at_us: last.map_or(0, |last| last.at.as_micros()),
+        job: last.map(|last| last.job.to_string()).unwrap_or_default(),
     }
 }
 

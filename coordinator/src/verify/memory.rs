@@ -1,6 +1,6 @@
 //! What is remembered of checks, across restarts.
 
-use super::schedule;
+use super::{Affected, schedule};
 use crate::catalog::Catalog;
 use crate::config::VerifySection;
 use holdfast_repository::{AffectedPoint, VerifyCheckpoint, VerifyLevel, VerifyReport};
@@ -45,6 +45,9 @@ pub struct Ended {
     pub needs_attention: bool,
     /// What it found, as warnings, most urgent first.
     pub warnings: Vec<String>,
+    /// What can't be restored.
+    #[serde(default)]
+    pub affected: Affected,
 }
 
 /// A check that did not end.
@@ -93,12 +96,20 @@ impl VerifyMemory {
             covered: covered(report),
             needs_attention: report.needs_attention(),
             warnings: warnings(report),
+            affected: Affected::of(&report.affected, now),
         });
     }
 
     pub(crate) fn failed(&mut self, now: Timestamp, level: VerifyLevel, message: String) {
         tracing::debug!(?level, "will be tried again");
         self.failure = Some(Trouble { at: now, message });
+    }
+
+    /// What the last check found that can't be restored.
+    #[must_use]
+    pub fn affected(&self) -> Affected {
+        let last = self.last.as_ref();
+        last.map(|last| last.affected.clone()).unwrap_or_default()
     }
 
     /// What a person should know of now, most urgent first.
@@ -239,6 +250,7 @@ impl Ended {
             covered: String::new(),
             needs_attention: false,
             warnings: Vec::new(),
+            affected: Affected::default(),
         }
     }
 }

@@ -16,6 +16,8 @@ mod jobs;
 #[cfg(test)]
 mod log_parts;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
 mod refusal;
 #[cfg(test)]
 mod removal;

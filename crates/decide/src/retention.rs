@@ -127,11 +127,11 @@ fn collection_claims<'a, 'h>(
     policy: &RetentionPolicy,
     now: Timestamp,
 ) -> Vec<(&'h Dated<'a>, Claim)> {
-    let mut claims = floor_claims(policy.min_proven, series);
+    let mut claims = floor_claims(policy.min_proven, collection, series);
     for rule in &policy.rules {
         let covered = |dated: &&Dated<'a>| rule.covers(dated.point, collection);
         let series = series.iter().copied().filter(covered).collect();
-        claims.extend(rule_claims(rule, &series));
+        claims.extend(rule_claims(rule, collection, &series));
         claims.extend(window_claims(rule, collection, &series, now));
     }
     for dated in series {

@@ -12,6 +12,7 @@
 //! epochs/<20 digits>                claims of the writer's epoch
 //! holds/<hold id>                   legal holds
 //! pins/<recovery point id>          points that a person wants kept
+//! proofs/<recovery point id>        what restores have shown of a point
 //! tombstones/points/<point id>      points that are to be removed
 //! tombstones/packs/<32 digits>      packs that are to be deleted
 //! quarantine/<name>                 what is known of a damaged object
@@ -183,6 +184,14 @@ pub(crate) fn pins() -> KeyPrefix {
 
 pub(crate) fn pin(id: &RecoveryPointId) -> ObjectKey {
     key(&format!("pins/{id}"))
+}
+
+pub(crate) fn proofs() -> KeyPrefix {
+    prefix("proofs")
+}
+
+pub(crate) fn proof(id: &RecoveryPointId) -> ObjectKey {
+    key(&format!("proofs/{id}"))
 }
 
 pub(crate) fn point_tombstones() -> KeyPrefix {

@@ -129,7 +129,9 @@ fn is_ours(key: &ObjectKey, first: &str, below: bool) -> bool {
         "points" => layout::parse_point(key).is_some(),
         "epochs" => layout::parse_epoch(key).is_some(),
         "wal" => layout::parse_wal(key).is_some(),
-        "index" | "keys" | "copy" | "holds" | "pins" | "tombstones" | "quarantine" => below,
+        "index" | "keys" | "copy" | "holds" | "pins" | "proofs" | "tombstones" | "quarantine" => {
+            below
+        }
         _ => false,
     }
 }

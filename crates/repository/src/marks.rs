@@ -1,10 +1,11 @@
-//! What is said of recovery points beside their manifests: tombstones, pins, legal holds.
+//! What is said of recovery points beside their manifests: tombstones, pins, legal holds, and what restores have shown ([`proofs`]).
 //!
 //! A tombstone hides nothing by itself: its manifest stays, and what it names stays readable, until the
 //! point is swept. Swept is written into the tombstone before the manifest is deleted.
 
 use crate::core_state::CoreState;
 use crate::notes::{self, Found};
+use crate::proofs::{self, PointProofs};
 use crate::{RepositoryError, epochs, keep, layout, points};
 use holdfast_archive::ObjectKind;
 use holdfast_decide::{Hold, NamePattern, PointState, Refused, Tombstone};
@@ -74,6 +75,8 @@ pub struct Marks {
     pub pins: BTreeMap<RecoveryPointId, Pin>,
     /// By id.
     pub holds: BTreeMap<HoldId, PlacedHold>,
+    /// What restores have shown, by point.
+    pub proofs: BTreeMap<RecoveryPointId, PointProofs>,
 }
 
 impl PointTombstone {
@@ -137,6 +140,7 @@ pub(crate) async fn read(core: &CoreState) -> Result<Marks, RepositoryError> {
             .into_iter()
             .map(|found: Found<PlacedHold>| (found.note.hold.id.clone(), found.note))
             .collect(),
+        proofs: proofs::read(core).await?,
     })
 }
 

@@ -92,9 +92,11 @@ pub(crate) async fn read_readable<T: DeserializeOwned>(
     Ok(readable)
 }
 
-type Outcome<T> = Result<Option<Found<T>>, RepositoryError>;
+/// A note, or why it can't be read; `None` if it is gone since it was listed.
+pub(crate) type Outcome<T> = Result<Option<Found<T>>, RepositoryError>;
 
-async fn read_each<T: DeserializeOwned>(
+/// What became of reading every note below a prefix, by name.
+pub(crate) async fn read_each<T: DeserializeOwned>(
     core: &CoreState,
     prefix: &KeyPrefix,
     kind: ObjectKind,

@@ -60,6 +60,8 @@ struct Inner {
     heeded: Mutex<Heeded>,
     /// Held while what is said of points changes.
     removing: Mutex<()>,
+    /// Held while what restores have shown changes.
+    proving: Mutex<()>,
     /// Held while garbage is collected, or packs and indexes are put in order otherwise.
     collecting: Mutex<()>,
 }
@@ -168,6 +170,7 @@ impl Repository {
                 }),
                 heeded: Mutex::new(heeded),
                 removing: Mutex::default(),
+                proving: Mutex::default(),
                 collecting: Mutex::default(),
             }),
         })

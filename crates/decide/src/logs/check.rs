@@ -88,7 +88,8 @@ fn is_needed(
     let own = point.facts.logs.get(name);
     let replaces = |other: &LogPoint| {
         let facts = &other.facts;
-        let usable = !other.marked && !facts.safety && !matches!(facts.proof, Proof::Failed { .. });
+        let failed = matches!(facts.proofs.get(name), Some(Proof::Failed { .. }));
+        let usable = !other.marked && !facts.safety && !failed;
         let newer = (facts.committed, &facts.id) > (point.facts.committed, &point.facts.id);
         let Some(theirs) = facts.logs.get(name).filter(|_| usable && newer) else {
             return false;

@@ -156,6 +156,7 @@ fn floor(
         });
     }
     let mut newer = history.newer(point, collection);
+    let failed = |point: &PointFacts| failed(point, collection);
     if !failed(point) && newer.all(|other| failed(other.point)) {
         wrong.push(RetentionViolation::NewestSound {
             id: id.clone(),
@@ -164,13 +165,13 @@ fn floor(
     }
     let alike = history.newer(point, collection);
     let alike = alike
-        .filter(|other| other.point.proof == point.proof)
+        .filter(|other| proof(other.point, collection) == proof(point, collection))
         .count();
-    let proven_before = match point.proof {
+    let proven_before = match proof(point, collection) {
         Proof::Proven => 0,
         Proof::Unproven => {
             let proven = |Known { point: other, .. }: &&Known<'_>| {
-                other.proof == Proof::Proven && other.collections.contains(collection)
+                *proof(other, collection) == Proof::Proven && other.collections.contains(collection)
             };
             history.0.iter().filter(proven).count()
         }
@@ -182,8 +183,13 @@ fn floor(
     wrong
 }
 
-fn failed(point: &PointFacts) -> bool {
-    matches!(point.proof, Proof::Failed { .. })
+fn proof<'a>(point: &'a PointFacts, collection: &CollectionName) -> &'a Proof {
+    let said = point.proofs.iter().find(|(name, _)| *name == collection);
+    said.map_or(&Proof::Unproven, |(_, proof)| proof)
+}
+
+fn failed(point: &PointFacts, collection: &CollectionName) -> bool {
+    matches!(proof(point, collection), Proof::Failed { .. })
 }
 
 /// Whether the rule speaks of this collection in this point.

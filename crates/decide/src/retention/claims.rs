@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// but each of its places is given a second time, to the points that have not failed.
 pub(super) fn rule_claims<'a, 'h>(
     rule: &Rule,
+    collection: &CollectionName,
     series: &Series<'a, 'h>,
 ) -> Vec<(&'h Dated<'a>, Claim)> {
-    let mut claims = places(rule, &sound(series));
-    let failed = |(dated, _): &(&Dated<'a>, Claim)| dated.point.has_failed();
+    let mut claims = places(rule, &sound(collection, series));
+    let failed = |(dated, _): &(&Dated<'a>, Claim)| dated.point.has_failed(collection);
     claims.extend(places(rule, series).into_iter().filter(failed));
     claims
 }
@@ -36,7 +37,7 @@ pub(super) fn window_claims<'a, 'h>(
     }
     let opens = now.before(period);
     // Restores of everything pass over safety captures.
-    let based = sound(series)
+    let based = sound(collection, series)
         .into_iter()
         .filter(|dated| !dated.point.safety);
     let logs = |dated: &'h Dated<'a>| Some((dated, dated.point.logs.get(collection)?));
@@ -65,13 +66,14 @@ pub(super) fn window_claims<'a, 'h>(
 /// What must stay of a collection whatever the rules say.
 pub(super) fn floor_claims<'a, 'h>(
     min_proven: u32,
+    collection: &CollectionName,
     series: &Series<'a, 'h>,
 ) -> Vec<(&'h Dated<'a>, Claim)> {
     let with = |proof: Proof| {
         series
             .iter()
             .copied()
-            .filter(move |dated| dated.point.proof == proof)
+            .filter(move |dated| *dated.point.proof(collection) == proof)
     };
     let of = min_proven;
     let mut claims: Vec<_> = (0..of)
@@ -84,8 +86,9 @@ pub(super) fn floor_claims<'a, 'h>(
     claims.extend(instead.map(|(_, dated)| (dated, Claim::InsteadOfProven { proven, of })));
     let newest = series.first().map(|dated| (*dated, Claim::Newest));
     claims.extend(newest);
-    if series.first().is_some_and(|dated| dated.point.has_failed()) {
-        let sound = sound(series)
+    let newest_failed = |dated: &&Dated<'a>| dated.point.has_failed(collection);
+    if series.first().is_some_and(newest_failed) {
+        let sound = sound(collection, series)
             .first()
             .map(|dated| (*dated, Claim::NewestSound));
         claims.extend(sound);
@@ -93,8 +96,8 @@ pub(super) fn floor_claims<'a, 'h>(
     claims
 }
 
-fn sound<'a, 'h>(series: &Series<'a, 'h>) -> Series<'a, 'h> {
-    let sound = |dated: &&Dated<'a>| !dated.point.has_failed();
+fn sound<'a, 'h>(collection: &CollectionName, series: &Series<'a, 'h>) -> Series<'a, 'h> {
+    let sound = |dated: &&Dated<'a>| !dated.point.has_failed(collection);
     series.iter().copied().filter(sound).collect()
 }
 

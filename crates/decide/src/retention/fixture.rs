@@ -33,7 +33,7 @@ pub(crate) fn dated(collections: &str, committed: Timestamp, entropy: u32) -> Po
         committed,
         collections: collections.split_whitespace().map(name).collect(),
         tags: [].into(),
-        proof: Proof::Unproven,
+        proofs: BTreeMap::new(),
         pin: None,
         holds: vec![],
         locked_until: None,
@@ -43,15 +43,20 @@ pub(crate) fn dated(collections: &str, committed: Timestamp, entropy: u32) -> Po
     }
 }
 
-pub(crate) fn failed(mut point: PointFacts) -> PointFacts {
-    point.proof = Proof::Failed {
-        why: "shard 0 has 9 of 10 points".into(),
-    };
-    point
+/// All its collections failed.
+pub(crate) fn failed(point: PointFacts) -> PointFacts {
+    let why = "shard 0 has 9 of 10 points".into();
+    tried(point, &Proof::Failed { why })
 }
 
-pub(crate) fn proven(mut point: PointFacts) -> PointFacts {
-    point.proof = Proof::Proven;
+/// All its collections are proven.
+pub(crate) fn proven(point: PointFacts) -> PointFacts {
+    tried(point, &Proof::Proven)
+}
+
+fn tried(mut point: PointFacts, proof: &Proof) -> PointFacts {
+    let all = point.collections.iter().cloned();
+    point.proofs = all.map(|name| (name, proof.clone())).collect();
     point
 }
 

@@ -45,9 +45,13 @@ pub(super) fn guards(point: &PointFacts, policy: &RetentionPolicy, now: Timestam
     if point.collections.is_empty() {
         reasons.push(Reason::ContentsUnknown);
     }
-    if let Proof::Failed { why } = &point.proof {
-        let why = why.clone();
-        reasons.push(Reason::ProofFailed { why });
+    for (collection, proof) in &point.proofs {
+        if let Proof::Failed { why } = proof {
+            reasons.push(Reason::ProofFailed {
+                collection: collection.clone(),
+                why: why.clone(),
+            });
+        }
     }
     reasons.sort_by_key(|reason| !reason.keeps());
     reasons

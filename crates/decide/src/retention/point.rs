@@ -17,8 +17,8 @@ pub struct PointFacts {
     pub collections: BTreeSet<CollectionName>,
     /// Words it was marked with.
     pub tags: BTreeSet<Tag>,
-    /// Whether it is known to restore.
-    pub proof: Proof,
+    /// Whether each collection is known to restore; one that is not named is [`Proof::Unproven`].
+    pub proofs: BTreeMap<CollectionName, Proof>,
     /// Why a person wants it kept, if one does.
     pub pin: Option<String>,
     /// Legal holds on it, expired ones included.
@@ -64,7 +64,7 @@ impl LogReach {
     }
 }
 
-/// What is known of a point's restorability.
+/// What is known of the restorability of one collection of a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Proof {
     /// A drill or a restore has brought it back.
@@ -103,9 +103,14 @@ impl Hold {
 }
 
 impl PointFacts {
-    /// Whether it is known not to restore.
-    pub(crate) fn has_failed(&self) -> bool {
-        match self.proof {
+    /// What is known of the collection's restorability.
+    pub(crate) fn proof(&self, collection: &CollectionName) -> &Proof {
+        self.proofs.get(collection).unwrap_or(&Proof::Unproven)
+    }
+
+    /// Whether the collection is known not to restore.
+    pub(crate) fn has_failed(&self, collection: &CollectionName) -> bool {
+        match self.proof(collection) {
             Proof::Failed { .. } => true,
             Proof::Proven | Proof::Unproven => false,
         }
@@ -121,7 +126,7 @@ impl PointFacts {
     ) -> bool {
         let is_later = (newer.committed, &newer.id) > (self.committed, &self.id);
         // Restores of everything pass over safety captures.
-        if !is_later || newer.committed > opens || newer.safety || newer.has_failed() {
+        if !is_later || newer.committed > opens || newer.safety || newer.has_failed(collection) {
             return false;
         }
         let Some(others) = newer.logs.get(collection) else {

@@ -70,6 +70,8 @@ pub enum Reason {
     },
     /// It is known not to restore.
     ProofFailed {
+        /// Which collection of it.
+        collection: CollectionName,
         /// What was wrong.
         why: String,
     },
@@ -175,7 +177,9 @@ impl fmt::Display for Reason {
             Self::NoRule { collections } => write!(f, "no rule keeps it: {}", names(collections)),
             Self::HoldEnded { owner, ended } => write!(f, "legal hold by {owner} ended {ended}"),
             Self::SafetyEnded { ended } => write!(f, "safety capture, no longer since {ended}"),
-            Self::ProofFailed { why } => write!(f, "failed its proof: {why}"),
+            Self::ProofFailed { collection, why } => {
+                write!(f, "failed its proof: {collection}: {why}")
+            }
         }
     }
 }
@@ -304,7 +308,8 @@ mod tests {
         assert_said(&Reason::HoldEnded { owner, ended }, false, words);
         let words = "safety capture, no longer since 2026-11-21T10:15:30Z";
         assert_said(&Reason::SafetyEnded { ended }, false, words);
-        let words = "failed its proof: lawsuit";
-        assert_said(&Reason::ProofFailed { why }, false, words);
+        let collection = name("docs");
+        let words = "failed its proof: docs: lawsuit";
+        assert_said(&Reason::ProofFailed { collection, why }, false, words);
     }
 }

@@ -3,10 +3,10 @@
 use super::Repository;
 use crate::gc::Collector;
 use crate::{
-    GarbageOptions, GarbageReport, GarbageWatcher, KeepOptions, KeepReport, Marks, Pin, PlacedHold,
-    PointTombstone, RepositoryError, keep, layout, marks,
+    GarbageOptions, GarbageReport, GarbageWatcher, KeepOptions, KeepReport, LastProof, Marks, Pin,
+    PlacedHold, PointProofs, PointTombstone, RepositoryError, keep, layout, marks, proofs,
 };
-use holdfast_types::{Epoch, HoldId, RecoveryPointId, Timestamp};
+use holdfast_types::{CollectionName, Epoch, HoldId, RecoveryPointId, Timestamp};
 use std::time::Duration;
 
 /// Every change asks for the newest epoch:
@@ -157,6 +157,30 @@ impl Repository {
     ) -> Result<bool, RepositoryError> {
         let _alone = self.inner.removing.lock().await;
         marks::unpin(&self.inner.core, epoch, id).await
+    }
+
+    /// Records the last word on a collection of a point. Returns all that is known of the point.
+    ///
+    /// # Errors
+    /// [`RepositoryError::PointNotFound`].
+    pub async fn record_proof(
+        &self,
+        epoch: Epoch,
+        point: &RecoveryPointId,
+        collection: CollectionName,
+        proof: LastProof,
+    ) -> Result<PointProofs, RepositoryError> {
+        let _alone = self.inner.proving.lock().await;
+        proofs::record(&self.inner.core, epoch, point, collection, proof).await
+    }
+
+    /// Deletes proofs that can't be read and those of points that are gone. Returns how many objects went.
+    ///
+    /// # Errors
+    /// A store that refuses; what is left is harmless.
+    pub async fn tidy_proofs(&self, epoch: Epoch) -> Result<usize, RepositoryError> {
+        let _alone = self.inner.proving.lock().await;
+        proofs::tidy(&self.inner.core, epoch).await
     }
 
     /// Places a legal hold.

@@ -65,7 +65,7 @@ async fn read(core: &CoreState, key: &ObjectKey) -> Result<Result<Bytes, Damage>
     }
 }
 
-/// Every tombstone, hold and pin opens.
+/// Every tombstone, hold, pin and proof opens.
 pub(super) async fn check_notes(
     core: &Arc<CoreState>,
     report: &mut VerifyReport,
@@ -73,6 +73,7 @@ pub(super) async fn check_notes(
     for (prefix, kind) in [
         (layout::holds(), ObjectKind::Hold),
         (layout::pins(), ObjectKind::Hold),
+        (layout::proofs(), ObjectKind::Proof),
         (layout::point_tombstones(), ObjectKind::Tombstone),
         (layout::pack_tombstones(), ObjectKind::Tombstone),
         (layout::roles(), ObjectKind::Config),
@@ -81,6 +82,8 @@ pub(super) async fn check_notes(
             match notes::read::<Value>(core, found.key, kind).await {
                 Ok(_) => {}
                 Err(RepositoryError::Damaged { object, source }) => report.damage(object, source),
+                // Nothing depends on it.
+                Err(RepositoryError::NewerFormat { .. }) if kind == ObjectKind::Proof => {}
                 Err(other) => return Err(other),
             }
         }

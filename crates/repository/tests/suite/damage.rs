@@ -62,7 +62,7 @@ fn content(n: u32) -> Files {
     shard(if n == 3 { 1 } else { n })
 }
 
-async fn verify(repository: &Repository, level: VerifyLevel) -> VerifyReport {
+pub(crate) async fn verify(repository: &Repository, level: VerifyLevel) -> VerifyReport {
     let mut options = VerifyOptions::read_only(level, Timestamp::from_micros(3));
     options.record = true;
     repository.verify_with(&options, &()).await.unwrap()
@@ -160,8 +160,8 @@ async fn every_kind_in_every_way() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // 12 kinds, 7 harms, 2 moments, without the 9 pairs that can't be.
-    assert_eq!(cells, (12 * 7 - 9) * 2);
+    // 13 kinds, 7 harms, 2 moments, without the 9 pairs that can't be.
+    assert_eq!(cells, (13 * 7 - 9) * 2);
 }
 
 /// The matrix. Before the bar: what is seen at once; behind it: whether anything still needs a person
@@ -228,8 +228,8 @@ fn expected(kind: Kind, harm: Harm, moment: Moment) -> Option<&'static str> {
         (K::Quarantine, _, After) => MENDED_LATER,
 
         // Nothing tells that they were there, and of two exchanged ones both are still there.
-        (K::Hold | K::Pin | K::Tombstone, Remove | Swap | Stale, _) => UNSEEN,
-        (K::Hold | K::Pin | K::Tombstone, _, _) => STAYS,
+        (K::Hold | K::Pin | K::Proof | K::Tombstone, Remove | Swap | Stale, _) => UNSEEN,
+        (K::Hold | K::Pin | K::Proof | K::Tombstone, _, _) => STAYS,
     })
 }
 

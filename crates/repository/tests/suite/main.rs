@@ -23,6 +23,7 @@ mod late;
 mod master;
 mod opening;
 mod place;
+mod proofs;
 mod quarantine;
 mod reading;
 mod refusal;

@@ -28,7 +28,8 @@ pub(super) fn check(
         spoken_of = true;
         // a failed point takes no place from one that has not failed
         let rival = |other: &&Known<'_>| {
-            speaks_of(rule, other.point, collection) && (failed(point) || !failed(other.point))
+            speaks_of(rule, other.point, collection)
+                && (failed(point, collection) || !failed(other.point, collection))
         };
         let newer: Vec<&Known<'_>> = history.newer(point, collection).filter(rival).collect();
         let opens = opens_window(rule, point, collection, history, now);
@@ -85,14 +86,16 @@ fn opens_window(
     let Some(own) = point.logs.get(collection) else {
         return false;
     };
-    if rule.instants_within == Duration::ZERO || failed(point) || point.safety {
+    if rule.instants_within == Duration::ZERO || failed(point, collection) || point.safety {
         return false;
     }
     let outside = |at: Timestamp| at.after(rule.instants_within) <= now;
     let bases = || {
         let others = history.0.iter().map(|known| known.point);
         others.filter_map(|other| {
-            let usable = !failed(other) && !other.safety && other.collections.contains(collection);
+            let usable = !failed(other, collection)
+                && !other.safety
+                && other.collections.contains(collection);
             Some((other, other.logs.get(collection).filter(|_| usable)?))
         })
     };

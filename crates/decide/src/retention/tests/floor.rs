@@ -1,7 +1,8 @@
 //! What stays whatever the rules say, and what a failed proof is worth.
 
 use super::{each, failed, kept, last, only, point, proven, said};
-use crate::retention::{RetentionPolicy, Rule};
+use crate::fixture::name;
+use crate::retention::{Proof, RetentionPolicy, Rule};
 
 fn floor(min_proven: u32) -> RetentionPolicy {
     RetentionPolicy {
@@ -46,6 +47,33 @@ fn each_collection_has_its_floor() {
 }
 
 #[test]
+fn a_proof_is_of_one_collection() {
+    let mut points = vec![point("books docs", 1), point("books docs", 2)];
+    points.extend([3, 4].map(|hours| proven(point("books docs", hours))));
+    // Of the newest, one collection came back and one did not.
+    points[0].proofs = [(name("books"), Proof::Proven), (name("docs"), lost())].into();
+    points[1].proofs = [(name("docs"), lost())].into();
+    // books: the newest is proven; docs: the third is the newest proven, and the newest sound.
+    assert_eq!(kept(&points, &floor(1)), [1, 3]);
+    points.remove(2);
+    assert_eq!(kept(&points, &floor(1)), [1, 4]);
+    let only_books = RetentionPolicy {
+        rules: vec![Rule {
+            collections: vec!["books".parse().unwrap()],
+            ..last(2)
+        }],
+        ..floor(0)
+    };
+    // A failure of docs takes no place of books from the point.
+    let texts = said(&points, &only_books, 2);
+    assert_eq!(texts[0], "last 2 of 2: books");
+}
+
+fn lost() -> Proof {
+    Proof::Failed { why: "lost".into() }
+}
+
+#[test]
 fn the_newest_sound_point_stays_beside_a_failed_one() {
     let mut points = each("docs", &[1, 2, 3, 4]);
     points[0] = failed(points[0].clone());
@@ -67,7 +95,7 @@ fn a_failed_point_takes_no_place_from_a_good_one() {
         said(&points, &only(last(2)), 2),
         [
             "last 2 of 2: docs",
-            "failed its proof: shard 0 has 9 of 10 points"
+            "failed its proof: docs: shard 0 has 9 of 10 points"
         ]
     );
     assert_eq!(said(&points, &only(last(2)), 3), ["last 2 of 2: docs"]);

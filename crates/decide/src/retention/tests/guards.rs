@@ -79,7 +79,7 @@ fn what_guards_no_more_is_told() {
         "no rule keeps it: docs",
         "legal hold by alice ended 2026-11-21T10:15:30Z",
         "safety capture, no longer since 2026-11-21T10:15:30Z",
-        "failed its proof: shard 0 has 9 of 10 points",
+        "failed its proof: docs: shard 0 has 9 of 10 points",
     ];
     assert_eq!(texts, expected);
     assert_eq!(kept(&points, &policy), [1]);

@@ -48,13 +48,13 @@ pub(super) fn survivors(
     for name in names {
         let mut of_collection = past.clone();
         of_collection.retain(|point| point.collections.contains(&name));
-        stay.extend(needed(&of_collection, policy.min_proven));
+        stay.extend(needed(&of_collection, &name, policy.min_proven));
         let mut covered = BTreeSet::new();
         for rule in &policy.rules {
             let mut series = of_collection.clone();
             series.retain(|point| covers(rule, point, &name));
             covered.extend(ids(&series));
-            let good = without_failed(&series);
+            let good = without_failed(&series, &name);
             let all_winners = winners(rule, &series, tz);
             stay.extend(winners(rule, &good, tz));
             stay.extend(openers(rule, &good, &name, now));
@@ -71,9 +71,9 @@ fn ids(points: &[PointFacts]) -> BTreeSet<RecoveryPointId> {
     points.iter().map(|point| point.id.clone()).collect()
 }
 
-fn without_failed(points: &[PointFacts]) -> Vec<PointFacts> {
+fn without_failed(points: &[PointFacts], name: &CollectionName) -> Vec<PointFacts> {
     let mut good = points.to_vec();
-    good.retain(|point| point.proof == Proof::Proven || point.proof == Proof::Unproven);
+    good.retain(|point| !matches!(point.proofs.get(name), Some(Proof::Failed { .. })));
     good
 }
 
@@ -90,22 +90,26 @@ fn covers(rule: &Rule, point: &PointFacts, name: &CollectionName) -> bool {
 }
 
 /// What the floor needs of a collection's points, the oldest first.
-fn needed(points: &[PointFacts], min_proven: u32) -> BTreeSet<RecoveryPointId> {
+fn needed(
+    points: &[PointFacts],
+    name: &CollectionName,
+    min_proven: u32,
+) -> BTreeSet<RecoveryPointId> {
     let newest = |points: Vec<PointFacts>, count: usize| {
         let from = points.len().saturating_sub(count);
         ids(&points[from..])
     };
-    let like = |proof: Proof| {
+    let like = |proof: Option<Proof>| {
         let mut like = points.to_vec();
-        like.retain(|point| point.proof == proof);
+        like.retain(|point| point.proofs.get(name).cloned() == proof);
         like
     };
-    let proven = newest(like(Proof::Proven), min_proven as usize);
+    let proven = newest(like(Some(Proof::Proven)), min_proven as usize);
     let missing = min_proven as usize - proven.len();
-    let mut needed = newest(like(Proof::Unproven), missing);
+    let mut needed = newest(like(None), missing);
     needed.extend(proven);
     needed.extend(newest(points.to_vec(), 1));
-    needed.extend(newest(without_failed(points), 1));
+    needed.extend(newest(without_failed(points, name), 1));
     needed
 }
 

@@ -44,12 +44,13 @@ fn instant(anchor: &str, minutes: i64) -> Timestamp {
     Timestamp::from_micros(anchor.as_micros() + minutes * 60_000_000)
 }
 
-fn any_proof() -> impl Strategy<Value = Proof> {
+/// `None` of a collection that nobody has tried.
+fn any_proof() -> impl Strategy<Value = Option<Proof>> {
     let why = || "lost".to_owned();
     prop_oneof![
-        3 => Just(Proof::Unproven),
-        2 => Just(Proof::Proven),
-        1 => Just(Proof::Failed { why: why() }),
+        3 => Just(None),
+        2 => Just(Some(Proof::Proven)),
+        1 => Just(Some(Proof::Failed { why: why() })),
     ]
 }
 
@@ -90,9 +91,17 @@ fn any_point(anchor: &'static str) -> impl Strategy<Value = PointFacts> {
         tags.prop_map(BTreeSet::from_iter),
         logs,
     );
-    (known, any_proof(), guards).prop_map(move |(known, proof, guards)| {
+    // Mostly of one kind; sometimes the collections of a point have fared differently.
+    let proofs = prop_oneof![
+        2 => any_proof().prop_map(|proof| vec![proof; 4]),
+        1 => prop::collection::vec(any_proof(), 4),
+    ];
+    (known, proofs, guards).prop_map(move |(known, proofs, guards)| {
         let (minutes, collections, tags, logs) = known;
         let collections: BTreeSet<CollectionName> = collections;
+        let proofs = collections.iter().cloned().zip(proofs);
+        let proofs = proofs.filter_map(|(name, proof)| Some((name, proof?)));
+        let proofs = proofs.collect();
         let logs = collections.iter().cloned().zip(logs);
         let logs = logs.filter(|(_, (line, _))| *line > 0);
         let logs = logs.map(|(name, (line, minutes))| {
@@ -113,7 +122,7 @@ fn any_point(anchor: &'static str) -> impl Strategy<Value = PointFacts> {
             committed: instant(anchor, minutes),
             collections,
             tags,
-            proof,
+            proofs,
             pin,
             holds: if held { holds } else { vec![] },
             locked_until: lock.map(|minutes| instant(anchor, minutes)),

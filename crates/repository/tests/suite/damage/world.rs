@@ -8,8 +8,8 @@ use bytes::Bytes;
 use holdfast_archive::{Codec, Kek, KeyFile, WrappedKeys};
 use holdfast_decide::{Hold, Tombstone};
 use holdfast_repository::{
-    Pin, PlacedHold, PointTombstone, QuarantineState, Repository, RepositoryOptions, VerifyLevel,
-    VerifyOptions,
+    LastProof, Pin, PlacedHold, PointTombstone, ProofOutcome, QuarantineState, Repository,
+    RepositoryOptions, VerifyLevel, VerifyOptions,
 };
 use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Epoch, Timestamp};
@@ -37,11 +37,13 @@ pub(super) enum Kind {
     Hold,
     /// Of point 1.
     Pin,
+    /// Of point 1.
+    Proof,
     /// Of point 2.
     Tombstone,
 }
 
-pub(super) const KINDS: [Kind; 12] = [
+pub(super) const KINDS: [Kind; 13] = [
     Kind::Description,
     Kind::DescriptionCopy,
     Kind::Key,
@@ -53,6 +55,7 @@ pub(super) const KINDS: [Kind; 12] = [
     Kind::Quarantine,
     Kind::Hold,
     Kind::Pin,
+    Kind::Proof,
     Kind::Tombstone,
 ];
 
@@ -261,6 +264,7 @@ async fn marks(store: &TestStore, repository: &Repository, targets: &mut BTreeMa
     repository.pin_point(epoch, &pin(1, "since")).await.unwrap();
     let other = Other::Here(pins.next().unwrap());
     targets.insert(Kind::Pin, Target { key, other, stale });
+    targets.insert(Kind::Proof, proofs(store, repository, epoch).await);
 
     for id in ["case-1", "case-2"] {
         let placed = PlacedHold {
@@ -303,6 +307,27 @@ async fn marks(store: &TestStore, repository: &Repository, targets: &mut BTreeMa
         stale: None,
     };
     targets.insert(Kind::Tombstone, tombstone);
+}
+
+async fn proofs(store: &TestStore, repository: &Repository, epoch: Epoch) -> Target {
+    let proof = async |n, job: &str| {
+        let proof = LastProof {
+            at: Timestamp::EPOCH,
+            job: job.parse().unwrap(),
+            outcome: ProofOutcome::Restored,
+        };
+        let (id, docs) = (point_id(n), "docs".parse().unwrap());
+        let recorded = repository.record_proof(epoch, &id, docs, proof).await;
+        recorded.unwrap();
+    };
+    proof(1, "restore-1").await;
+    proof(2, "restore-1").await;
+    let mut proofs = names(store, "proofs").await.into_iter();
+    let key = proofs.next().unwrap();
+    let stale = Some(store.get(&key).await.unwrap());
+    proof(1, "restore-2").await;
+    let other = Other::Here(proofs.next().unwrap());
+    Target { key, other, stale }
 }
 
 /// Two packs that nothing needs, one chunk in the first of which is found bad, then all of both. Returns
