@@ -126,6 +126,32 @@ fn back_up(site: &Site, method: &str) -> Result<String> {
     Ok(id.context("no id")?.to_owned())
 }
 
+/// Captures while somebody else makes snapshots of the same collection, and reads all of it.
+async fn beside_others(site: &Arc<Site>, way: &'static str, dice: &mut Dice) -> Result<String> {
+    let captured = AtomicBool::new(false);
+    let taking = Arc::clone(site);
+    let capture = async {
+        let id = tokio::task::spawn_blocking(move || back_up(&taking, way)).await;
+        captured.store(true, Ordering::Relaxed);
+        id?
+    };
+    let pause = Duration::from_millis(dice.below(300));
+    let others = async {
+        tokio::time::sleep(pause).await;
+        while !captured.load(Ordering::Relaxed) {
+            let path = "/collections/docs/snapshots";
+            let made = site.qdrant.post(path, json!({})).await?;
+            contents(&site.qdrant, "docs").await?;
+            let name = made["name"].as_str().context("no name")?;
+            site.qdrant.delete(&format!("{path}/{name}")).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (id, others) = tokio::join!(capture, others);
+    others?;
+    id
+}
+
 /// Restores beside the original, reads everything, and removes it again.
 async fn restored<T>(
     site: &Site,
@@ -169,20 +195,20 @@ fn seed() -> Result<u64> {
 }
 
 async fn history(seed: u64) -> Result<()> {
-    let site = site(PATIENT).await?;
+    let site = Arc::new(site(PATIENT).await?);
     let mut dice = Dice(seed.max(1));
     let mut seen = BTreeSet::new();
     for round in 1..=ROUNDS {
         for _ in 0..1 + dice.below(6) {
             change(&site.qdrant, &mut dice, round).await?;
         }
-        // No write from here on, but optimizers may be at work, as they like.
+        // No write from here on, but optimizers may be at work, as they like, and others make snapshots.
         let live = contents(&site.qdrant, "docs").await?;
         let mut order = ["partial", "direct", "auto"];
         order.rotate_left(usize::try_from(dice.below(3))?);
         let mut points = Vec::new();
         for way in order {
-            points.push((way, back_up(&site, way)?));
+            points.push((way, beside_others(&site, way, &mut dice).await?));
         }
         points.push(("stored", back_up(&site, "stored")?));
         for (asked, id) in points {
