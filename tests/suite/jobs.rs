@@ -113,7 +113,8 @@ async fn interrupted(program: &mut Child) -> Result<()> {
     Ok(())
 }
 
-async fn ended(program: &mut Child) -> Result<Option<i32>> {
+/// Waits for a command to end by itself; its exit code.
+pub(crate) async fn ended(program: &mut Child) -> Result<Option<i32>> {
     let mut look = || program.try_wait().ok().flatten();
     let status = until("the command to end", LIMIT, || {
         let status = look();

@@ -1,11 +1,11 @@
 //! Upkeep and exports as jobs, with real processes, across a death of the coordinator.
 
+use crate::jobs::ended;
 use anyhow::{Context as _, Result, ensure};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::site::{Options, Site};
 use holdfast_tests::wait::until;
 use serde_json::Value;
-use std::process::Child;
 use std::time::Duration;
 
 /// 4 MB each that compression does not make smaller: a pack of its own that takes seconds to read at 1 MiB/s.
@@ -223,13 +223,4 @@ async fn says(site: &Site, id: &str, words: &str) -> Result<()> {
 
 fn text(value: &Value) -> Result<String> {
     Ok(value.as_str().context("no text")?.to_owned())
-}
-
-async fn ended(program: &mut Child) -> Result<Option<i32>> {
-    let mut look = || program.try_wait().ok().flatten();
-    let status = until("the command to end", LIMIT, || {
-        let status = look();
-        async move { status }
-    });
-    Ok(status.await?.code())
 }
