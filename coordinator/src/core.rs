@@ -246,8 +246,8 @@ impl Core {
     /// differs. Nothing is deleted and nothing is locked then.
     #[must_use]
     pub fn clock_fault(&self) -> Option<Fault> {
-        let wall = self.clock.now().since(self.started);
-        let jumped = wall.abs_diff(self.steady.elapsed());
+        let expected = self.started.after(self.steady.elapsed());
+        let jumped = self.clock.now().distance(expected);
         let nodes = self.nodes.list();
         let skewed = nodes
             .iter()

@@ -151,13 +151,19 @@ pub(crate) fn committed(collection: &str, shard: u32, shards: u32) -> CommittedS
 
 /// An empty repository in memory, of cluster `demo`.
 pub(crate) async fn repository() -> holdfast_repository::Repository {
+    repository_in(std::sync::Arc::new(holdfast_store::MemoryStore::new())).await
+}
+
+/// An empty repository of cluster `demo`.
+pub(crate) async fn repository_in(
+    store: std::sync::Arc<holdfast_store::MemoryStore>,
+) -> holdfast_repository::Repository {
     let options = holdfast_repository::RepositoryOptions {
         cluster: "demo".parse().unwrap(),
         kek: holdfast_archive::Kek::from_hex(&"5a".repeat(32)).unwrap(),
         created: NOW,
         program: "test".into(),
     };
-    let store = std::sync::Arc::new(holdfast_store::MemoryStore::new());
     holdfast_repository::Repository::init(store, options)
         .await
         .unwrap()
@@ -167,6 +173,14 @@ pub(crate) async fn repository() -> holdfast_repository::Repository {
 pub(crate) async fn commit_point(
     repository: &holdfast_repository::Repository,
 ) -> holdfast_types::RecoveryPointId {
+    commit_point_at(repository, NOW).await
+}
+
+/// The same, committed at that instant.
+pub(crate) async fn commit_point_at(
+    repository: &holdfast_repository::Repository,
+    committed: Timestamp,
+) -> holdfast_types::RecoveryPointId {
     let epoch = repository.claim_epoch().await.unwrap();
     let writer = repository.begin(epoch).await.unwrap();
     let recipe = holdfast_archive::ShardRecipe::new(vec![]).encode().unwrap();
@@ -175,7 +189,7 @@ pub(crate) async fn commit_point(
     let key = repository.chunk_key(&repository.namespace());
     let chunks = writer.put_recipe(key, recipe).await.unwrap();
     writer.flush().await.unwrap();
-    let mut point = manifest("20261121t101530z-00000001", NOW.as_micros());
+    let mut point = manifest("20261121t101530z-00000001", committed.as_micros());
     point.epoch = epoch;
     let shard = &mut point.collections[0].shards[0];
     shard.recipe = chunks;
@@ -184,4 +198,20 @@ pub(crate) async fn commit_point(
     (shard.files, shard.logical_bytes) = (0, 0);
     repository.commit_point(&point).await.unwrap();
     point.id
+}
+
+/// A valid configuration with everything below `dir`.
+pub(crate) fn config(dir: &std::path::Path) -> crate::config::CoordinatorConfig {
+    let at = |name: &str| dir.join(name).display().to_string();
+    std::fs::write(dir.join("key"), "5a".repeat(32)).unwrap();
+    let text = crate::config::DEFAULT_CONFIG
+        .replace("/var/lib/holdfast-coordinator", &at("state"))
+        .replace("/var/lib/holdfast-repository", &at("repository"))
+        .replace("/etc/holdfast/repository.key", &at("key"))
+        .replace("init = false", "init = true");
+    let path = dir.join("coordinator.toml");
+    std::fs::write(&path, text).unwrap();
+    crate::config::load(&path, holdfast_service::config::Strictness::Strict)
+        .unwrap()
+        .0
 }

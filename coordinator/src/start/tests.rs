@@ -2,35 +2,20 @@
 
 use super::{open_core, rest_of_logs};
 use crate::catalog::Catalog;
-use crate::config::{CoordinatorConfig, DEFAULT_CONFIG, load};
+use crate::config::CoordinatorConfig;
 use crate::core::Core;
-use crate::fixture::commit_point;
+use crate::fixture::{commit_point, config};
 use crate::retention::prune;
 use holdfast_decide::Tombstone;
 use holdfast_repository::PointTombstone;
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
-use holdfast_service::config::Strictness;
 use holdfast_service::shutdown::Shutdown;
 use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 const GRACE: Duration = Duration::from_hours(72);
 const JUMP: Duration = Duration::from_hours(200 * 24);
-
-fn config(dir: &Path) -> CoordinatorConfig {
-    let at = |name: &str| dir.join(name).display().to_string();
-    std::fs::write(dir.join("key"), "5a".repeat(32)).unwrap();
-    let text = DEFAULT_CONFIG
-        .replace("/var/lib/holdfast-coordinator", &at("state"))
-        .replace("/var/lib/holdfast-repository", &at("repository"))
-        .replace("/etc/holdfast/repository.key", &at("key"))
-        .replace("init = false", "init = true");
-    let path = dir.join("coordinator.toml");
-    std::fs::write(&path, text).unwrap();
-    load(&path, Strictness::Strict).unwrap().0
-}
 
 async fn open(config: &CoordinatorConfig, clock: &FixedClock) -> Arc<Core> {
     let opened = open_core(config, Shutdown::new(), Arc::new(clock.clone())).await;
@@ -66,10 +51,16 @@ async fn nothing_is_deleted_by_a_clock_that_jumped() {
     let core = open(&config, &clock).await;
     assert!(core.clock_fault().is_none());
     prune(&core, None).await.unwrap();
-    clock.advance(Duration::from_hours(1));
-    let refused = prune(&core, None).await.unwrap_err();
-    assert_eq!(refused.code, "clock-skew", "{refused}");
-    assert!(refused.message.contains("jumped"), "{refused}");
+    let began = clock.now();
+    let hour = Duration::from_hours(1);
+    for wrong in [began.after(hour), began.before(hour)] {
+        clock.set(wrong);
+        let refused = prune(&core, None).await.unwrap_err();
+        assert_eq!(refused.code, "clock-skew", "{refused}");
+        assert!(refused.message.contains("jumped by 3"), "{refused}");
+    }
+    clock.set(began);
+    prune(&core, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use holdfast_proto::v1::command_result::Outcome;
 use holdfast_proto::v1::copies_client::CopiesClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_repository::Repository;
-use holdfast_service::clock::{Clock as _, SystemClock};
+use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_store::{DiskStore, FaultPlan, FaultStore, StopAt, StopEffect};
 use holdfast_types::Epoch;
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ use tonic::transport::Channel;
 
 const COPY: &str = "[[copy]]\nname = \"b\"\npath = \"ROOT/b\"\n";
 
-struct Scene {
-    world: World,
-    running: Running,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) running: Running,
     /// Not kept alive: it holds the catalogue, which a restart opens again.
     core: Weak<Core>,
-    operator: Operator,
-    copies: CopiesClient<Channel>,
+    pub(crate) operator: Operator,
+    pub(crate) copies: CopiesClient<Channel>,
     agent: Agent,
 }
 
@@ -38,7 +38,12 @@ impl Scene {
 
     /// A coordinator with its background work for copies, and a node.
     async fn start(world: World) -> Self {
-        let (running, core) = world.start_at(Arc::new(SystemClock)).await;
+        Self::start_at(world, Arc::new(SystemClock)).await
+    }
+
+    /// The same, with another clock of the coordinator.
+    pub(crate) async fn start_at(world: World, clock: Arc<dyn Clock>) -> Self {
+        let (running, core) = world.start_at(clock).await;
         look_after(&core);
         let mut operator = world.operator(&running).await;
         let copies = CopiesClient::new(world.channel(&running, "op").await);
@@ -61,14 +66,14 @@ impl Scene {
         Self::start(self.world).await
     }
 
-    async fn backup(&mut self, content: &Files) -> String {
+    pub(crate) async fn backup(&mut self, content: &Files) -> String {
         let job = self.operator.backup().await;
         let command = self.agent.command().await;
         self.agent.capture(&command, content).await;
         job.end().await.0.backup.unwrap().recovery_point
     }
 
-    async fn add(&mut self, confirm: bool) -> v1::AddCopyResponse {
+    pub(crate) async fn add(&mut self, confirm: bool) -> v1::AddCopyResponse {
         let request = v1::AddCopyRequest {
             name: "b".into(),
             confirm,
@@ -85,13 +90,13 @@ impl Scene {
         self.copies.sync_copy(request).await.unwrap();
     }
 
-    async fn prune(&mut self, confirm: bool) -> v1::PruneReport {
+    pub(crate) async fn prune(&mut self, confirm: bool) -> v1::PruneReport {
         let name = "b".into();
         let request = v1::PruneCopyRequest { name, confirm };
         self.copies.prune_copy(request).await.unwrap().into_inner()
     }
 
-    async fn status(&mut self) -> v1::CopyStatus {
+    pub(crate) async fn status(&mut self) -> v1::CopyStatus {
         let listed = self.copies.list_copies(v1::ListCopiesRequest {}).await;
         listed.unwrap().into_inner().copies.remove(0)
     }
@@ -113,7 +118,7 @@ impl Scene {
         }
     }
 
-    async fn up_to_date(&mut self, points: u64) -> v1::CopyStatus {
+    pub(crate) async fn up_to_date(&mut self, points: u64) -> v1::CopyStatus {
         let fits = |status: &v1::CopyStatus| {
             status.lag == Some(v1::CopyLag::default())
                 && status.recovery_points == points
@@ -143,7 +148,7 @@ fn kek() -> holdfast_archive::Kek {
     holdfast_archive::Kek::from_hex(&"5a".repeat(32)).unwrap()
 }
 
-fn content(n: u8) -> Files {
+pub(crate) fn content(n: u8) -> Files {
     files(&[("a", &[n; 70_000]), ("b", &[n, 7])])
 }
 

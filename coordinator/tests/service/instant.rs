@@ -7,7 +7,7 @@ use holdfast_coordinator::core::Core;
 use holdfast_proto::v1;
 use holdfast_proto::v1::command_result::Outcome;
 use holdfast_proto::v1::restore_target::Target;
-use holdfast_service::clock::SystemClock;
+use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_types::{IncarnationId, ShardId, TimelineId, Timestamp};
 use holdfast_wal::format::entry_crc;
 use std::collections::BTreeMap;
@@ -45,7 +45,12 @@ async fn scene() -> Scene {
 }
 
 pub(crate) async fn scene_in(world: World) -> Scene {
-    let (running, core) = world.start_at(Arc::new(SystemClock)).await;
+    scene_at(world, Arc::new(SystemClock)).await
+}
+
+/// The same, with another clock of the coordinator.
+pub(crate) async fn scene_at(world: World, clock: Arc<dyn Clock>) -> Scene {
+    let (running, core) = world.start_at(clock).await;
     let mut operator = world.operator(&running).await;
     let mut agent = Agent::join(&world, &running, "n1").await;
     agent.report(&["docs"]).await;

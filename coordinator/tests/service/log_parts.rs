@@ -1,11 +1,13 @@
 //! Parts of archived logs that go because nothing needs them, and parts that become one: what is promised can be restored meanwhile.
 
-use crate::instant::{Scene, back_up, replayed, scene_in, window};
+use crate::instant::{Scene, back_up, replayed, scene_at, scene_in, window};
 use crate::world::World;
 use holdfast_coordinator::logs::{Compacted, compact};
 use holdfast_coordinator::retention::{self, LogRemoval, Removal};
 use holdfast_proto::v1;
 use holdfast_proto::v1::restore_target::Target;
+use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 fn world() -> World {
@@ -84,24 +86,54 @@ fn age(scene: &Scene, age: Duration, which: impl Fn(&str) -> bool) {
     }
 }
 
+/// A part for each of forty further operations.
+async fn forty_more(scene: &Scene) {
+    let repository = &scene.core.repository;
+    let listed = repository.list_wal(&scene.core.namespace).await;
+    let series = listed.unwrap().remove(0).series;
+    let mut crc = repository
+        .last_wal(&series)
+        .await
+        .unwrap()
+        .unwrap()
+        .run()
+        .end;
+    for index in 60..100 {
+        let (part, end) = scene.part_of(index..index + 1, crc);
+        crc = end;
+        repository.append_wal(scene.core.epoch, part).await.unwrap();
+    }
+}
+
+/// Whether those that a merged part stands for have been there for a day is not known by a clock that may be wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumped_deletes_no_part() {
+    let clock = FixedClock::new(SystemClock.now());
+    let began = clock.now();
+    let scene = scene_at(world(), Arc::new(clock.clone())).await;
+    forty_more(&scene).await;
+    age(&scene, Duration::from_hours(2), |_| true);
+    let run = async || compact(&scene.core).await.unwrap();
+    let both = |merged, deleted| Compacted { merged, deleted };
+    assert_eq!(run().await, both(1, 0));
+    let merged = format!("{:020}-{:020}", 3, 99);
+    age(&scene, Duration::from_hours(25), |name| *name == merged);
+    let hours = Duration::from_hours(48);
+    for wrong in [began.after(hours), began.before(Duration::from_mins(6))] {
+        clock.set(wrong);
+        assert_eq!(run().await, both(0, 0), "{wrong}");
+        assert_eq!(scene.part_files().len(), 3 + 40 + 1, "{wrong}");
+    }
+    clock.set(began);
+    assert_eq!(run().await, both(0, 42));
+    scene.running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn small_parts_become_one_and_nothing_is_missing() {
     let mut scene = scene_in(world()).await;
     let before = window(&mut scene).await;
-    // A part for each of forty further operations.
-    let (_, mut crc) = {
-        let listed = scene.core.repository.list_wal(&scene.core.namespace).await;
-        let series = listed.unwrap().remove(0).series;
-        let last = scene.core.repository.last_wal(&series).await;
-        let last = last.unwrap().unwrap();
-        (series, last.run().end)
-    };
-    for index in 60..100 {
-        let (part, end) = scene.part_of(index..index + 1, crc);
-        crc = end;
-        let appended = scene.core.repository.append_wal(scene.core.epoch, part);
-        appended.await.unwrap();
-    }
+    forty_more(&scene).await;
     let run = async |scene: &Scene| compact(&scene.core).await.unwrap();
     assert_eq!(run(&scene).await, Compacted::default(), "they are young");
     let hours = |hours: u64| Duration::from_hours(hours);

@@ -10,6 +10,8 @@ mod cluster_restore;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
+mod copies_by_clock;
+#[cfg(test)]
 mod instant;
 #[cfg(test)]
 mod jobs;
