@@ -245,3 +245,6 @@ pub async fn run(core: Arc<Core>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
