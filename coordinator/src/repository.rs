@@ -16,7 +16,7 @@ mod place;
 
 pub use export::export_sheet;
 pub use kek::{KeyUse, read_kek};
-pub use place::probe_place;
+pub use place::{probe_copy, probe_place};
 
 pub(crate) use place::open_copy_store;
 use place::open_store;

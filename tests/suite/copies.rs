@@ -46,7 +46,10 @@ fn bucket(server: &S3Server) -> Place {
 }
 
 /// Stops the coordinator, changes its configuration, and starts it.
-async fn reconfigure(site: &mut Site, change: impl FnOnce(String) -> String) -> Result<()> {
+pub(crate) async fn reconfigure(
+    site: &mut Site,
+    change: impl FnOnce(String) -> String,
+) -> Result<()> {
     site.coordinator.stop(Duration::from_secs(30))?;
     start(site, change).await
 }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod bad_input;
+mod by_hand;
 mod cluster;
 mod cluster_faults;
 mod cluster_restore;

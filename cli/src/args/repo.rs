@@ -10,8 +10,9 @@ pub(crate) enum RepoCommand {
     /// Try whether the configured place keeps every promise that a repository needs, before trusting it.
     #[command(after_help = "Examples:
   holdfast repo probe --coordinator-config coordinator.toml
+  holdfast repo probe --copy offsite         before `holdfast repo copy add offsite --confirm`
   holdfast repo probe --output json | jq '.checks[] | select(.failure)'")]
-    Probe(DirectArgs),
+    Probe(ProbeArgs),
     /// Check what is stored, and name the recovery points and collections that damage concerns.
     ///
     /// Without --sample and --full it looks at sizes and small objects, and reads no pack. Damage ends with exit code 7. No
@@ -51,6 +52,17 @@ pub(crate) enum RepoCommand {
         #[command(subcommand)]
         command: CopyCommand,
     },
+}
+
+/// Which place to try.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProbeArgs {
+    #[command(flatten)]
+    pub(crate) direct: DirectArgs,
+
+    /// Try the place of this [[copy]] of the configuration in place of the repository's. A directory must exist.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) copy: Option<String>,
 }
 
 /// What to heal, and with what.

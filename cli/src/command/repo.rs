@@ -7,24 +7,17 @@ mod upkeep;
 mod verify;
 
 use super::{Context, direct};
-use crate::args::RepoCommand;
+use crate::args::{ProbeArgs, RepoCommand};
 use crate::failure::{Failure, Outcome};
 use crate::view::ProbeView;
+use holdfast_coordinator::repository;
 use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_service::failure::Code;
 
 /// `holdfast repo …`.
 pub(super) async fn run(context: Context, command: RepoCommand) -> Outcome<()> {
     match command {
-        RepoCommand::Probe(args) => {
-            let config = direct::load(&args)?;
-            let report =
-                holdfast_coordinator::repository::probe_place(&config, SystemClock.now()).await;
-            let report = report.map_err(|fault| direct::told(&fault))?;
-            let view = ProbeView::new(&report);
-            context.output.show(&view)?;
-            verdict(&view)
-        }
+        RepoCommand::Probe(args) => probe(context, &args).await,
         RepoCommand::Verify(args) => verify::run(context, args).await,
         RepoCommand::Check(args) => upkeep::check(context, &args).await,
         RepoCommand::RebuildIndex(args) => upkeep::rebuild_index(context, &args).await,
@@ -34,6 +27,18 @@ pub(super) async fn run(context: Context, command: RepoCommand) -> Outcome<()> {
             command,
         } => copy::run(context, &connection, command).await,
     }
+}
+
+async fn probe(context: Context, args: &ProbeArgs) -> Outcome<()> {
+    let config = direct::load(&args.direct)?;
+    let now = SystemClock.now();
+    let report = match &args.copy {
+        None => repository::probe_place(&config, now).await,
+        Some(name) => repository::probe_copy(direct::copy_section(&config, name)?, now).await,
+    };
+    let view = ProbeView::new(&report.map_err(|fault| direct::told(&fault))?);
+    context.output.show(&view)?;
+    verdict(&view)
 }
 
 fn verdict(view: &ProbeView) -> Outcome<()> {

@@ -216,7 +216,9 @@ impl View for CopyAddedView {
         if self.made {
             return format!("{place} is the copy {name} now, and is being filled ({found})");
         }
-        format!("{place}: {found}\nnothing was changed: repeat it with --confirm")
+        format!(
+            "{place}: {found}\nnothing was changed: try the place with `holdfast repo probe --copy {name}`, then repeat it with --confirm"
+        )
     }
 }
 

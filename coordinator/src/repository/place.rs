@@ -68,12 +68,36 @@ pub(crate) async fn open_copy_store(
 /// If the place can't be opened at all. Broken promises are in the report.
 pub async fn probe_place(config: &CoordinatorConfig, now: Timestamp) -> Result<ProbeReport, Fault> {
     let place = &config.repository.place;
-    let of_place = |error: StoreError| fault_of(&error.into());
     let store = open_store(place, false).await?.map_err(of_place)?;
+    tried(place, store.as_ref(), now).await
+}
+
+/// The same of the place of a copy, within the copy's own bounds, whether or not it is one already.
+///
+/// # Errors
+/// As [`probe_place`].
+pub async fn probe_copy(section: &CopySection, now: Timestamp) -> Result<ProbeReport, Fault> {
+    let probed = async {
+        let store = open_copy_store(section, false).await?.map_err(of_place)?;
+        tried(&section.place, store.as_ref(), now).await
+    };
+    let within = format!("copy {}", section.name);
+    probed.await.map_err(|fault| fault.within(&within))
+}
+
+fn of_place(error: StoreError) -> Fault {
+    fault_of(&error.into())
+}
+
+async fn tried(
+    place: &Location,
+    store: &dyn ObjectStore,
+    now: Timestamp,
+) -> Result<ProbeReport, Fault> {
     let mut options = ProbeOptions::at(now);
     if let Location::S3(s3) = place {
         // Large enough to go in parts.
         options.large_object_bytes = s3.options.multipart_threshold + s3.options.part_bytes;
     }
-    probe(store.as_ref(), options).await.map_err(of_place)
+    probe(store, options).await.map_err(of_place)
 }

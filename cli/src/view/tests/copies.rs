@@ -136,7 +136,7 @@ near: not seen yet
 ");
     insta::assert_snapshot!(added().text(), @r"
 /mnt/near: the place is empty
-nothing was changed: repeat it with --confirm
+nothing was changed: try the place with `holdfast repo probe --copy near`, then repeat it with --confirm
 ");
 }
 
