@@ -23,7 +23,7 @@ const EXAMPLES: &str = "Examples:
   holdfast-coordinator --config coordinator.toml
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration (a taken port too), 4 certificate,
-7 repository or catalogue, 8 storage full or read-only, 10 superseded by another coordinator,
+7 repository or catalogue, 8 storage full, read-only or out of reach, 10 superseded by another coordinator,
 130 interrupted.";
 
 /// Takes captures into the repository, plans backups and restores, answers operators.

@@ -208,9 +208,10 @@ fn grpc_code(code: Code) -> tonic::Code {
         Code::JobConflict => tonic::Code::Aborted,
         Code::SpoolFull | Code::DiskFull => tonic::Code::ResourceExhausted,
         Code::RepositoryDamaged => tonic::Code::DataLoss,
-        Code::CoordinatorUnreachable | Code::RepositoryLocked | Code::Interrupted => {
-            tonic::Code::Unavailable
-        }
+        Code::CoordinatorUnreachable
+        | Code::StoreUnreachable
+        | Code::RepositoryLocked
+        | Code::Interrupted => tonic::Code::Unavailable,
         Code::Cancelled => tonic::Code::Cancelled,
         Code::ClockSkew
         | Code::QdrantUnreachable
@@ -220,6 +221,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::QdrantError
         | Code::SnapshotTruncated
         | Code::ReadOnly
+        | Code::StoreFailed
         | Code::RepositoryForeign
         | Code::RepositoryNewer
         | Code::RepositoryRole

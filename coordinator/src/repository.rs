@@ -326,11 +326,11 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
         ),
         StoreError::Permission { .. } => (
             Code::ReadOnly,
-            "let the user that runs the coordinator read and write it",
+            "let the user that runs the coordinator read and write that folder, or the bucket's access key its objects (docs/reference/s3.md lists the rights)",
         ),
         StoreError::NoSuchStore { .. } => (
             Code::RepositoryForeign,
-            "check repository.path or repository.s3; a bucket is never created",
+            "check the path, or the bucket's name, in the configuration; a bucket is never created",
         ),
         StoreError::NotFound { .. }
         | StoreError::OutOfRange { .. }
@@ -338,9 +338,15 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
             Code::RepositoryDamaged,
             "restore the object from a copy of the repository",
         ),
-        StoreError::AlreadyExists { .. }
-        | StoreError::Io { .. }
-        | StoreError::Unavailable { .. } => (Code::Internal, "look at the storage"),
+        StoreError::Io { .. } if !error.is_retryable() => (
+            Code::StoreFailed,
+            "look at the disk and the kernel's log, or at the bucket's settings; `holdfast repo probe` says whether the place still holds a repository",
+        ),
+        StoreError::Io { .. } | StoreError::Unavailable { .. } => (
+            Code::StoreUnreachable,
+            "what is stored there is not concerned; see that its service runs and that this machine reaches it (`holdfast repo probe`), then do it again: what came before is not sent twice",
+        ),
+        StoreError::AlreadyExists { .. } => (Code::Internal, "please report this"),
     }
 }
 
@@ -349,6 +355,7 @@ mod tests {
     use super::fault_of;
     use holdfast_archive::KekError;
     use holdfast_repository::{Damage, RepositoryError};
+    use holdfast_service::failure::Code;
     use holdfast_store::StoreError;
 
     #[test]
@@ -367,6 +374,46 @@ mod tests {
                 said.contains("`holdfast backup export ID -o DIR --coordinator-config FILE`"),
                 "{said}"
             );
+        }
+    }
+
+    #[test]
+    fn a_store_that_fails_is_no_defect() {
+        let source = |kind| std::sync::Arc::new(std::io::Error::from(kind));
+        let place = "/repo/packs".to_owned();
+        let io = |kind| StoreError::Io {
+            place: place.clone(),
+            source: source(kind),
+        };
+        let away = StoreError::Unavailable {
+            store: "s3://b".to_owned(),
+            reason: "HTTP 503".to_owned(),
+        };
+        let denied = StoreError::Permission {
+            place: "s3://b".to_owned(),
+            source: source(std::io::ErrorKind::PermissionDenied),
+        };
+        for (error, code, retryable, says) in [
+            (away, Code::StoreUnreachable, true, "`holdfast repo probe`"),
+            (
+                io(std::io::ErrorKind::Other),
+                Code::StoreFailed,
+                false,
+                "the kernel's log",
+            ),
+            (
+                io(std::io::ErrorKind::TimedOut),
+                Code::StoreUnreachable,
+                true,
+                "`holdfast repo probe`",
+            ),
+            (denied, Code::ReadOnly, false, "the bucket's access key"),
+        ] {
+            let fault = fault_of(&error.into());
+            assert_eq!(fault.known_code(), code, "{fault}");
+            assert_eq!(fault.retryable, retryable, "{fault}");
+            assert!(fault.message.contains(says), "{fault}");
+            assert_ne!(fault.known_code().exit_code().code(), 1);
         }
     }
 

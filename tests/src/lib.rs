@@ -8,6 +8,8 @@
 pub mod cluster;
 pub mod dataset;
 pub mod digest;
+pub mod gate;
+pub mod mount;
 pub mod process;
 pub mod qdrant;
 pub mod site;

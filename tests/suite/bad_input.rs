@@ -356,7 +356,7 @@ fn has_spool(pid: u32) -> Result<bool> {
 }
 
 /// Runs a coordinator that must refuse to start; one that starts all the same is stopped after a while.
-fn coordinator(dir: &Path, config: &str) -> Result<Output> {
+pub(crate) fn coordinator(dir: &Path, config: &str) -> Result<Output> {
     let log = dir.join("refused.log");
     let _ = fs::remove_file(&log);
     let mut process = Process::start(Recipe {
@@ -390,7 +390,7 @@ fn holdfast(dir: &Path, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn refused(output: &Output, code: i32, word: &str) -> Result<()> {
+pub(crate) fn refused(output: &Output, code: i32, word: &str) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.code() == Some(code),

@@ -1,12 +1,14 @@
 //! The repository's place goes away, or rots, under a running coordinator: nothing seems to be saved that is not.
 
 use crate::s3::{move_to_bucket, open_bucket};
+use crate::storage::{NO_POINT, failed};
 use anyhow::{Result, ensure};
 use holdfast_store::{KeyPrefix, ObjectStore as _};
 use holdfast_store_suite::{S3Server, Weed};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
 use holdfast_tests::site::Site;
+use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
@@ -27,8 +29,8 @@ async fn a_volume_that_is_gone_takes_no_backup() -> Result<()> {
         if mount_point_stays {
             fs::create_dir(site.repository())?;
         }
-        let (code, refused) = site.json(&["backup", "create"])?;
-        ensure!(code != 0, "{refused}");
+        let refused = site.json(&["backup", "create"])?;
+        gone(&refused, "mount the volume")?;
         let status = site.ok(&["status"])?;
         let warnings = status["warnings"].to_string();
         ensure!(
@@ -73,12 +75,21 @@ async fn an_emptied_bucket_takes_no_backup() -> Result<()> {
     for found in store.list(&KeyPrefix::root()).await? {
         store.delete(&found.key).await?;
     }
-    let (code, refused) = site.json(&["backup", "create"])?;
-    ensure!(code != 0, "{refused}");
+    let refused = site.json(&["backup", "create"])?;
+    gone(&refused, "look who emptied the bucket")?;
     let points = store.list(&"points".parse()?).await?;
     ensure!(points.is_empty(), "{points:?}");
     let status = site.ok(&["status"])?;
     ensure!(status["warnings"].to_string().contains("gone"), "{status}");
+    Ok(())
+}
+
+/// The exit code, and what to do: of this very case in the message, of all like it after it.
+fn gone(refused: &(i32, Value), message: &str) -> Result<()> {
+    let runbook = "\"The repository is gone from its place\"";
+    failed(refused, (7, "repository-foreign"), NO_POINT, runbook)?;
+    let said = refused.1["message"].as_str().unwrap_or_default();
+    ensure!(said.contains(message), "{said}");
     Ok(())
 }
 

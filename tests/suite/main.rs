@@ -23,5 +23,6 @@ mod s3;
 mod scenarios;
 mod schedules;
 mod sheet;
+mod storage;
 mod upkeep_jobs;
 mod ways;

@@ -68,6 +68,16 @@ pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
     REFUSALS.contains(&code)
 }
 
+const MAKE_WRITABLE: &str = "make the file system writable for the service, or grant its access key the right to write to the \
+     bucket (docs/reference/s3.md), then try again";
+const SEE_THAT_IT_ANSWERS: &str = "see that the bucket's service or the disk answers (`holdfast repo probe` asks it), then try again";
+const LOOK_AT_THE_STORE: &str = "look at the disk, or at the bucket's settings, for what the message names; `holdfast repo probe` \
+     says whether the place still holds a repository";
+const MOUNT_ITS_OWN: &str = "see that [repository] names this cluster's own repository, and that its volume is mounted; \
+     docs/runbooks, \"The repository is gone from its place\"";
+const BRING_IT_BACK: &str = "bring the damaged object back from a copy of the repository; undamaged recovery points still \
+     restore";
+
 /// What to do about a failure of this kind; `None` if only its own message can say.
 pub(super) fn todo(code: Code) -> Option<&'static str> {
     Some(match code {
@@ -95,15 +105,14 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         }
         Code::SpoolFull => "raise the agent's [spool] max_mib, or free space on its disk",
         Code::DiskFull => "free space on the disk that is full, then try again",
-        Code::ReadOnly => "make the file system writable for the service, then try again",
-        Code::RepositoryForeign => "point [repository] path to this cluster's own repository",
+        Code::ReadOnly => MAKE_WRITABLE,
+        Code::StoreUnreachable => SEE_THAT_IT_ANSWERS,
+        Code::StoreFailed => LOOK_AT_THE_STORE,
+        Code::RepositoryForeign => MOUNT_ITS_OWN,
         Code::RepositoryNewer => {
             "upgrade the coordinator: a newer release has written to the repository"
         }
-        Code::RepositoryDamaged => {
-            "bring the damaged object back from a copy of the repository; undamaged recovery points still \
-             restore"
-        }
+        Code::RepositoryDamaged => BRING_IT_BACK,
         Code::RepositoryLocked => "stop the other coordinator that uses this repository",
         Code::RepositoryRole => {
             "see what each store is: `holdfast repo copy list`; docs/runbooks, \"The primary repository is lost\""

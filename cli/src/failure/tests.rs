@@ -68,6 +68,37 @@ fn a_job_that_began_is_never_said_to_have_been_refused() {
     }
 }
 
+/// What a store is to blame for is no defect of Holdfast, and what a clock is to blame for is no missing right.
+#[test]
+fn stores_and_clocks_have_exit_codes_and_advice_of_their_own() {
+    for (code, exit, todo) in [
+        ("store-unreachable", 8, "`holdfast repo probe` asks it"),
+        (
+            "store-failed",
+            8,
+            "look at the disk, or at the bucket's settings",
+        ),
+        ("read-only", 8, "make the file system writable"),
+        (
+            "read-only",
+            8,
+            "grant its access key the right to write to the bucket",
+        ),
+        ("clock-skew", 4, "set the clocks of both machines by NTP"),
+    ] {
+        let wire = v1::Failure {
+            code: code.into(),
+            message: "why".into(),
+            retryable: false,
+        };
+        let failure = from_failure(Action::Remove, &wire);
+        assert_eq!(failure.exit().code(), exit, "{code}");
+        let told = failure.render();
+        assert!(told.contains(todo), "{code}: {told}");
+        assert!(!told.contains("please report"), "{code}: {told}");
+    }
+}
+
 #[test]
 fn no_answer_and_too_large_an_answer_are_no_fault_of_the_user() {
     for code in [tonic::Code::Cancelled, tonic::Code::DeadlineExceeded] {

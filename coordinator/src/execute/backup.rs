@@ -316,6 +316,8 @@ fn blame(code: Code) -> Option<Blame> {
         | Code::QdrantTooOld
         | Code::DiskFull
         | Code::ReadOnly
+        | Code::StoreUnreachable
+        | Code::StoreFailed
         | Code::RepositoryForeign
         | Code::RepositoryNewer
         | Code::RepositoryDamaged

@@ -22,7 +22,7 @@ pub enum ExitCode {
     Qdrant = 6,
     /// The repository is foreign, newer, damaged, locked, or the key is wrong.
     Repository = 7,
-    /// Storage is full or read-only.
+    /// Storage is full, read-only or out of reach.
     Storage = 8,
     /// No such recovery point, collection or node.
     NotFound = 9,
@@ -76,7 +76,7 @@ impl ExitCode {
             Self::Coordinator => "coordinator unreachable",
             Self::Qdrant => "Qdrant unreachable, unauthorised or unsupported",
             Self::Repository => "repository foreign, newer, damaged, locked, or wrong key",
-            Self::Storage => "storage full or read-only",
+            Self::Storage => "storage full, read-only or out of reach",
             Self::NotFound => "no such recovery point, collection or node",
             Self::Refused => "refused: target exists, version mismatch, or plan blocked",
             Self::JobFailed => "job failed",

@@ -76,8 +76,12 @@ codes! {
     SpoolFull = "spool-full", Storage, again;
     /// A disk or bucket is full.
     DiskFull = "disk-full", Storage, never;
-    /// A disk or bucket is read-only.
+    /// A disk or bucket is read-only, or grants no right to write.
     ReadOnly = "read-only", Storage, never;
+    /// A disk or bucket does not answer.
+    StoreUnreachable = "store-unreachable", Storage, again;
+    /// A disk or bucket fails at what is asked of it.
+    StoreFailed = "store-failed", Storage, never;
     /// The repository belongs to something else.
     RepositoryForeign = "repository-foreign", Repository, never;
     /// The repository was written by a newer release.
