@@ -31,7 +31,7 @@ pub(crate) use removal::{
     DeleteArgs, HoldCommand, HoldPlaceArgs, HoldReleaseArgs, PinArgs, PointArgs, PruneArgs,
     UnpinArgs,
 };
-pub(crate) use repo::{DirectArgs, HealArgs, ProbeArgs, RepoCommand, VerifyArgs};
+pub(crate) use repo::{DirectArgs, HealArgs, ProbeArgs, RebuildIndexArgs, RepoCommand, VerifyArgs};
 pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection, RestoreTicketArgs, To};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -24,5 +24,6 @@ mod scenarios;
 mod schedules;
 mod sheet;
 mod storage;
+mod two_persons;
 mod upkeep_jobs;
 mod ways;

@@ -21,8 +21,11 @@ pub(crate) enum CopyCommand {
   holdfast repo copy add old --take-over --confirm      the primary that a promotion has replaced")]
     Add(CopyAddArgs),
     /// Bring a copy up to date now, whatever its schedule says. The run goes on in the coordinator.
+    ///
+    /// With --release and without --confirm, it only shows what would be removed from the copy, and begins no run.
     #[command(after_help = "Examples:
   holdfast repo copy sync offsite --wait
+  holdfast repo copy sync offsite --release
   holdfast repo copy sync offsite --release --confirm")]
     Sync(CopySyncArgs),
     /// Check a copy now, on its own. Damage is brought back from the repository, as far as that is sound.
@@ -77,8 +80,8 @@ pub(crate) struct CopySyncArgs {
     pub(crate) name: String,
 
     /// First remove holds, pins and keys from the copy that the repository no longer has: they were released or removed on
-    /// purpose. `repo copy list` names them.
-    #[arg(long, requires = "confirm")]
+    /// purpose.
+    #[arg(long)]
     pub(crate) release: bool,
 
     /// Carry --release out.

@@ -33,9 +33,12 @@ pub(crate) enum RepoCommand {
   holdfast repo check --output json | jq '.unknown'")]
     Check(DirectArgs),
     /// Make the indexes anew from the packs, and remove the old ones. The coordinator must be stopped.
+    ///
+    /// Without --confirm it only shows what would be written and removed; a coordinator may run meanwhile.
     #[command(after_help = "Examples:
-  holdfast repo rebuild-index --coordinator-config coordinator.toml")]
-    RebuildIndex(DirectArgs),
+  holdfast repo rebuild-index --coordinator-config coordinator.toml
+  holdfast repo rebuild-index --coordinator-config coordinator.toml --confirm")]
+    RebuildIndex(RebuildIndexArgs),
     /// Put sound objects of a second copy in the place of damaged or lost ones. The coordinator must be stopped.
     ///
     /// Without --confirm it only shows what it would do. An object that is there is replaced only if it is proven damaged, and
@@ -63,6 +66,17 @@ pub(crate) struct ProbeArgs {
     /// Try the place of this [[copy]] of the configuration in place of the repository's. A directory must exist.
     #[arg(long, value_name = "NAME")]
     pub(crate) copy: Option<String>,
+}
+
+/// Options of `repo rebuild-index`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RebuildIndexArgs {
+    #[command(flatten)]
+    pub(crate) direct: DirectArgs,
+
+    /// Carry it out.
+    #[arg(long)]
+    pub(crate) confirm: bool,
 }
 
 /// What to heal, and with what.

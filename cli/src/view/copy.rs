@@ -30,6 +30,8 @@ pub(crate) struct CopyView {
     again: Option<Timestamp>,
     last_check: Option<CopyCheckView>,
     warnings: Vec<String>,
+    /// Holds, pins and keys that the repository no longer has.
+    only_here: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -119,6 +121,7 @@ impl From<&v1::CopyStatus> for CopyView {
                 needs_attention: check.needs_attention,
             }),
             warnings: wire.warnings.clone(),
+            only_here: wire.only_here.clone(),
         }
     }
 }
@@ -248,6 +251,30 @@ impl CopyChangeView {
             released,
             job: some(&answer.job_id),
             copy: Some(view),
+            said,
+        }
+    }
+
+    /// What `--release` would remove.
+    pub(crate) fn would_release(copy: &v1::CopyStatus) -> Self {
+        let name = &copy.name;
+        let said = if copy.only_here.is_empty() {
+            format!(
+                "nothing would be removed: the last run found no hold, pin or key on copy {name} that the repository no longer has"
+            )
+        } else {
+            format!(
+                "these would be removed from copy {name}, because the repository no longer has them:\n  {}\nnothing was changed: if they were released or removed on purpose, repeat it with --confirm",
+                copy.only_here.join("\n  ")
+            )
+        };
+        Self {
+            name: name.clone(),
+            changed: false,
+            waited: false,
+            released: 0,
+            job: None,
+            copy: Some(CopyView::from(copy)),
             said,
         }
     }

@@ -171,10 +171,12 @@ impl From<&ObjectMeta> for ObjectView {
     }
 }
 
-/// What a rebuild of the indexes did.
+/// What a rebuild of the indexes did, or would do.
 #[derive(Debug, Serialize)]
 pub(crate) struct RebuiltIndexView {
     place: String,
+    /// False: nothing was done.
+    confirmed: bool,
     packs: u64,
     chunks: u64,
     carried_over: Vec<String>,
@@ -185,9 +187,10 @@ pub(crate) struct RebuiltIndexView {
 }
 
 impl RebuiltIndexView {
-    pub(crate) fn new(place: String, rebuilt: &RebuiltIndex) -> Self {
+    pub(crate) fn new(place: String, rebuilt: &RebuiltIndex, confirmed: bool) -> Self {
         Self {
             place,
+            confirmed,
             packs: rebuilt.packs,
             chunks: rebuilt.chunks,
             carried_over: rebuilt
@@ -207,8 +210,9 @@ impl View for RebuiltIndexView {
     const KIND: &'static str = "repo-rebuild-index";
 
     fn text(&self) -> String {
+        let are = if self.confirmed { "are" } else { "would be" };
         let mut lines = vec![format!(
-            "{}: {} packs with {} chunks are in {} new indexes; {} old ones are removed, {} of them damaged",
+            "{}: {} packs with {} chunks {are} in {} new indexes; {} old ones {are} removed, {} of them damaged",
             self.place,
             grouped(self.packs),
             grouped(self.chunks),
@@ -223,6 +227,10 @@ impl View for RebuiltIndexView {
         }
         for pack in &self.unreadable {
             lines.push(format!("in no index: {pack}"));
+        }
+        if !self.confirmed {
+            let again = "nothing was changed: repeat it with --confirm while no coordinator runs";
+            lines.push(again.to_owned());
         }
         lines.join("\n")
     }

@@ -166,6 +166,7 @@ async fn status(core: &Core, handle: &Handle) -> v1::CopyStatus {
         warnings: copies::warnings_of(core, handle).await,
         run_asked: memory.asked,
         check_asked: memory.check_asked.is_some(),
+        only_here: memory.only_here.iter().cloned().collect(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Objects read at once.
 const READS_AHEAD: usize = 8;
 
-/// What a rebuild did.
+/// What a rebuild did, or would do.
 #[derive(Clone, Debug, Default)]
 pub struct RebuiltIndex {
     /// Packs that are in the new indexes.
@@ -50,12 +50,34 @@ pub(crate) async fn rebuild(
     epoch: Epoch,
 ) -> Result<RebuiltIndex, RepositoryError> {
     epochs::check(core, epoch).await?;
+    let (mut writer, old) = gather(core, Some((packer, epoch))).await?;
+    packer.forget(&writer.written);
+    epochs::check(core, epoch).await?;
+    for key in &old {
+        core.store.delete(key).await?;
+        writer.rebuilt.removed += 1;
+    }
+    Ok(writer.rebuilt)
+}
+
+/// What [`rebuild`] would do now. Writes and removes nothing.
+pub(crate) async fn plan(core: &Arc<CoreState>) -> Result<RebuiltIndex, RepositoryError> {
+    let (mut writer, old) = gather(core, None).await?;
+    writer.rebuilt.removed = old.len() as u64;
+    Ok(writer.rebuilt)
+}
+
+/// Reads every pack's footer and every old index, and writes the new ones, if there is something to write them with. Returns the
+/// old ones' names, too.
+async fn gather<'a>(
+    core: &Arc<CoreState>,
+    into: Option<(&'a Packer, Epoch)>,
+) -> Result<(Writer<'a>, Vec<ObjectKey>), RepositoryError> {
     let mut old = read_old(core).await?;
     let swept = gc::swept(core).await?;
     old.packs.retain(|id, _| !swept.contains(id));
     let mut writer = Writer {
-        packer,
-        epoch,
+        into,
         packs: Vec::new(),
         chunks: 0,
         written: BTreeSet::new(),
@@ -93,13 +115,7 @@ pub(crate) async fn rebuild(
         writer.carry_over(missing).await?;
     }
     writer.write().await?;
-    packer.forget(&writer.written);
-    epochs::check(core, epoch).await?;
-    for key in &old.keys {
-        core.store.delete(key).await?;
-        writer.rebuilt.removed += 1;
-    }
-    Ok(writer.rebuilt)
+    Ok((writer, old.keys))
 }
 
 fn same(known: &PackIndex, found: &PackIndex) -> bool {
@@ -134,10 +150,9 @@ async fn read_old(core: &Arc<CoreState>) -> Result<Old, RepositoryError> {
     Ok(old)
 }
 
-/// Fills index objects and writes each when it is full.
+/// Fills index objects and writes each when it is full, or only counts them.
 struct Writer<'a> {
-    packer: &'a Packer,
-    epoch: Epoch,
+    into: Option<(&'a Packer, Epoch)>,
     packs: Vec<Arc<PackIndex>>,
     chunks: usize,
     written: BTreeSet<PackId>,
@@ -169,6 +184,9 @@ impl Writer<'_> {
             return Ok(());
         }
         self.rebuilt.written += 1;
-        self.packer.store_index(packs, self.epoch).await
+        match self.into {
+            Some((packer, epoch)) => packer.store_index(packs, epoch).await,
+            None => Ok(()),
+        }
     }
 }

@@ -42,6 +42,10 @@ async fn ask(context: Context, coordinator: &mut Coordinator, command: CopyComma
             let answer = coordinator.add_copy(request).await?;
             output.show(&CopyAddedView::new(args.name, answer))
         }
+        CopyCommand::Sync(args) if args.release && !args.confirm => {
+            let copy = settle(coordinator, &args.name, false, |_| true).await?;
+            output.show(&CopyChangeView::would_release(&copy))
+        }
         CopyCommand::Sync(args) => {
             let request = v1::SyncCopyRequest {
                 name: args.name.clone(),

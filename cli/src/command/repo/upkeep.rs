@@ -1,6 +1,6 @@
 //! `repo check`, `repo rebuild-index`, `repo heal`: work on the repository as a whole.
 
-use crate::args::{DirectArgs, HealArgs};
+use crate::args::{DirectArgs, HealArgs, RebuildIndexArgs};
 use crate::command::{Context, direct};
 use crate::failure::{Failure, Outcome};
 use crate::view::{HealView, LeftoversView, RebuiltIndexView};
@@ -19,12 +19,16 @@ pub(super) async fn check(context: Context, args: &DirectArgs) -> Outcome<()> {
 }
 
 /// `holdfast repo rebuild-index`.
-pub(super) async fn rebuild_index(context: Context, args: &DirectArgs) -> Outcome<()> {
-    let repository = direct::open(&direct::load(args)?).await?;
-    let epoch = claim(&repository).await?;
-    let rebuilt = repository.rebuild_index(epoch).await;
+pub(super) async fn rebuild_index(context: Context, args: &RebuildIndexArgs) -> Outcome<()> {
+    let repository = direct::open(&direct::load(&args.direct)?).await?;
+    let rebuilt = if args.confirm {
+        let epoch = claim(&repository).await?;
+        repository.rebuild_index(epoch).await
+    } else {
+        repository.plan_rebuild_index().await
+    };
     let rebuilt = rebuilt.map_err(|error| direct::failed(&error))?;
-    let view = RebuiltIndexView::new(repository.place(), &rebuilt);
+    let view = RebuiltIndexView::new(repository.place(), &rebuilt, args.confirm);
     context.output.show(&view)?;
     if rebuilt.unreadable.is_empty() {
         return Ok(());

@@ -51,6 +51,7 @@ pub(super) fn behind() -> v1::CopyStatus {
         warnings: vec!["copy offsite is full".into()],
         run_asked: false,
         check_asked: false,
+        only_here: vec!["holds/case-7".into(), "key ops".into()],
     }
 }
 
@@ -138,6 +139,18 @@ near: not seen yet
 /mnt/near: the place is empty
 nothing was changed: try the place with `holdfast repo probe --copy near`, then repeat it with --confirm
 ");
+    let shown = CopyChangeView::would_release(&behind());
+    insta::assert_snapshot!(shown.text(), @r"
+these would be removed from copy offsite, because the repository no longer has them:
+  holds/case-7
+  key ops
+nothing was changed: if they were released or removed on purpose, repeat it with --confirm
+");
+    let nothing = CopyChangeView::would_release(&v1::CopyStatus {
+        name: "near".into(),
+        ..Default::default()
+    });
+    insta::assert_snapshot!(nothing.text(), @"nothing would be removed: the last run found no hold, pin or key on copy near that the repository no longer has");
 }
 
 #[test]

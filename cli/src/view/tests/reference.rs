@@ -29,7 +29,7 @@ fn the_reference_names_every_field() {
         render_json(&MarkedView::deleted(String::new(), None), false),
         render_json(&verified(), false),
         render_json(&leftovers(), false),
-        render_json(&rebuilt(), false),
+        render_json(&rebuilt(true), false),
         render_json(&SchedulesView::from(&policy::standing()), false),
         render_json(&check, false),
         render_json(&shown, false),

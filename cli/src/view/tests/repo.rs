@@ -149,7 +149,7 @@ pub(super) fn leftovers() -> LeftoversView {
     LeftoversView::new("/srv/repository".to_owned(), &found)
 }
 
-pub(super) fn rebuilt() -> RebuiltIndexView {
+pub(super) fn rebuilt(confirmed: bool) -> RebuiltIndexView {
     let rebuilt = RebuiltIndex {
         packs: 2000,
         chunks: 1_200_000,
@@ -162,7 +162,7 @@ pub(super) fn rebuilt() -> RebuiltIndexView {
         removed: 40,
         damaged: 1,
     };
-    RebuiltIndexView::new("/srv/repository".to_owned(), &rebuilt)
+    RebuiltIndexView::new("/srv/repository".to_owned(), &rebuilt, confirmed)
 }
 
 fn healed(confirmed: bool) -> HealView {
@@ -214,7 +214,13 @@ not looked at:
   temporary files of a directory (.tmp/): removed whenever a program opens it
   unfinished multipart uploads of a bucket: let a lifecycle rule end them
 "#);
-    insta::assert_snapshot!(rebuilt().text(), @r#"
+    insta::assert_snapshot!(rebuilt(false).text(), @r#"
+/srv/repository: 2,000 packs with 1,200,000 chunks would be in 3 new indexes; 40 old ones would be removed, 1 of them damaged
+taken over from an old index, because the pack is missing or damaged: abababababababababababababababababababababababababababababababab
+in no index: packs/cd/cd34: its bytes do not hash to its name
+nothing was changed: repeat it with --confirm while no coordinator runs
+"#);
+    insta::assert_snapshot!(rebuilt(true).text(), @r#"
 /srv/repository: 2,000 packs with 1,200,000 chunks are in 3 new indexes; 40 old ones are removed, 1 of them damaged
 taken over from an old index, because the pack is missing or damaged: abababababababababababababababababababababababababababababababab
 in no index: packs/cd/cd34: its bytes do not hash to its name

@@ -19,6 +19,15 @@ impl Repository {
         rebuild_index::rebuild(&self.inner.core, &self.inner.packer, epoch).await
     }
 
+    /// What [`Self::rebuild_index`] would do now, by the same reads. Changes nothing.
+    ///
+    /// # Errors
+    /// Only what keeps it from looking.
+    pub async fn plan_rebuild_index(&self) -> Result<RebuiltIndex, RepositoryError> {
+        let _alone = self.inner.collecting.lock().await;
+        rebuild_index::plan(&self.inner.core).await
+    }
+
     /// Looks for what stands in the store and nothing needs, or does not belong there. Changes nothing.
     ///
     /// # Errors

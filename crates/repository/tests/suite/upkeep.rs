@@ -5,7 +5,9 @@ use crate::support::{
     capture, copy_of, create, files, open, pack_of, point_id, restore, rot, rotten,
 };
 use bytes::Bytes;
-use holdfast_repository::{QuarantineState, Repository, VerifyLevel, VerifyOptions, VerifyReport};
+use holdfast_repository::{
+    QuarantineState, RebuiltIndex, Repository, VerifyLevel, VerifyOptions, VerifyReport,
+};
 use holdfast_store::{
     FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectStore, PutMode, StopAt, StopEffect,
 };
@@ -64,8 +66,13 @@ async fn new_indexes_replace_lost_damaged_and_good_ones() {
             store.put(&old[1], bytes, PutMode::Overwrite).await.unwrap();
         }
         let repository = open(store.clone()).await;
+        let before = names(&store, "index").await;
+        let planned = repository.plan_rebuild_index().await.unwrap();
+        assert_eq!(names(&store, "index").await, before, "{harm}: a plan");
         let epoch = repository.claim_epoch().await.unwrap();
         let rebuilt = repository.rebuild_index(epoch).await.unwrap();
+        let counts = |of: &RebuiltIndex| (of.packs, of.chunks, of.written, of.removed, of.damaged);
+        assert_eq!(counts(&planned), counts(&rebuilt), "{harm}");
         assert_eq!(rebuilt.packs, repository.stats().packs, "{harm}");
         assert_eq!(rebuilt.chunks, repository.stats().chunks, "{harm}");
         assert!(rebuilt.carried_over.is_empty() && rebuilt.unreadable.is_empty());
