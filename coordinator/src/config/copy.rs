@@ -119,6 +119,12 @@ fn one(raw: RawCopy) -> Result<CopySection, CoordinatorConfigError> {
             text.parse::<Cron>().map_err(CoordinatorConfigError::Cron)?,
         )),
     };
+    if timing.is_none() && time_zone.is_some() {
+        return Err(value(
+            "time_zone",
+            "is the calendar of cron, and there is none: name one, or leave it out",
+        ));
+    }
     let max_lag_hours = match (max_lag_hours, &timing) {
         (Some(0), _) => return Err(value("max_lag_hours", "must be at least 1")),
         (Some(hours), _) => hours,
@@ -224,6 +230,14 @@ mod tests {
             (
                 "[[copy]]\nname = \"b\"\npath = \"/b\"\ncron = \"0 3 * * *\"\n",
                 "max_lag_hours must stand beside cron",
+            ),
+            (
+                "[[copy]]\nname = \"b\"\npath = \"/b\"\ntime_zone = \"Europe/Berlin\"\n",
+                "time_zone is the calendar of cron, and there is none",
+            ),
+            (
+                "[[copy]]\nname = \"b\"\npath = \"/b\"\n[copy.retention]\ntime_zone = \"Europe/Berlin\"\n",
+                "retention.time_zone is the calendar of rules, and there are none",
             ),
             (
                 "[[copy]]\nname = \"b\"\npath = \"/b\"\n[copy.retention]\ntwo_person = true\n",

@@ -100,6 +100,12 @@ fn policy(raw: &RawRetention) -> Result<Option<RetentionPolicy>, CoordinatorConf
         (None, None) if raw.min_proven.is_some() || raw.keep_safety_hours.is_some() => {
             return Err(value("retention", "needs a preset or [[retention.rules]]"));
         }
+        (None, None) if raw.time_zone.is_some() => {
+            return Err(value(
+                "retention.time_zone",
+                "is the calendar of rules, and there are none: name a preset or [[retention.rules]], or leave it out (a policy's rules follow the time_zone of the policy)",
+            ));
+        }
         (None, None) => return Ok(None),
     };
     if let Some(min_proven) = raw.min_proven {
@@ -166,7 +172,14 @@ mod tests {
             ("min_proven = 1", "needs a preset"),
             ("rules = []", "has no rules"),
             ("[[rules]]\ndaily = 0", "keeps nothing"),
-            ("time_zone = \"Middle/Earth\"", "time-zone database"),
+            (
+                "preset = \"staging\"\ntime_zone = \"Middle/Earth\"",
+                "time-zone database",
+            ),
+            (
+                "time_zone = \"Europe/Berlin\"\ngrace_hours = 1",
+                "time_zone is the calendar of rules, and there are none",
+            ),
         ] {
             let error = read(text).unwrap_err();
             let chain = crate::fault::chain(&error);
