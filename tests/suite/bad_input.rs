@@ -136,7 +136,14 @@ async fn the_wrong_address_authority_and_key_are_told_apart() -> Result<()> {
     // The repository with another key.
     site.coordinator.stop(Duration::from_secs(30))?;
     fs::write(site.dir().join("repository.key"), "f".repeat(64))?;
-    refused(&coordinator(site.dir(), "coordinator.toml")?, 7, "key")?;
+    let output = coordinator(site.dir(), "coordinator.toml")?;
+    for words in [
+        site.repository().display().to_string().as_str(),
+        "configure a key that was not removed",
+        "then make a new key with `holdfast key add`; nothing was changed",
+    ] {
+        refused(&output, 7, words)?;
+    }
     Ok(())
 }
 
@@ -151,7 +158,10 @@ async fn a_repository_that_is_foreign_newer_or_damaged_is_refused() -> Result<()
         .replacen("\"format\":1", "\"format\":999", 1);
     ensure!(newer != whole, "the marker has another form: {whole}");
     fs::write(&marker, newer)?;
-    refused(&coordinator(site.dir(), "coordinator.toml")?, 7, "newer")?;
+    let output = coordinator(site.dir(), "coordinator.toml")?;
+    for words in ["newer", "upgrade this program; nothing was changed"] {
+        refused(&output, 7, words)?;
+    }
     // A damaged marker is made good from its sealed copy, and said so.
     fs::write(&marker, "{")?;
     site.coordinator.restart()?;
@@ -177,7 +187,13 @@ async fn a_repository_that_is_foreign_newer_or_damaged_is_refused() -> Result<()
         site.dir().join("foreign.toml"),
         config.replace(&own, &quoted(&foreign)),
     )?;
-    refused(&coordinator(site.dir(), "foreign.toml")?, 7, "foreign")?;
+    let output = coordinator(site.dir(), "foreign.toml")?;
+    for words in [
+        foreign.display().to_string().as_str(),
+        "choose an empty or absent directory as repository.path; nothing was changed",
+    ] {
+        refused(&output, 7, words)?;
+    }
     ensure!(
         fs::read_dir(&foreign)?.count() == 1,
         "something was written into a foreign folder"

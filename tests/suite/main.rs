@@ -15,6 +15,7 @@ mod export;
 mod import;
 mod instant;
 mod jobs;
+mod keys;
 mod lost_place;
 mod metrics;
 mod retention;
