@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
 mod jobs;
+mod missed;
 pub mod rebuild;
 mod rest;
 mod rows;
@@ -214,48 +215,6 @@ impl Catalog {
                 catalog.write(|txn| {
                     txn.open_table(POINTS)?
                         .insert(point.id.as_str(), value.as_slice())?;
-                    Ok(())
-                })
-            })
-            .await;
-        // Also after a failure, which may have come too late.
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        written
-    }
-
-    /// Takes a recovery point out of the listing.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub async fn remove_point(&self, id: RecoveryPointId) -> Result<(), CatalogError> {
-        let written = self
-            .blocking(move |catalog| {
-                catalog.write(|txn| {
-                    txn.open_table(POINTS)?.remove(id.as_str())?;
-                    Ok(())
-                })
-            })
-            .await;
-        // Also after a failure, which may have come too late.
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        written
-    }
-
-    /// Makes the listing equal to `points`.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub async fn replace_points(&self, points: Vec<PointSummary>) -> Result<(), CatalogError> {
-        let written = self
-            .blocking(move |catalog| {
-                let values = points.iter().map(|point| catalog.encode(point));
-                let values: Vec<Vec<u8>> = values.collect::<Result<_, _>>()?;
-                catalog.write(|txn| {
-                    txn.delete_table(POINTS)?;
-                    let mut table = txn.open_table(POINTS)?;
-                    for (point, value) in points.iter().zip(&values) {
-                        table.insert(point.id.as_str(), value.as_slice())?;
-                    }
                     Ok(())
                 })
             })
@@ -479,7 +438,8 @@ mod tests {
         catalog.remove_jobs(vec![record.id]).await.unwrap();
         assert_eq!(catalog.jobs().await.unwrap(), []);
         let one = vec![super::PointSummary::of(&older)];
-        catalog.replace_points(one.clone()).await.unwrap();
+        let replaced = catalog.replace_points(one.clone(), vec![], None);
+        replaced.await.unwrap();
         assert_eq!(catalog.points().await.unwrap(), one);
     }
 

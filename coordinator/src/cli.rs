@@ -3,6 +3,7 @@
 use crate::catalog::rebuild::rebuild;
 use crate::config::{self, CoordinatorConfig, CoordinatorConfigError, DEFAULT_CONFIG};
 use crate::fault::Fault;
+use crate::missed;
 use crate::repository::{Creation, check_key, open, probe_place};
 use crate::start;
 use clap::{Parser, Subcommand};
@@ -189,6 +190,9 @@ async fn rebuild_catalog(config: &CoordinatorConfig) -> Result<ExitCode, Fault> 
     let done = rebuild(&path, &repository).await?;
     for (id, why) in &done.damaged {
         tracing::warn!(point = %id, reason = why, "a recovery point can't be read and is not listed");
+    }
+    for point in &done.missed {
+        missed::tell(point);
     }
     say(&format!(
         "{}: {} recovery points listed, {} unreadable, {} jobs kept",

@@ -25,6 +25,7 @@ pub mod instant;
 pub mod job;
 pub mod keeping;
 pub mod logs;
+pub mod missed;
 pub mod observe;
 pub mod plan;
 pub mod repository;

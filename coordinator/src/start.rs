@@ -3,7 +3,7 @@
 //! Whatever can be refused is refused before the epoch is claimed: a mistaken start must not fence off
 //! the coordinator that runs.
 
-use crate::catalog::rebuild::{Survey, survey};
+use crate::catalog::rebuild::survey;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::CoordinatorConfig;
 use crate::copies::{self, Copies, CopyMemory};
@@ -12,6 +12,7 @@ use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
 use crate::keeping::{self, Keeping};
 use crate::logs;
+use crate::missed;
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
 use crate::rpc::metrics;
@@ -138,12 +139,10 @@ pub async fn open_core(
     postpone_removals(&repository, epoch, last_written, clock.now()).await?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
-    let Survey {
-        points,
-        damaged: damaged_points,
-        bases,
-    } = survey(&repository).await?;
-    catalog.replace_points(points).await.map_err(unusable)?;
+    let found = survey(&repository).await?;
+    let marks = marks(&repository).await?;
+    let settled = missed::settle(&catalog, &found, &marks, epoch, clock.now());
+    settled.await.map_err(unusable)?;
     let book = JobBook::load(catalog.clone(), config.limits.kept_jobs, clock.now())
         .await
         .map_err(unusable)?;
@@ -160,12 +159,12 @@ pub async fn open_core(
         epoch,
         clock: Arc::clone(&clock),
         store_skew,
-        damaged_points,
+        damaged_points: found.damaged,
         copies: Copies::new(&config.copies, copies, clock.now(), seed()?),
-        retention: Guard::new(settings, marks(&repository).await?, logs_rest_until),
+        retention: Guard::new(settings, marks, logs_rest_until),
         keeping,
         wal: config.wal,
-        bases,
+        bases: found.bases,
         repository,
         catalog,
         book,

@@ -22,10 +22,12 @@ pub(crate) use watch::{Latest, conclusion};
 
 use crate::config::VerifySection;
 use crate::core::Core;
-use crate::fault::chain;
+use crate::fault::{Fault, chain};
 use crate::job::upkeep::Task;
+use crate::missed;
 use crate::upkeep::{Run, cancelled};
 use holdfast_repository::{RepositoryError, VerifyLevel, VerifyOptions, VerifyReport};
+use holdfast_service::failure::Code;
 use holdfast_store::StoreLimits;
 use holdfast_types::Timestamp;
 use schedule::Next;
@@ -210,6 +212,21 @@ async fn remember_progress(core: &Core, latest: &Latest) {
     }
 }
 
+/// Adds the recovery points that went missing since the last look. They are damage that no check of what is there can find.
+async fn add_missed(core: &Core, ended: &mut crate::upkeep::Ended) {
+    match missed::look(core).await {
+        Ok(missed) => {
+            if let (Some(first), None) = (missed.first(), &ended.failure) {
+                ended.failure = Some(Fault::new(Code::RepositoryDamaged, first.clone()));
+            }
+            ended.found.extend(missed);
+        }
+        Err(fault) => {
+            tracing::warn!(reason = %fault, "what is listed could not be compared with what is there");
+        }
+    }
+}
+
 /// Remembers what a check found, and tells of damage once in the log.
 async fn conclude(
     core: &Core,
@@ -235,7 +252,8 @@ async fn conclude(
             );
             let change = |memory: &mut VerifyMemory| memory.ended(now, &report);
             core.verified.change(&core.catalog, change).await;
-            let ended = conclusion(&run, &report, core.verified.get().last);
+            let mut ended = conclusion(&run, &report, core.verified.get().last);
+            add_missed(core, &mut ended).await;
             run.end(ended).await;
         }
         Err(error) => {

@@ -108,7 +108,11 @@ pub(super) async fn delete(
         dry_run: !args.confirm,
     };
     let answer = coordinator.delete_backup(request).await?;
-    let view = MarkedView::deleted(recovery_point, answer.mark.as_ref());
+    let view = if answer.gone_before {
+        MarkedView::gone(recovery_point, args.confirm)
+    } else {
+        MarkedView::deleted(recovery_point, answer.mark.as_ref())
+    };
     context.output.show(&view)
 }
 

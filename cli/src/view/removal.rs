@@ -83,6 +83,16 @@ impl MarkedView {
         }
     }
 
+    /// It was lost before.
+    pub(crate) fn gone(recovery_point: String, confirmed: bool) -> Self {
+        let said = if confirmed {
+            "was gone from the repository before: status no longer warns of that"
+        } else {
+            "is gone from the repository already: repeat it with --confirm, and status no longer warns of that"
+        };
+        Self::said(recovery_point, confirmed, said)
+    }
+
     pub(crate) fn said(recovery_point: String, changed: bool, said: &str) -> Self {
         Self {
             recovery_point,

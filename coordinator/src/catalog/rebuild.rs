@@ -8,10 +8,11 @@ use crate::fault::{Fault, chain};
 use crate::job::JobRecord;
 use crate::job::log::LogChange;
 use crate::logs::Bases;
+use crate::missed::{AstrayState, Found, Known, compare};
 use crate::repository::fault_of;
 use holdfast_repository::Repository;
 use holdfast_service::failure::Code;
-use holdfast_types::RecoveryPointId;
+use holdfast_types::{RecoveryPointId, Timestamp};
 use std::path::Path;
 
 /// What a rebuild found.
@@ -23,6 +24,8 @@ pub struct Rebuilt {
     pub damaged: Vec<(RecoveryPointId, String)>,
     /// Jobs carried over.
     pub jobs: usize,
+    /// Recovery points that the old catalogue knew, and that are gone from the repository though nobody is known to have removed them.
+    pub missed: Vec<PointSummary>,
 }
 
 /// What the repository holds.
@@ -61,20 +64,23 @@ pub async fn survey(repository: &Repository) -> Result<Survey, Fault> {
 /// If it is in use, or repository or disk fail; the old one is untouched then.
 pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fault> {
     let id = repository.description().id.clone();
-    let jobs = old_jobs(path, &id).await?;
+    let Old { jobs, known } = old(path, &id).await?;
+    let found = survey(repository).await?;
+    let missed = missed_points(&known, &found, repository).await;
     let Survey {
         points, damaged, ..
-    } = survey(repository).await?;
+    } = found;
     let done = Rebuilt {
         points: points.len(),
         damaged,
         jobs: jobs.len(),
+        missed,
     };
     let fresh = path.with_extension("redb.new");
     remove_if_there(&fresh)?;
     let catalog = Catalog::create(&fresh, &id).map_err(|e| fault(&e))?;
     catalog
-        .replace_points(points)
+        .replace_points(points, Vec::new(), None)
         .await
         .map_err(|e| fault(&e))?;
     for (job, log) in jobs {
@@ -85,8 +91,29 @@ pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fa
     Ok(done)
 }
 
-/// The jobs of the old catalogue, none if it can't be read.
-async fn old_jobs(path: &Path, id: &str) -> Result<Vec<(JobRecord, LogChange)>, Fault> {
+/// What is carried over from the old catalogue, and what it knew.
+#[derive(Default)]
+struct Old {
+    jobs: Vec<(JobRecord, LogChange)>,
+    known: Known,
+}
+
+/// Points that are missed. The new catalogue does not know of them: they are named this once.
+async fn missed_points(
+    known: &Known,
+    found: &Survey,
+    repository: &Repository,
+) -> Vec<PointSummary> {
+    // What can't be read says of no point that it was removed.
+    let marks = repository.read_marks().await.unwrap_or_default();
+    let found = Found::by(found, &marks, Timestamp::EPOCH);
+    let astray = compare(known, &found).into_iter();
+    let missed = astray.filter(|astray| matches!(astray.state, AstrayState::Missed { .. }));
+    missed.map(|astray| astray.point).collect()
+}
+
+/// The old catalogue; nothing if it can't be read.
+async fn old(path: &Path, id: &str) -> Result<Old, Fault> {
     match Catalog::open(path, id) {
         Ok(old) => {
             let mut jobs = Vec::new();
@@ -97,7 +124,8 @@ async fn old_jobs(path: &Path, id: &str) -> Result<Vec<(JobRecord, LogChange)>, 
                 };
                 jobs.push((job, log));
             }
-            Ok(jobs)
+            let known = old.known().await.unwrap_or_default();
+            Ok(Old { jobs, known })
         }
         Err(error @ CatalogError::InUse { .. }) => Err(Fault::new(
             Code::RepositoryLocked,
@@ -109,7 +137,7 @@ async fn old_jobs(path: &Path, id: &str) -> Result<Vec<(JobRecord, LogChange)>, 
             | CatalogError::Foreign { .. }
             | CatalogError::Damaged { .. }
             | CatalogError::Io { .. },
-        ) => Ok(Vec::new()),
+        ) => Ok(Old::default()),
     }
 }
 

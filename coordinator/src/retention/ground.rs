@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::Work;
 use crate::verify::Affected;
+use crate::missed::AstrayState;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_types::{Epoch, RecoveryPointId, ShardId, TimelineId, Timestamp};
@@ -38,6 +39,40 @@ pub struct Ground<'a> {
 }
 
 impl Ground<'_> {
+    /// The deletion of a point begins: should this process end before it is unlisted, nobody misses it.
+    pub(super) async fn leaves(&self, id: &RecoveryPointId) -> Result<(), Fault> {
+        let Some(catalog) = self.catalog else {
+            return Ok(());
+        };
+        let recorded = catalog.point_leaves(id.clone()).await;
+        recorded.map_err(|error| Fault::from_error(Code::Internal, &error))
+    }
+
+    /// The deletion of a point was refused.
+    pub(super) async fn stays(&self, id: &RecoveryPointId) -> Result<(), Fault> {
+        let Some(catalog) = self.catalog else {
+            return Ok(());
+        };
+        let recorded = catalog.point_stays(id.clone()).await;
+        recorded.map_err(|error| Fault::from_error(Code::Internal, &error))
+    }
+
+    /// A point is gone that nobody has deleted.
+    pub(super) async fn misses(&self, id: &RecoveryPointId) -> Result<(), Fault> {
+        let Some(catalog) = self.catalog else {
+            return Ok(());
+        };
+        let state = AstrayState::Missed {
+            since: self.now,
+            others: false,
+        };
+        let was_listed = catalog.miss_point(id.clone(), state).await;
+        if was_listed.map_err(|error| Fault::from_error(Code::Internal, &error))? {
+            tracing::error!(point = %id, "a recovery point that was marked for removal is gone from the repository, and nobody has removed it");
+        }
+        Ok(())
+    }
+
     /// A point that is deleted is listed no more.
     pub(super) async fn unlist(&self, id: &RecoveryPointId) -> Result<(), Fault> {
         let Some(catalog) = self.catalog else {

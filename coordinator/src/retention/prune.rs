@@ -273,6 +273,7 @@ async fn sweep(ground: &Ground<'_>, stone: &PointTombstone) -> Result<Swept, Fau
             Err(error) => return Err(failed(error)),
         }
     }
+    ground.leaves(id).await?;
     match ground.repository.sweep_point(epoch, id, ground.now).await {
         Ok(()) => {}
         Err(
@@ -282,6 +283,7 @@ async fn sweep(ground: &Ground<'_>, stone: &PointTombstone) -> Result<Swept, Fau
         ) => {
             let why = chain(&error);
             tracing::warn!(point = %id, reason = why, "a recovery point can't be deleted: it stays");
+            ground.stays(id).await?;
             return Ok(Swept::Refused(why));
         }
         Err(error) => return Err(failed(error)),
@@ -292,12 +294,12 @@ async fn sweep(ground: &Ground<'_>, stone: &PointTombstone) -> Result<Swept, Fau
     Ok(Swept::Gone)
 }
 
-/// Takes the mark of a point away that does not exist.
+/// Takes the mark of a point away that does not exist, and that was not being deleted.
 async fn forget(ground: &Ground<'_>, stone: &PointTombstone) -> Result<(), Fault> {
     let id = &stone.point;
+    ground.misses(id).await?;
     let forgotten = ground.repository.undelete_point(ground.epoch, id).await;
-    forgotten.map_err(|error| (ground.failed)(&error))?;
-    ground.unlist(id).await
+    forgotten.map(drop).map_err(|error| (ground.failed)(&error))
 }
 
 /// What becomes of every marked point, decided again. One whose deletion was left half way is no exception while its manifest

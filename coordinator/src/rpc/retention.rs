@@ -3,6 +3,7 @@
 use super::{peer, wire};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
+use crate::missed;
 use crate::retention::{self, HoldOrder, LogRemoval, Pruned, Removal};
 use holdfast_decide::{Decision, Verdict};
 use holdfast_proto::v1;
@@ -115,9 +116,16 @@ impl Retention for RetentionService {
             despite_floor: request.despite_floor,
             dry_run: request.dry_run,
         };
+        if missed::acknowledge(&self.0, &removal, &by).await? {
+            return Ok(Response::new(v1::DeleteBackupResponse {
+                mark: None,
+                gone_before: true,
+            }));
+        }
         let mark = retention::delete(&self.0, &removal, &by).await?;
         Ok(Response::new(v1::DeleteBackupResponse {
             mark: mark.as_ref().map(wire::removal_mark),
+            gone_before: false,
         }))
     }
 

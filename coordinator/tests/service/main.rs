@@ -20,6 +20,8 @@ mod log_parts;
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]
+mod missed;
+#[cfg(test)]
 mod refusal;
 #[cfg(test)]
 mod removal;

@@ -3,6 +3,7 @@
 use super::wire;
 use crate::catalog::PointSummary;
 use crate::core::Core;
+use crate::fault::chain;
 use crate::job::{JobRecord, JobState};
 use crate::logs::{self, CollectionStanding};
 use crate::observe::NodeRecord;
@@ -45,6 +46,7 @@ pub(in crate::rpc) async fn status(core: &Core, points: &[PointSummary]) -> v1::
             nodes: &nodes,
             jobs: &jobs,
             damaged_points: &core.damaged_points,
+            missed: missed(core).await,
             damaged_packs: stats.damaged_packs,
             damaged_objects: core.repository.report().damaged.len(),
             points,
@@ -97,11 +99,25 @@ async fn gone(core: &Core) -> Option<String> {
     }
 }
 
+/// Recovery points that are gone, in words.
+async fn missed(core: &Core) -> Vec<String> {
+    let copies: Vec<_> = core.copies.iter().map(|copy| copy.name()).collect();
+    match core.catalog.astray().await {
+        Ok(astray) => crate::missed::warnings(&astray, &copies),
+        Err(error) => vec![format!(
+            "what the catalogue knows of missed recovery points can't be read: {}",
+            chain(&error)
+        )],
+    }
+}
+
 /// What warnings are drawn from.
 struct Situation<'a> {
     nodes: &'a [(NodeId, NodeRecord)],
     jobs: &'a [JobRecord],
     damaged_points: &'a [(RecoveryPointId, String)],
+    /// Recovery points that are gone.
+    missed: Vec<String>,
     damaged_packs: u64,
     damaged_objects: usize,
     points: &'a [PointSummary],
@@ -123,6 +139,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
             "recovery point {id} can't be read ({why}): restore its object from a copy of the repository"
         ));
     }
+    warnings.extend(situation.missed.iter().cloned());
     if situation.damaged_packs > 0 {
         warnings.push(format!(
             "{} packs of the repository are missing or cut short: back up now, what is still there is stored anew",
@@ -339,6 +356,7 @@ mod tests {
             nodes: &nodes[..1],
             jobs: &[],
             damaged_points: &[],
+            missed: vec!["recovery point q is gone".to_owned()],
             damaged_packs: 1,
             damaged_objects: 1,
             points: &[],
@@ -353,6 +371,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                "recovery point q is gone",
                 "1 packs of the repository are missing or cut short: back up now, what is still there is stored anew",
                 "recovery point p can't be restored in full",
                 "locks can't be set",
