@@ -18,7 +18,15 @@ pub(super) async fn open_store(
     place: &Location,
     create: bool,
 ) -> Result<Result<Arc<dyn ObjectStore>, StoreError>, Fault> {
-    let policy = RetryPolicy::default();
+    open_bounded(place, create, StoreLimits::default()).await
+}
+
+/// The same, within these bounds and within those that a bucket has of its own.
+async fn open_bounded(
+    place: &Location,
+    create: bool,
+    bounds: StoreLimits,
+) -> Result<Result<Arc<dyn ObjectStore>, StoreError>, Fault> {
     let store: Arc<dyn ObjectStore> = match place {
         Location::Disk(path) => {
             let disk = if create {
@@ -27,7 +35,7 @@ pub(super) async fn open_store(
                 DiskStore::open(path)
             };
             match disk {
-                Ok(disk) => Arc::new(RetryStore::new(disk, policy)),
+                Ok(disk) => retried(disk, bounds),
                 Err(error @ StoreError::Io { .. }) => {
                     let place = format!("repository.path: {} can't be used", path.display());
                     return Err(Fault::from_error(Code::Config, &error).within(&place));
@@ -41,8 +49,7 @@ pub(super) async fn open_store(
             } = &**s3;
             let bucket = S3Store::open(options.clone()).await;
             let bucket = bucket.map_err(|error| Fault::from_error(Code::Config, &error))?;
-            // Retries outside: each of them is a request that the limits count.
-            Arc::new(RetryStore::new(LimitStore::new(bucket, *limits), policy))
+            retried(LimitStore::new(bucket, *limits), bounds)
         }
     };
     Ok(Ok(store))
@@ -53,13 +60,13 @@ pub(crate) async fn open_copy_store(
     section: &CopySection,
     create: bool,
 ) -> Result<Result<Arc<dyn ObjectStore>, StoreError>, Fault> {
-    let opened = open_store(&section.place, create).await?;
-    Ok(opened.map(|store| -> Arc<dyn ObjectStore> {
-        if section.limits == StoreLimits::default() {
-            return store;
-        }
-        Arc::new(LimitStore::new(store, section.limits))
-    }))
+    open_bounded(&section.place, create, section.limits).await
+}
+
+/// Retries outside: each of them is a request that the limits count.
+fn retried<S: ObjectStore + 'static>(store: S, bounds: StoreLimits) -> Arc<dyn ObjectStore> {
+    let bounded = LimitStore::new(store, bounds);
+    Arc::new(RetryStore::new(bounded, RetryPolicy::default()))
 }
 
 /// Tries whether the configured place keeps every promise that a repository needs. What it writes for that, it removes.
@@ -100,4 +107,43 @@ async fn tried(
         options.large_object_bytes = s3.options.multipart_threshold + s3.options.part_bytes;
     }
     probe(store, options).await.map_err(of_place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::retried;
+    use bytes::Bytes;
+    use holdfast_store::{
+        CountingStore, FaultPlan, FaultStore, MemoryStore, ObjectStore as _, PutMode, RetryPolicy,
+        StoreLimits,
+    };
+    use std::num::NonZeroU64;
+    use std::sync::Arc;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_sent_again_count_again() {
+        let refusing = FaultPlan {
+            fail_per_mille: 1000,
+            ..FaultPlan::default()
+        };
+        let broken = FaultStore::new(MemoryStore::new(), refusing);
+        let counted = Arc::new(CountingStore::new(broken));
+        let limits = StoreLimits {
+            bytes_per_second: NonZeroU64::new(100),
+            ..StoreLimits::default()
+        };
+        let store = retried(counted.clone(), limits);
+        let began = Instant::now();
+        let data = Bytes::from(vec![7; 1000]);
+        let key = "a".parse().unwrap();
+        let put = store.put(&key, data, PutMode::Overwrite).await;
+        assert!(put.unwrap_err().is_retryable());
+        let tries = u64::from(RetryPolicy::default().attempts);
+        assert_eq!(counted.counts().puts, tries);
+        // 10 seconds for each, of which the first is had at once.
+        let least = tries * 10 - 1;
+        let took = began.elapsed().as_secs();
+        assert!(took >= least, "{took} s, {least} are due");
+    }
 }
