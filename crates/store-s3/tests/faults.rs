@@ -10,7 +10,8 @@ mod rig;
 
 use bytes::Bytes;
 use holdfast_store::{
-    ColdClass, LockMode, ObjectKeeper as _, ObjectKey, ObjectStore, PutMode, StoreError,
+    ColdClass, LockMode, ObjectKeeper as _, ObjectKey, ObjectStore, PutMode, RetryPolicy,
+    StoreError,
 };
 use holdfast_store_s3::{S3Options, S3Store};
 use holdfast_store_suite::{FaultProxy, ProxyPlan, S3Server, Weed, conforms_in, keeps};
@@ -28,7 +29,14 @@ const NONE: ProxyPlan = ProxyPlan {
     truncate: 0,
     stall: 0,
     slow_body: 0,
+    cut_upload: 0,
+    slow_upload: 0,
+    storm: 0,
+    storm_requests: 0,
+    mercy: 0,
 };
+/// Faults of one address before it is spared: an operation has two tries left.
+const MERCY: u16 = 4;
 
 fn key(text: &str) -> ObjectKey {
     text.parse().unwrap()
@@ -55,6 +63,9 @@ async fn a_connection_that_breaks() {
     each_fault_is_an_error_that_can_be_retried(&server).await;
     an_answer_that_never_comes_is_given_up(&server).await;
     a_slow_body_is_read(&server).await;
+    an_upload_that_is_cut_is_none(&server).await;
+    a_slow_upload_arrives(&server).await;
+    a_storm_is_outlived_or_told(&server).await;
     lost_answers_to_create_only_puts_are_ours(&server).await;
     no_fault_looks_like_no_lock(&server).await;
     a_lock_whose_answer_is_lost_is_set(&server).await;
@@ -129,6 +140,82 @@ async fn a_slow_body_is_read(server: &S3Server) {
     assert_eq!(store.get(&key("present")).await.unwrap().len(), 100_000);
 }
 
+/// The server has seen half of it: nothing of that is ever an object, nor is what was there harmed.
+async fn an_upload_that_is_cut_is_none(server: &S3Server) {
+    let direct = S3Store::open(small_parts(server, "cut")).await.unwrap();
+    let before = Bytes::from_static(b"before");
+    let there = key("there");
+    let put = direct.put(&there, before.clone(), PutMode::CreateNew);
+    put.await.unwrap();
+    let cut = ProxyPlan {
+        cut_upload: ALWAYS,
+        ..NONE
+    };
+    let (proxy, options) = through(server, "cut", cut).await;
+    let store = S3Store::open(options).await.unwrap();
+    // In one request and in parts.
+    for len in [200_000, 6 << 20] {
+        let body = Bytes::from(vec![7; len]);
+        for (key, mode) in [
+            (&key("new"), PutMode::CreateNew),
+            (&there, PutMode::Overwrite),
+        ] {
+            let error = store.put(key, body.clone(), mode).await.unwrap_err();
+            assert!(error.is_retryable(), "{len} bytes: {error:?}");
+        }
+        assert_eq!(direct.head(&key("new")).await.unwrap(), None);
+        assert_eq!(direct.get(&there).await.unwrap(), before);
+    }
+    assert!(proxy.tally().faults >= 4, "{:?}", proxy.tally());
+}
+
+async fn a_slow_upload_arrives(server: &S3Server) {
+    let slow = ProxyPlan {
+        slow_upload: ALWAYS,
+        ..NONE
+    };
+    let (_proxy, options) = through(server, "slow", slow).await;
+    let store = S3Store::open(options).await.unwrap();
+    for len in [200_000, 6 << 20] {
+        let (key, body) = (key(&format!("k{len}")), Bytes::from(vec![7; len]));
+        let put = store.put(&key, body.clone(), PutMode::CreateNew);
+        put.await.unwrap();
+        assert_eq!(store.get(&key).await.unwrap(), body);
+    }
+}
+
+/// The service refuses everybody for a while. One request less than there are tries is outlived; as many are an error that says
+/// so, nothing is half done, and afterwards all is as before.
+async fn a_storm_is_outlived_or_told(server: &S3Server) {
+    let (proxy, options) = through(server, "storm", NONE).await;
+    let store = retried(options).await;
+    let tries = u64::from(RetryPolicy::default().attempts);
+    let small = Bytes::from_static(b"small");
+    let large = Bytes::from(vec![7; 6 << 20]);
+    for (n, body) in [small, large].into_iter().enumerate() {
+        let [first, second] = ["first", "second"].map(|name| key(&format!("{name}{n}")));
+        proxy.storm(tries - 1);
+        let put = store.put(&first, body.clone(), PutMode::CreateNew);
+        put.await.unwrap();
+        proxy.storm(tries - 1);
+        assert_eq!(store.get(&first).await.unwrap(), body);
+
+        let before = proxy.tally().requests;
+        proxy.storm(tries);
+        let put = store.put(&second, body.clone(), PutMode::CreateNew);
+        let error = put.await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Unavailable { .. }) && error.is_retryable(),
+            "{error:?}"
+        );
+        assert_eq!(proxy.tally().requests - before, tries);
+        assert_eq!(store.head(&second).await.unwrap(), None);
+        let put = store.put(&second, body.clone(), PutMode::CreateNew);
+        put.await.unwrap();
+        assert_eq!(store.get(&second).await.unwrap(), body);
+    }
+}
+
 /// Who obeys locks must never take a broken answer for "not locked", nor for "can't be locked".
 async fn no_fault_looks_like_no_lock(server: &S3Server) {
     let direct = S3Store::open(locking(options(server, "kept"))).await;
@@ -178,6 +265,7 @@ async fn a_lock_whose_answer_is_lost_is_set(server: &S3Server) {
             1,
             ProxyPlan {
                 reset_after: 500,
+                mercy: MERCY,
                 ..NONE
             },
         ),
@@ -185,6 +273,7 @@ async fn a_lock_whose_answer_is_lost_is_set(server: &S3Server) {
             2,
             ProxyPlan {
                 hang_after: 200,
+                mercy: MERCY,
                 ..NONE
             },
         ),
@@ -192,6 +281,7 @@ async fn a_lock_whose_answer_is_lost_is_set(server: &S3Server) {
             3,
             ProxyPlan {
                 slow_down: 400,
+                mercy: MERCY,
                 ..NONE
             },
         ),
@@ -231,6 +321,11 @@ async fn locks_are_kept(server: &S3Server, seed: u64) {
         truncate: 80,
         stall: 3,
         slow_body: 50,
+        cut_upload: 30,
+        slow_upload: 30,
+        storm: 30,
+        storm_requests: 8,
+        mercy: MERCY,
     };
     let folder = format!("kept/{seed}");
     let (proxy, options) = through(server, &folder, plan).await;
@@ -238,7 +333,10 @@ async fn locks_are_kept(server: &S3Server, seed: u64) {
     let store = retried(locking(options)).await;
     keeps(store, &holder(server, &folder), false).await;
     let tally = proxy.tally();
-    assert!(tally.faults * 10 > tally.requests, "{tally:?}");
+    assert!(
+        tally.faults * 10 > tally.requests && tally.storms > 0,
+        "{tally:?}"
+    );
 }
 
 fn ahead(hours: u64) -> Timestamp {
@@ -259,6 +357,7 @@ async fn lost_answers_to_create_only_puts_are_ours(server: &S3Server) {
         let plan = ProxyPlan {
             seed,
             reset_after: lost,
+            mercy: MERCY,
             ..NONE
         };
         let (proxy, options) = through(server, &format!("lost/{seed}"), plan).await;
@@ -288,11 +387,19 @@ async fn the_suite_holds(server: &S3Server, seed: u64) {
         truncate: 60,
         stall: 3,
         slow_body: 50,
+        cut_upload: 30,
+        slow_upload: 30,
+        storm: 30,
+        storm_requests: 8,
+        mercy: MERCY,
     };
     let (proxy, options) = through(server, &format!("suite/{seed}"), plan).await;
     eprintln!("seed {seed}");
     conforms_in(retried(options).await, 1).await;
     let tally = proxy.tally();
     eprintln!("seed {seed}: {tally:?}");
-    assert!(tally.faults * 10 > tally.requests, "{tally:?}");
+    assert!(
+        tally.faults * 10 > tally.requests && tally.storms > 0,
+        "{tally:?}"
+    );
 }

@@ -279,6 +279,8 @@ fn arguments(dir: &Path, ports: &[u16; PORTS]) -> Vec<String> {
         "-master.volumeSizeLimitMB=64",
         "-volume.max=0",
         "-volume.preStopSeconds=0",
+        // Else nothing can be written once a hundredth of the disk is left, however much that is.
+        "-volume.minFreeSpace=256MiB",
         "-filer",
         "-s3",
         "-s3.config=s3.json",

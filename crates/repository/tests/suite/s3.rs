@@ -37,6 +37,7 @@ async fn the_suite_holds_over_a_real_server() {
         truncate: 15,
         stall: 1,
         slow_body: 20,
+        ..ProxyPlan::default()
     };
     let proxy = FaultProxy::start(server.address(), plan).await.unwrap();
     let what = format!("faults by {SEED}={seed}");

@@ -39,12 +39,12 @@ pub(crate) fn options(server: &S3Server, folder: &str) -> S3Options {
     }
 }
 
-/// The store as it is used: with another try for what may pass.
+/// The store as it is used: with as many tries as in production for what may pass, but shorter pauses.
 pub(crate) async fn retried(options: S3Options) -> RetryStore<S3Store> {
     let policy = RetryPolicy {
-        attempts: 30,
         first_pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(200),
+        ..RetryPolicy::default()
     };
     RetryStore::new(S3Store::open(options).await.unwrap(), policy)
 }
