@@ -2,16 +2,18 @@
 //! after. For each cell: what still restores, what opening and the checks name, which points are said
 //! to be affected, and how things stand after the next capture and a restart.
 
+pub(crate) mod harm;
 mod world;
 
 use crate::garbage::{at, options, tombstone};
 use crate::place::TestStore;
 use crate::support::{Files, capture, copy_of, open, point_id, restore};
+use harm::{HARMS, Harm};
 use holdfast_repository::{Repository, VerifyLevel, VerifyOptions, VerifyReport};
 use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::Timestamp;
 use std::sync::Arc;
-use world::{HARMS, Harm, KINDS, Kind, World, shard};
+use world::{KINDS, Kind, World, shard};
 
 /// When the damage is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod copy_stress;
 mod copying;
 mod crash;
 mod damage;
+mod damage_others;
 mod disk;
 mod epochs;
 mod garbage;

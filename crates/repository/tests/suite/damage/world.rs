@@ -1,5 +1,6 @@
 //! A small repository that holds an object of every kind, and the ways to damage them.
 
+use super::harm::Harm;
 use crate::place::TestStore;
 use crate::support::{
     Files, SMALL, capture, chunk, create, files, kek, open, options, pack_of, point_id,
@@ -57,34 +58,6 @@ pub(super) const KINDS: [Kind; 13] = [
     Kind::Pin,
     Kind::Proof,
     Kind::Tombstone,
-];
-
-/// A way to damage an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Harm {
-    /// Every bit of the first byte.
-    FlipHead,
-    /// Every bit of the byte in the middle.
-    FlipMiddle,
-    /// Every bit of the last byte.
-    FlipTail,
-    /// Only the first half is left.
-    Cut,
-    Remove,
-    /// Exchanged with another of its kind; where there is one only, replaced by another repository's.
-    Swap,
-    /// Replaced by an older version of itself.
-    Stale,
-}
-
-pub(super) const HARMS: [Harm; 7] = [
-    Harm::FlipHead,
-    Harm::FlipMiddle,
-    Harm::FlipTail,
-    Harm::Cut,
-    Harm::Remove,
-    Harm::Swap,
-    Harm::Stale,
 ];
 
 /// One object and what else there is of its kind.
@@ -163,16 +136,10 @@ impl World {
         let target = &self.targets[&kind];
         let key = &target.key;
         let sound = store.get(key).await.unwrap();
-        let flip = |at: usize| {
-            let mut bytes = sound.to_vec();
-            bytes[at] ^= 0xff;
-            Bytes::from(bytes)
-        };
         let harmed = match (harm, &target.other, &target.stale) {
-            (Harm::FlipHead, ..) => flip(0),
-            (Harm::FlipMiddle, ..) => flip(sound.len() / 2),
-            (Harm::FlipTail, ..) => flip(sound.len() - 1),
-            (Harm::Cut, ..) => sound.slice(..sound.len() / 2),
+            (Harm::FlipHead | Harm::FlipMiddle | Harm::FlipTail | Harm::Cut, ..) => {
+                harm.spoil(&sound).unwrap()
+            }
             (Harm::Remove, ..) => {
                 store.delete(key).await.unwrap();
                 assert!(store.head(key).await.unwrap().is_none());
