@@ -22,6 +22,7 @@ mod keys;
 mod keys_crash;
 mod late;
 mod master;
+mod newer;
 mod opening;
 mod place;
 mod proofs;
