@@ -203,6 +203,57 @@ mod tests {
         assert_eq!(size_of::<Record>(), 48);
     }
 
+    /// Memory of the table itself, in bytes.
+    fn bytes(table: &ChunkTable) -> usize {
+        let records: usize = table.shelves.iter().map(Vec::capacity).sum();
+        records * size_of::<Record>() + table.shelves.capacity() * size_of::<Vec<Record>>()
+    }
+
+    /// What docs/reference/retention.md states: 48 MB per million chunks and up to an eighth spare, and garbage collection, whose
+    /// marks are bits of the records, takes nothing beyond.
+    #[test]
+    fn a_million_chunks_take_what_is_stated() {
+        const MILLION: usize = 1_000_000;
+        let stated = 48 * MILLION;
+        let most = stated + stated / 8;
+        let id = |n: u64| {
+            let mut id = [0; 32];
+            // SplitMix64, for ids that are spread as hashes are.
+            let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            id[..8].copy_from_slice(&(z ^ (z >> 31)).to_be_bytes());
+            id
+        };
+        let mut table = ChunkTable::new();
+        let fixed = bytes(&table);
+        assert!(fixed < 100_000, "{fixed} bytes for no chunk");
+        let ids: Vec<_> = (0..MILLION as u64).map(id).collect();
+        // Packs of 32 MiB hold some hundred chunks each; half of them are loaded, half come later.
+        let (loaded, later) = ids.split_at(MILLION / 2);
+        for (pack, some) in (0..).zip(loaded.chunks(500)) {
+            let entries: Vec<_> = some.iter().map(|id| entry(*id, pack)).collect();
+            table.append(pack, &entries);
+        }
+        table.sort();
+        for (n, id) in (0..).zip(later) {
+            table.insert(1000 + n / 500, &entry(*id, n));
+        }
+        assert_eq!(table.len(), MILLION);
+        let taken = bytes(&table) - fixed;
+        assert!(
+            (stated..=most).contains(&taken),
+            "{taken} bytes, {stated} to {most} are stated"
+        );
+        for id in &ids {
+            table.mark(&ChunkId::from_bytes(*id), |_| true);
+        }
+        assert_eq!(table.iter().filter(|(_, marked)| *marked).count(), MILLION);
+        table.clear_marks();
+        table.forget_packs(|pack| pack % 2 == 0);
+        assert_eq!(bytes(&table) - fixed, taken, "collecting takes nothing");
+    }
+
     #[test]
     fn marks_and_what_is_forgotten() {
         let mut table = ChunkTable::new();
