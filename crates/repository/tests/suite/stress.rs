@@ -1,9 +1,11 @@
 //! I1, I2 and I4 under everything at once: concurrent captures, restores, removals and garbage collection,
 //! pins, legal holds and locks of the store, crashes at any put, delete or lock, lost epochs. A simple list of what was promised is the oracle.
 //!
-//! `HOLDFAST_STRESS_SEED` repeats one run, `HOLDFAST_STRESS_STEPS` makes runs longer.
+//! Every run has a few fixed seeds and a fresh one, which it prints. `HOLDFAST_STRESS_SEED` repeats one run, `HOLDFAST_STRESS_STEPS` makes
+//! runs longer.
 
 mod protection;
+mod takeover;
 
 use crate::garbage::{GRACE, at, options, tombstone};
 use crate::place::TestStore;
@@ -15,6 +17,7 @@ use holdfast_types::Epoch;
 use protection::Promises;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use takeover::Road;
 
 const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
 const STEPS: u32 = 120;
@@ -38,7 +41,8 @@ struct Pending {
 }
 
 struct Coordinator {
-    store: Arc<FaultStore<Arc<TestStore>>>,
+    store: Arc<FaultStore<Arc<Road>>>,
+    road: Arc<Road>,
     repository: Repository,
     epoch: Epoch,
     pending: Vec<Pending>,
@@ -80,7 +84,8 @@ fn content(which: u32) -> Files {
 
 impl Coordinator {
     async fn start(memory: &Arc<TestStore>, plan: FaultPlan) -> Option<Self> {
-        let store = Arc::new(FaultStore::new(memory.clone(), plan));
+        let road = Arc::new(Road::to(memory.clone()));
+        let store = Arc::new(FaultStore::new(road.clone(), plan));
         let repository = Repository::open_with(store.clone(), kek(), SMALL)
             .await
             .ok()?;
@@ -92,6 +97,7 @@ impl Coordinator {
         let epoch = repository.claim_epoch().await.ok()?;
         Some(Self {
             store,
+            road,
             repository,
             epoch,
             pending: Vec::new(),
@@ -157,7 +163,8 @@ impl World {
             60..69 => self.sweep_all().await,
             69..80 => self.collect().await,
             80..92 => self.now += u64::from(self.draw(150)),
-            92..96 => self.plan_crash(),
+            92..95 => self.plan_crash(),
+            95..98 => self.depose_in_mid_collection().await,
             _ => self.depose().await,
         }
         if self.leader.store.is_stopped() {
@@ -513,6 +520,12 @@ async fn run(seed: u64, steps: u32) -> BTreeMap<&'static str, u32> {
     world.done
 }
 
+/// Printed before it is used.
+pub(crate) fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0)
+}
+
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -522,7 +535,7 @@ async fn everything_at_once_loses_nothing() {
     let steps = setting("HOLDFAST_STRESS_STEPS").unwrap_or(STEPS);
     let seeds = match setting("HOLDFAST_STRESS_SEED") {
         Some(seed) => vec![seed],
-        None => SEEDS.to_vec(),
+        None => SEEDS.into_iter().chain([fresh_seed()]).collect(),
     };
     let mut done: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in seeds {
@@ -546,6 +559,8 @@ async fn everything_at_once_loses_nothing() {
         "rewritten pack",
         "swept pack",
         "deposed",
+        "deposed in mid-collection",
+        "refused in mid-collection",
         "crash",
         "pin",
         "unpin",
