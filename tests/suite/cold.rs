@@ -67,7 +67,14 @@ async fn a_wiped_node_starts_with_what_was_captured() -> Result<()> {
         "a refusal wrote something"
     );
     exits(&restore(&site, "", &[])?, 0, "nothing to restore")?;
-    exits(&restore(&site, &mine, &[])?, 0, "start Qdrant now")?;
+    let wiped = restore(&site, &mine, &[])?;
+    exits(&wiped, 0, "start Qdrant now")?;
+    let wiped = Told::of(&wiped, "docs")?;
+    let vectors = (DOCS.points * DOCS.dim as u64 * 4) as f64;
+    ensure!(
+        wiped.bytes - wiped.kept >= 0.9 * vectors,
+        "nothing was there, so no vector was: {wiped:?}"
+    );
 
     site.qdrant.process.restart()?;
     site.qdrant.wait_ready().await?;
@@ -82,7 +89,7 @@ async fn a_wiped_node_starts_with_what_was_captured() -> Result<()> {
     site.qdrant.process.restart()?;
     site.qdrant.wait_ready().await?;
     ensure!(contents(&site.qdrant, "docs").await? == newer);
-    overwrite(&mut site, &docs.digest).await?;
+    overwrite(&mut site, &docs.digest, &wiped).await?;
     ensure!(
         contents(&site.qdrant, "more").await? == more,
         "another collection was touched"
@@ -147,18 +154,63 @@ fn laid_out(dir: &Path) -> u64 {
     sizes.sum()
 }
 
-/// What exists is only replaced when told to, and then moved aside.
-async fn overwrite(site: &mut Site, captured: &str) -> Result<()> {
+/// What a cold restore prints of a collection: its bytes, and those that did not have to be fetched, to a tenth of their unit.
+#[derive(Debug)]
+struct Told {
+    bytes: f64,
+    kept: f64,
+}
+
+impl Told {
+    fn of(output: &Output, collection: &str) -> Result<Self> {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find_map(|line| {
+            let line = line.strip_prefix(&format!("  {collection}: "))?;
+            line.split_once(" were there or are zeros")?
+                .0
+                .split_once(", of which ")
+        });
+        let (bytes, kept) = line.with_context(|| format!("nothing of {collection}: {text}"))?;
+        Ok(Self {
+            bytes: in_bytes(bytes)?,
+            kept: in_bytes(kept)?,
+        })
+    }
+}
+
+fn in_bytes(text: &str) -> Result<f64> {
+    let (number, unit) = text.split_once(' ').context("a number and its unit")?;
+    let power = ["B", "KiB", "MiB", "GiB"]
+        .iter()
+        .position(|known| *known == unit);
+    let power = i32::try_from(power.with_context(|| format!("{unit} is no unit"))?)?;
+    Ok(number.parse::<f64>()? * 1024_f64.powi(power))
+}
+
+/// What exists is only replaced when told to, and then moved aside. What of it is as it was captured is not fetched again.
+async fn overwrite(site: &mut Site, captured: &str, wiped: &Told) -> Result<()> {
     site.qdrant.process.stop(STOP)?;
     let again = ticket(site, "n1", &["-c", "docs"])?;
     exits(&restore(site, &again, &[])?, 10, "exists")?;
-    exits(
-        &restore(site, &again, &["--overwrite"])?,
-        0,
-        "what was there is now",
-    )?;
+    let changed = restore(site, &again, &["--overwrite"])?;
+    exits(&changed, 0, "what was there is now")?;
+    let changed = Told::of(&changed, "docs")?;
+    ensure!(
+        changed.bytes == wiped.bytes && changed.kept > wiped.kept,
+        "some of it was there: {changed:?}, {wiped:?}"
+    );
     let replaced = site.qdrant.storage.join("holdfast-restore/replaced");
     ensure!(fs::read_dir(&replaced)?.count() == 1);
+    // Nobody has touched it since: all of it is there but the replica's state, which is always written anew.
+    let once_more = ticket(site, "n1", &["-c", "docs"])?;
+    let same = restore(site, &once_more, &["--overwrite"])?;
+    exits(&same, 0, "what was there is now")?;
+    let same = Told::of(&same, "docs")?;
+    ensure!(
+        same.bytes == wiped.bytes && same.kept == same.bytes,
+        "{same:?}"
+    );
+    ensure!(fs::read_dir(&replaced)?.count() == 2);
     site.qdrant.process.restart()?;
     site.qdrant.wait_ready().await?;
     ensure!(contents(&site.qdrant, "docs").await?.digest == captured);
