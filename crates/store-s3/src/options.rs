@@ -47,7 +47,7 @@ pub struct S3Options {
     pub path_style: bool,
     /// Where the access keys come from.
     pub credentials: Credentials,
-    /// Objects of more bytes than this are uploaded in parts.
+    /// Objects of more bytes than this are uploaded in parts, be it only one.
     pub multipart_threshold: usize,
     /// Bytes in each part but the last.
     pub part_bytes: usize,
@@ -115,10 +115,10 @@ impl S3Options {
         if !(MIN_PART_BYTES..=MAX_PART_BYTES).contains(&self.part_bytes) {
             return wrong("part_bytes", "S3 takes parts of 5 MiB to 5 GiB");
         }
-        if !(self.part_bytes..=MAX_SINGLE_PUT_BYTES).contains(&self.multipart_threshold) {
+        if !(1..=MAX_SINGLE_PUT_BYTES).contains(&self.multipart_threshold) {
             return wrong(
                 "multipart_threshold",
-                "expected at least one part and at most 5 GiB, the most that S3 takes in one request",
+                "expected at least one byte and at most 5 GiB, the most that S3 takes in one request",
             );
         }
         if !(1..=MAX_PARALLEL_PARTS).contains(&self.parallel_parts) {
@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(faulty(|o| o.endpoint = Some(url)), "endpoint");
         }
         assert_eq!(faulty(|o| o.part_bytes = 1 << 20), "part_bytes");
-        assert_eq!(faulty(|o| o.multipart_threshold = 1), "multipart_threshold");
+        assert_eq!(faulty(|o| o.multipart_threshold = 0), "multipart_threshold");
         assert_eq!(faulty(|o| o.parallel_parts = 0), "parallel_parts");
         assert_eq!(
             faulty(|o| o.slowest_bytes_per_second = 0),

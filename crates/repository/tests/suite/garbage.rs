@@ -1,7 +1,7 @@
 //! I2: garbage collection deletes what nothing needs, and nothing else.
 
 use crate::late::{Arrival, LateStore};
-use crate::place::TestStore;
+use crate::place::{TestStore, beginning};
 use crate::support::{
     Files, SMALL, capture, create, files, noise, open, point_id, restore, store_files,
 };
@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) const GRACE: Duration = Duration::from_secs(100);
 
 pub(crate) fn at(seconds: u64) -> Timestamp {
-    Timestamp::EPOCH.after(Duration::from_secs(seconds))
+    beginning().after(Duration::from_secs(seconds))
 }
 
 pub(crate) fn options(now: Timestamp) -> GarbageOptions {

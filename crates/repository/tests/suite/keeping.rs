@@ -1,13 +1,14 @@
 //! Locks and storage classes: what is locked and for how long, what becomes cheap, and that no lock is violated.
 
 use crate::garbage::{GRACE, at, options, tombstone};
+use crate::place::{TestStore, answers_are_lost};
 use crate::support::{copy_of, create, files, open, point_id, restore, store_files};
 use holdfast_repository::{
-    ColdRule, GarbageOptions, KeepOptions, LockRule, Repository, RepositoryError,
+    ColdRule, GarbageOptions, KeepOptions, KeepReport, LockRule, Repository, RepositoryError,
 };
 use holdfast_store::{
-    ColdClass, FaultPlan, FaultStore, KeyPrefix, LockMode, MemoryStore, ObjectKeeper as _,
-    ObjectKey, ObjectStore as _, PutMode, StopAt, StopEffect,
+    ColdClass, FaultPlan, FaultStore, KeyPrefix, LockMode, ObjectKeeper as _, ObjectKey,
+    ObjectStore as _, PutMode, StopAt, StopEffect,
 };
 use holdfast_types::{Epoch, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,8 +48,8 @@ async fn capture_at(repository: &Repository, epoch: Epoch, n: u32, committed: Ti
 }
 
 /// Two points that share a file, committed at 0 and at 5000 seconds.
-async fn two_points() -> (Arc<MemoryStore>, Repository, Epoch) {
-    let store = Arc::new(MemoryStore::keeping());
+async fn two_points() -> (Arc<TestStore>, Repository, Epoch) {
+    let store = Arc::new(TestStore::keeping());
     let repository = create(store.clone()).await;
     let epoch = repository.claim_epoch().await.unwrap();
     capture_at(&repository, epoch, 1, at(0)).await;
@@ -56,13 +57,13 @@ async fn two_points() -> (Arc<MemoryStore>, Repository, Epoch) {
     (store, repository, epoch)
 }
 
-async fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
+async fn keys(store: &TestStore, prefix: &str) -> Vec<ObjectKey> {
     let listed = store.list(&prefix.parse().unwrap()).await.unwrap();
     listed.into_iter().map(|found| found.key).collect()
 }
 
 /// The packs without which point `n` can't be restored.
-async fn needed_by(store: &MemoryStore, n: u32) -> BTreeSet<ObjectKey> {
+async fn needed_by(store: &TestStore, n: u32) -> BTreeSet<ObjectKey> {
     let mut needed = BTreeSet::new();
     for pack in keys(store, "packs").await {
         let without = copy_of(store).await;
@@ -75,7 +76,7 @@ async fn needed_by(store: &MemoryStore, n: u32) -> BTreeSet<ObjectKey> {
     needed
 }
 
-async fn lock_of(store: &MemoryStore, key: &ObjectKey) -> Option<Timestamp> {
+async fn lock_of(store: &TestStore, key: &ObjectKey) -> Option<Timestamp> {
     let lock = store.lock_of(key).await.unwrap();
     lock.map(|lock| lock.until)
 }
@@ -136,7 +137,7 @@ async fn a_pass_that_is_cut_off_anywhere_is_finished_by_the_next() {
     for effect in [StopEffect::Before, StopEffect::After] {
         let mut cut_off = 0;
         for nth in 1.. {
-            let memory = Arc::new(MemoryStore::keeping_without_locks());
+            let memory = Arc::new(TestStore::locking());
             let store = Arc::new(FaultStore::new(memory.clone(), FaultPlan::default()));
             let repository = create(store.clone()).await;
             let epoch = repository.claim_epoch().await.unwrap();
@@ -175,7 +176,7 @@ async fn a_pass_that_is_cut_off_anywhere_is_finished_by_the_next() {
     }
 }
 
-async fn all_locks(store: &MemoryStore) -> BTreeMap<ObjectKey, Timestamp> {
+async fn all_locks(store: &TestStore) -> BTreeMap<ObjectKey, Timestamp> {
     let mut locks = BTreeMap::new();
     for found in store.list(&KeyPrefix::root()).await.unwrap() {
         if let Some(until) = lock_of(store, &found.key).await {
@@ -284,7 +285,7 @@ async fn what_only_old_points_need_becomes_cheap_unless_it_is_locked() {
         .keep(epoch, cooling(at(6000), after), None)
         .await
         .unwrap();
-    assert_eq!(report.moved.packs, oldest_alone.len() as u64 - 1);
+    is_moved(&report, oldest_alone.len() as u64 - 1);
     for pack in keys(&store, "packs").await {
         let due = oldest_alone.contains(&pack) && pack != *locked;
         assert_eq!(store.class_of(&pack), due.then_some(COLD), "{pack}");
@@ -293,17 +294,23 @@ async fn what_only_old_points_need_becomes_cheap_unless_it_is_locked() {
         .keep(epoch, cooling(end, after), None)
         .await
         .unwrap();
-    assert_eq!(
-        later.moved.packs,
-        1 + of_newest.len() as u64,
-        "the lock is over, and point 2 is old"
-    );
+    // The lock is over, and point 2 is old.
+    is_moved(&later, 1 + of_newest.len() as u64);
     for n in [1, 2] {
         assert_eq!(
             restore(&open(store.clone()).await, n).await.unwrap(),
             files(n.into())
         );
     }
+}
+
+/// Where the answer to a move is lost, another try finds it done, and can't know by whom.
+fn is_moved(report: &KeepReport, packs: u64) {
+    let moved = report.moved.packs;
+    assert!(
+        moved == packs || answers_are_lost() && moved < packs,
+        "{moved} of {packs}"
+    );
 }
 
 #[tokio::test]

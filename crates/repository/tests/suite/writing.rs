@@ -1,11 +1,13 @@
 //! Write sessions: deduplication, many at once, back-pressure, failing packs.
 
 use crate::place::{HookedStore, TestStore};
-use crate::support::{SMALL, capture, chunk, create, files, kek, open, restore};
+use crate::support::{
+    Files, SMALL, capture, chunk, create, files, kek, noise, open, options, restore,
+};
 use bytes::Bytes;
 use futures::FutureExt;
 use holdfast_archive::Codec;
-use holdfast_repository::{Repository, RepositoryError};
+use holdfast_repository::{Repository, RepositoryError, Tuning};
 use holdfast_store::{
     FaultKind, FaultPlan, FaultStore, ObjectStore, PutMode, StopAt, StopEffect, StoreError,
 };
@@ -29,6 +31,27 @@ async fn what_was_captured_comes_back_after_reopening() {
     );
     assert_eq!(reopened.stats(), repository.stats());
     assert!(reopened.stats().packs >= 4);
+}
+
+/// Over a server, packs of this size go in more than one part.
+#[tokio::test]
+async fn large_packs_come_back() {
+    let store = Arc::new(TestStore::new());
+    Repository::init(store.clone(), options()).await.unwrap();
+    let large = Tuning {
+        pack_bytes: 17 << 20,
+        packs_in_flight: 2,
+    };
+    let repository = Repository::open_with(store.clone(), kek(), large).await;
+    let repository = repository.unwrap();
+    let epoch = repository.claim_epoch().await.unwrap();
+    let content = Files::from([("vectors".to_owned(), noise(5, 40 << 20))]);
+    capture(&repository, epoch, 1, &content).await.unwrap();
+    let packs = store.list(&"packs".parse().unwrap()).await.unwrap();
+    let largest = packs.iter().map(|pack| pack.size).max();
+    assert!(largest > Some(16 << 20), "{largest:?}: no more than a part");
+    let again = open(store).await;
+    assert!(restore(&again, 1).await.unwrap() == content);
 }
 
 #[tokio::test]
