@@ -249,7 +249,9 @@ impl S3Server {
         Ok(said.matches("created bucket").count() == 2)
     }
 
-    fn log(&self) -> String {
+    /// What it has logged, for whoever has to say why it failed.
+    #[must_use]
+    pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }

@@ -113,8 +113,9 @@ async fn run(server: &S3Server, endpoint: String, seed: u64, faults: bool) {
     let what = format!("{SEED}={seed}, faults: {faults}");
     assert!(
         ended.status.success(),
-        "{what}\n{printed}\n{}",
-        String::from_utf8_lossy(&ended.stderr)
+        "{what}\n{printed}\n{}\nthe server's last words:\n{}",
+        String::from_utf8_lossy(&ended.stderr),
+        last_lines(&server.log(), 30)
     );
     // A name that no test has any more leaves nothing out.
     let counted = format!("; {} filtered out", left_out.len());
@@ -122,6 +123,11 @@ async fn run(server: &S3Server, endpoint: String, seed: u64, faults: bool) {
         printed.contains(&counted),
         "{what}: not{counted}\n{printed}"
     );
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// The service refuses everybody, in the middle of a capture: for less than all tries, which nobody notices, and for longer,
