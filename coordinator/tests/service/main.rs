@@ -18,9 +18,9 @@ mod jobs;
 #[cfg(test)]
 mod log_parts;
 #[cfg(test)]
-mod proofs;
-#[cfg(test)]
 mod missed;
+#[cfg(test)]
+mod proofs;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]
