@@ -143,6 +143,7 @@ impl Catalog {
         // A catalogue that opens but can't be read must be noticed now, not in the middle of a job.
         catalog.read_all::<PointSummary>(POINTS)?;
         catalog.read_all::<JobRecord>(JOBS)?;
+        catalog.beside()?;
         Ok(catalog)
     }
 

@@ -1,8 +1,9 @@
 //! Recovery points that were listed and are no longer in the repository, though nobody is known to have removed them.
 //!
 //! A manifest that is gone leaves no trace in the repository: the catalogue is the only other witness. So before its listing is
-//! made equal to the repository's, at every start and after every check, both are compared; what is missed is kept beside the
-//! listing until the point is back or somebody acknowledges it (`backup delete`). Nothing is brought back or removed here.
+//! made equal to the repository's, at every start and after every check that ends, both are compared; what is missed is kept beside the
+//! listing until the point is back or somebody acknowledges it (`backup delete`). Nothing is brought back or removed here. Garbage is
+//! not collected while a point is missed that nobody can have removed: its chunks may be all there.
 //!
 //! | the manifest is gone, and … | the point is |
 //! |---|---|
@@ -11,19 +12,20 @@
 //! | neither, and no term but this catalogue's came in between | missed |
 //! | neither, and there were other terms | missed; whoever held them may have removed it |
 //! | neither, but it was marked for removal | missed: it could have been undeleted |
+//! | neither, and this was a copy until it was promoted | not missed: the copy kept what its own rules say, and promotion has named what it lacks |
 //!
 //! A rebuilt catalogue knows no more than the repository: `rebuild` names what the old one knew, and that is the end of it.
 
 mod words;
 
-pub(crate) use words::{tell, warnings};
+pub(crate) use words::{kept_for, tell, warnings};
 
 use crate::catalog::rebuild::Survey;
 use crate::catalog::{Catalog, CatalogError, PointSummary};
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::retention::{self, Removal};
-use holdfast_repository::{Marks, RepositoryError};
+use holdfast_repository::{Marks, PROMOTION_JUMP, RepositoryError};
 use holdfast_service::failure::Code;
 use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,13 @@ pub struct Astray {
     pub point: PointSummary,
     /// How it stands.
     pub state: AstrayState,
+}
+
+impl Astray {
+    /// Whether it is gone and nobody can have removed it on purpose.
+    pub(crate) fn is_surely_missed(&self) -> bool {
+        matches!(self.state, AstrayState::Missed { others: false, .. })
+    }
 }
 
 /// How such a point stands.
@@ -146,11 +155,19 @@ pub(crate) async fn settle(
     let mut found = Found::by(survey, marks, now);
     // A catalogue of before terms were recorded can't tell.
     found.others = known.held.is_none_or(|held| held.next() != epoch);
-    let astray = compare(&known, &found);
+    let mut astray = compare(&known, &found);
+    if known.held.is_some_and(|held| is_promoted(held, epoch)) {
+        astray.retain(|astray| known.astray.contains(astray));
+    }
     tell_new(&known, &astray);
     catalog
         .replace_points(survey.points.clone(), astray, Some(epoch))
         .await
+}
+
+/// Whether what the catalogue listed was a copy's primary: a promotion goes far beyond the terms of before.
+fn is_promoted(held: Epoch, epoch: Epoch) -> bool {
+    epoch.0.saturating_sub(held.0) >= PROMOTION_JUMP
 }
 
 /// While the coordinator runs: compares again. Returns what is missed since the last time, as warnings.
@@ -243,10 +260,12 @@ pub(crate) async fn acknowledge(core: &Core, wish: &Removal, by: &str) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::{Astray, AstrayState, Found, Known, compare};
-    use crate::catalog::PointSummary;
+    use super::{Astray, AstrayState, Found, Known, compare, settle};
+    use crate::catalog::rebuild::Survey;
+    use crate::catalog::{Catalog, PointSummary};
     use crate::fixture::{NOW, manifest};
-    use holdfast_types::{RecoveryPointId, Timestamp};
+    use holdfast_repository::{Marks, PROMOTION_JUMP};
+    use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
 
     const NEVER: Timestamp = Timestamp::EPOCH;
 
@@ -309,6 +328,32 @@ mod tests {
         };
         assert_eq!(compare(&known(), &others)[0], missed(3, NOW, true));
         assert_eq!(compare(&Known::default(), &found()), [], "nothing is known");
+    }
+
+    #[tokio::test]
+    async fn who_may_have_removed_it_is_told_by_the_terms() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.redb");
+        let catalog = Catalog::create(&path, "0123").unwrap();
+        let survey = Survey {
+            points: vec![point(1)],
+            ..Survey::default()
+        };
+        let promoted = 3 + PROMOTION_JUMP;
+        for (epoch, astray) in [
+            (4, vec![missed(2, NOW, false)]),
+            (5, vec![missed(2, NOW, true)]),
+            (promoted, vec![]),
+        ] {
+            let all = vec![point(1), point(2)];
+            let known = catalog.replace_points(all, vec![], Some(Epoch(3)));
+            known.await.unwrap();
+            let (none, epoch) = (Marks::default(), Epoch(epoch));
+            let settled = settle(&catalog, &survey, &none, epoch, NOW).await;
+            settled.unwrap();
+            assert_eq!(catalog.astray().await.unwrap(), astray, "{epoch}");
+            assert_eq!(catalog.points().await.unwrap(), [point(1)]);
+        }
     }
 
     #[test]

@@ -326,7 +326,7 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
         ),
         StoreError::Permission { .. } => (
             Code::ReadOnly,
-            "let the user that runs the coordinator read and write that folder, or the bucket's access key its objects (docs/reference/s3.md lists the rights)",
+            "let the user that runs the coordinator read and write that folder, or the bucket's access key its objects (docs/reference/s3.md lists the rights). If the service says RequestTimeTooSkewed, set this machine's clock; if it names the key or the signature, renew the credentials",
         ),
         StoreError::NoSuchStore { .. } => (
             Code::RepositoryForeign,
@@ -344,7 +344,7 @@ fn store_advice(error: &StoreError) -> (Code, &'static str) {
         ),
         StoreError::Io { .. } | StoreError::Unavailable { .. } => (
             Code::StoreUnreachable,
-            "what is stored there is not concerned; see that its service runs and that this machine reaches it (`holdfast repo probe`), then do it again: what came before is not sent twice",
+            "what is stored there is not concerned; see that its service runs and that this machine reaches it (`holdfast repo probe`), then do it again: a backup sends nothing twice",
         ),
         StoreError::AlreadyExists { .. } => (Code::Internal, "please report this"),
     }

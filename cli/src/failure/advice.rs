@@ -69,7 +69,7 @@ pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
 }
 
 const MAKE_WRITABLE: &str = "make the file system writable for the service, or grant its access key the right to write to the \
-     bucket (docs/reference/s3.md), then try again";
+     bucket (docs/reference/s3.md), then try again. RequestTimeTooSkewed: set the clock; a refused key or signature: renew the credentials";
 const SEE_THAT_IT_ANSWERS: &str = "see that the bucket's service or the disk answers (`holdfast repo probe` asks it), then try again";
 const LOOK_AT_THE_STORE: &str = "look at the disk, or at the bucket's settings, for what the message names; `holdfast repo probe` \
      says whether the place still holds a repository";

@@ -24,17 +24,9 @@ impl Catalog {
     pub(crate) async fn known(&self) -> Result<Known, CatalogError> {
         let points = self.points().await?;
         self.blocking(move |catalog| {
-            let mut leaving = BTreeSet::new();
-            for (id, _) in catalog.rows(LEAVING)? {
-                let parsed: Result<RecoveryPointId, _> = id.parse();
-                let parsed = parsed.map_err(|error| catalog.damaged(&error.to_string()))?;
-                leaving.insert(parsed);
-            }
             Ok(Known {
                 points,
-                astray: catalog.read_astray()?,
-                leaving,
-                held: catalog.held()?,
+                ..catalog.beside()?
             })
         })
         .await
@@ -166,6 +158,21 @@ impl Catalog {
             })
         })
         .await
+    }
+
+    /// What is kept beside the listing.
+    pub(super) fn beside(&self) -> Result<Known, CatalogError> {
+        let mut leaving = BTreeSet::new();
+        for (id, _) in self.rows(LEAVING)? {
+            let parsed: Result<RecoveryPointId, _> = id.parse();
+            leaving.insert(parsed.map_err(|error| self.damaged(&error.to_string()))?);
+        }
+        Ok(Known {
+            points: Vec::new(),
+            astray: self.read_astray()?,
+            leaving,
+            held: self.held()?,
+        })
     }
 
     /// A change of the listing.

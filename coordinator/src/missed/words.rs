@@ -2,6 +2,8 @@
 
 use super::{Astray, AstrayState};
 use crate::catalog::PointSummary;
+use crate::fault::Fault;
+use holdfast_service::failure::Code;
 use holdfast_types::CopyName;
 
 /// Points that are named one by one.
@@ -21,14 +23,14 @@ pub(crate) fn warnings(astray: &[Astray], copies: &[&CopyName]) -> Vec<String> {
     let mut warnings = Vec::new();
     for point in certain.iter().take(NAMED) {
         warnings.push(format!(
-            "{}, and nobody is known to have removed it: it can't be restored from here; if a copy has it, stop the coordinator and bring it back with `holdfast repo heal --from-copy {copy} --lost-points --confirm`, else `holdfast backup create` now and find out what deletes objects there; `holdfast backup delete {} --confirm` ends this warning",
+            "{}, and nobody is known to have removed it: it can't be restored from here; if a copy has it, stop the coordinator and bring it back: `holdfast repo heal --from-copy {copy} --lost-points` shows all that would come, with --confirm it does; else `holdfast backup create` now. Find out what deletes objects there; `holdfast backup delete {} --confirm` ends this warning, and lets garbage be collected again",
             name(point),
             point.id
         ));
     }
     for point in perhaps.iter().take(NAMED) {
         warnings.push(format!(
-            "{}: other programs have written to it since this coordinator last did, and one of them may have removed it by its rules; if none did, stop the coordinator and bring it back from a copy with `holdfast repo heal --from-copy {copy} --lost-points --confirm`; `holdfast backup delete {} --confirm` ends this warning",
+            "{}: other programs have written to it since this coordinator last did, and one of them may have removed it by its rules; if none did, stop the coordinator and bring it back from a copy (`holdfast repo heal --from-copy {copy} --lost-points` shows all that would come, with --confirm it does); `holdfast backup delete {} --confirm` ends this warning",
             name(point),
             point.id
         ));
@@ -40,6 +42,16 @@ pub(crate) fn warnings(astray: &[Astray], copies: &[&CopyName]) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Why garbage is not collected.
+pub(crate) fn kept_for(point: &PointSummary) -> Fault {
+    let message = format!(
+        "{}, and nobody is known to have removed it: garbage is not collected, so that what it needs stays. Bring it back from a copy (`holdfast repo heal --lost-points`), or give it up: `holdfast backup delete {} --confirm`",
+        name(point),
+        point.id
+    );
+    Fault::new(Code::RepositoryDamaged, message)
 }
 
 /// Logs that a point is missed.
@@ -96,7 +108,7 @@ mod tests {
         let told = warnings(&astray, &[&copy]);
         assert_eq!(told.len(), 2);
         let certain = format!(
-            "recovery point {} (docs; committed {}) is gone from the repository, and nobody is known to have removed it: it can't be restored from here; if a copy has it, stop the coordinator and bring it back with `holdfast repo heal --from-copy offsite --lost-points --confirm`",
+            "recovery point {} (docs; committed {}) is gone from the repository, and nobody is known to have removed it: it can't be restored from here; if a copy has it, stop the coordinator and bring it back: `holdfast repo heal --from-copy offsite --lost-points` shows",
             point(3).id,
             point(3).committed
         );

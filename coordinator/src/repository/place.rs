@@ -36,7 +36,7 @@ async fn open_bounded(
             };
             match disk {
                 Ok(disk) => retried(disk, bounds),
-                Err(error @ StoreError::Io { .. }) => {
+                Err(error) if is_no_place(&error) => {
                     let place = format!("repository.path: {} can't be used", path.display());
                     return Err(Fault::from_error(Code::Config, &error).within(&place));
                 }
@@ -53,6 +53,18 @@ async fn open_bounded(
         }
     };
     Ok(Ok(store))
+}
+
+/// Whether what the configuration names can't be a folder. A disk that fails is another matter.
+fn is_no_place(error: &StoreError) -> bool {
+    use std::io::ErrorKind as Kind;
+    let StoreError::Io { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        Kind::NotADirectory | Kind::IsADirectory | Kind::InvalidFilename | Kind::InvalidInput
+    )
 }
 
 /// Opens the store of a copy, with the copy's own bounds. The outer error is of the configuration, the inner one of the place.

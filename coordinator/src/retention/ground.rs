@@ -5,7 +5,7 @@ use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::Work;
-use crate::missed::AstrayState;
+use crate::missed::{self, AstrayState};
 use crate::verify::Affected;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::failure::Code;
@@ -48,7 +48,7 @@ impl Ground<'_> {
         recorded.map_err(|error| Fault::from_error(Code::Internal, &error))
     }
 
-    /// The deletion of a point was refused.
+    /// A point whose deletion had begun is kept after all.
     pub(super) async fn stays(&self, id: &RecoveryPointId) -> Result<(), Fault> {
         let Some(catalog) = self.catalog else {
             return Ok(());
@@ -71,6 +71,19 @@ impl Ground<'_> {
             tracing::error!(point = %id, "a recovery point that was marked for removal is gone from the repository, and nobody has removed it");
         }
         Ok(())
+    }
+
+    /// Fails while a point is missed that nobody is known to have removed: perhaps only its manifest is gone, and comes back.
+    pub(super) async fn misses_none(&self) -> Result<(), Fault> {
+        let Some(catalog) = self.catalog else {
+            return Ok(());
+        };
+        let astray = catalog.astray().await;
+        let astray = astray.map_err(|error| Fault::from_error(Code::Internal, &error))?;
+        match astray.iter().find(|astray| astray.is_surely_missed()) {
+            None => Ok(()),
+            Some(missed) => Err(missed::kept_for(&missed.point)),
+        }
     }
 
     /// A point that is deleted is listed no more.

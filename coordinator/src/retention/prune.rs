@@ -185,6 +185,7 @@ async fn look(ground: &Ground<'_>, marks: &Marks) -> Result<Pruned, Fault> {
 }
 
 async fn preview(ground: &Ground<'_>, mut pruned: Pruned) -> Result<Pruned, Fault> {
+    ground.misses_none().await?;
     let garbage = ground.repository.preview_garbage(options(ground)).await;
     pruned.garbage = garbage.map_err(|error| (ground.failed)(&error))?;
     Ok(pruned)
@@ -193,6 +194,7 @@ async fn preview(ground: &Ground<'_>, mut pruned: Pruned) -> Result<Pruned, Faul
 async fn collect(ground: &Ground<'_>, mut pruned: Pruned, run: &Run) -> Result<Pruned, Fault> {
     run.go_on(job::CANCELLED)?;
     run.stage("collecting garbage");
+    ground.misses_none().await?;
     let watcher = job::Watcher(run);
     let garbage = ground
         .repository
@@ -230,6 +232,7 @@ async fn carry_out(
         match fate {
             Fate::Spare => {
                 repository.spare_point(epoch, id).await.map_err(failed)?;
+                ground.stays(id).await?;
                 tracing::info!(point = %id, place = repository.place(), "a recovery point is kept after all");
                 pruned.spared.push(id.clone());
             }

@@ -99,7 +99,7 @@ async fn a_lost_point_is_named_until_it_is_back() {
         let begins = format!("recovery point {old} (docs; committed ");
         assert!(warnings[0].starts_with(&begins), "{warnings:?}");
         assert!(warnings[0].contains("nobody is known to have removed it"));
-        assert!(warnings[0].contains("--lost-points --confirm"));
+        assert!(warnings[0].contains("--lost-points` shows all that would come"));
         assert_eq!(listed, [new.to_string()]);
     }
     std::fs::write(&path, kept).unwrap();
@@ -125,6 +125,31 @@ async fn a_lost_point_is_named_until_it_is_acknowledged() {
     let (warnings, listed) = told_at_a_start(&world).await;
     assert_eq!(warnings, [] as [&str; 0]);
     assert_eq!(listed, [new.to_string()]);
+}
+
+/// Its chunks may be all there: they are kept until somebody gives the point up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_point_needs_is_no_garbage() {
+    let (world, [old, _]) = two_points().await;
+    std::fs::remove_file(manifest_of(&world, &old)).unwrap();
+    let (running, core) = world.start_at(Arc::new(SystemClock)).await;
+    for _ in 0..2 {
+        for refused in [
+            retention::plan(&core).await.unwrap_err(),
+            retention::prune(&core, None).await.unwrap_err(),
+        ] {
+            assert_eq!(refused.code, "repository-damaged");
+            assert!(refused.message.contains("garbage is not collected"));
+            assert!(refused.message.contains(old.as_str()), "{refused}");
+        }
+    }
+    delete(&world, &running, &old, false).await;
+    let marked = retention::prune(&core, None).await.unwrap();
+    let after = retention::prune(&core, None).await.unwrap();
+    let doomed = [&marked, &after].map(|pruned| pruned.garbage.dead.packs);
+    assert!(doomed.iter().any(|packs| *packs > 0), "{doomed:?}");
+    drop(core);
+    running.stop().await;
 }
 
 /// Damage first takes a point out of the listing; that it goes after that is noticed all the same.

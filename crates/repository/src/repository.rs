@@ -28,6 +28,8 @@ mod sync;
 mod upkeep;
 mod wal;
 
+pub use sync::PROMOTION_JUMP;
+
 /// What a new repository is made of.
 #[derive(Clone, Debug)]
 pub struct RepositoryOptions {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// How far a promotion jumps ahead of the newest term that the copy has seen. The primary may have given out terms of
 /// which the copy never heard: one for each start of a coordinator.
-const PROMOTION_JUMP: u64 = 1 << 20;
+pub const PROMOTION_JUMP: u64 = 1 << 20;
 
 /// On the primary.
 impl Repository {
