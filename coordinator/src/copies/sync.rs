@@ -335,6 +335,7 @@ pub(super) async fn ground<'a>(
         in_use: in_use(core).await,
         // A copy holds no archived logs.
         followed: None,
+        said: BTreeMap::new(),
         logs_rest_until: Timestamp::EPOCH,
         // What a copy shall hold is decided without regard to proofs and damage; its own removals must not differ from that.
         affected: None,

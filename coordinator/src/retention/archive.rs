@@ -2,11 +2,17 @@
 
 use super::Ground;
 use crate::fault::Fault;
+use crate::logs::facts_of;
+use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_decide::instant::Base;
+use holdfast_decide::logs::{LogEnd, PartFacts, Stretch, reach, stretch};
 use holdfast_decide::{LogReach, LogRun};
 use holdfast_repository::{RepositoryError, StoredPart, WalListing};
 use holdfast_types::{CollectionName, ShardId, TimelineId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Parts that are read at a time.
+const READ_AT_ONCE: usize = 16;
 
 /// A run of entries of one shard.
 pub(super) type LogKey = (TimelineId, ShardId);
@@ -16,9 +22,17 @@ pub(super) type LogKey = (TimelineId, ShardId);
 pub(super) struct Archive {
     /// Every log.
     pub(super) listed: Vec<WalListing>,
-    places: BTreeMap<LogKey, usize>,
-    /// First entries of damaged parts.
-    damaged: BTreeMap<LogKey, BTreeSet<u64>>,
+    logs: BTreeMap<LogKey, Known>,
+}
+
+/// A listed log.
+struct Known {
+    nth: usize,
+    parts: Vec<PartFacts>,
+    /// First entries of parts that are known to be damaged, or not to follow.
+    doubted: BTreeSet<u64>,
+    /// Last looks of parts that were read, by their first entries; `None` if one can't be.
+    looked: BTreeMap<u64, Option<Timestamp>>,
 }
 
 impl Archive {
@@ -32,32 +46,40 @@ impl Archive {
         repository.heed_damage().await.map_err(failed)?;
         let listed = repository.list_wal(&repository.namespace()).await;
         let listed = listed.map_err(failed)?;
-        let mut damaged: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+        let mut doubted: BTreeMap<LogKey, BTreeSet<u64>> = BTreeMap::new();
         for (series, part) in repository.known_wal_damage().await {
-            let log = damaged.entry((series.timeline, series.shard));
+            let log = doubted.entry((series.timeline, series.shard));
             log.or_default().insert(part.first);
         }
-        let numbered = listed.iter().enumerate();
-        let places = numbered.map(|(nth, log)| ((log.series.timeline, log.series.shard), nth));
-        Ok(Self {
-            places: places.collect(),
-            listed,
-            damaged,
-        })
+        let numbered = listed.iter().enumerate().map(|(nth, log)| {
+            let key = (log.series.timeline, log.series.shard);
+            let known = Known {
+                nth,
+                parts: log.parts.values().map(facts_of).collect(),
+                doubted: doubted.remove(&key).unwrap_or_default(),
+                looked: BTreeMap::new(),
+            };
+            (key, known)
+        });
+        let logs = numbered.collect();
+        Ok(Self { listed, logs })
     }
 
     /// The collections all of whose captured shards belong to a log, with the stretches that go on from there. `captured` says when each log was
     /// last captured.
     pub(super) async fn runs(
-        &self,
+        &mut self,
         ground: &Ground<'_>,
         bases: &BTreeMap<CollectionName, Vec<Base>>,
         captured: &BTreeMap<LogKey, Timestamp>,
     ) -> Result<BTreeMap<CollectionName, BTreeMap<LogRun, LogReach>>, Fault> {
         let mut all = BTreeMap::new();
-        if ground.followed.is_none() {
+        let Some(followed) = &ground.followed else {
             return Ok(all);
-        }
+        };
+        let is_live = |key: LogKey| followed.get(&key) == Some(&true);
+        let every = bases.values().flatten();
+        self.look(ground, every, is_live).await?;
         for (name, bases) in bases {
             let mut runs = BTreeMap::new();
             for base in bases {
@@ -66,10 +88,10 @@ impl Archive {
                     break;
                 };
                 let key = (timeline, base.shard);
-                let (run, mut reach) = self.run(ground, key, certain).await?;
-                // A log to which nothing is written reaches as far as what was captured of it.
-                let captured = captured.get(&key).copied();
-                reach.at_most = reach.at_most.max(captured.unwrap_or(reach.at_most));
+                let known = [captured.get(&key), ground.said.get(&key)];
+                let known = known.into_iter().flatten().max().copied();
+                let known = known.unwrap_or(Timestamp::EPOCH);
+                let (run, reach) = self.reach(key, certain, (is_live(key), known), ground.now);
                 runs.insert(run, reach);
             }
             if !runs.is_empty() {
@@ -79,33 +101,102 @@ impl Archive {
         Ok(all)
     }
 
-    async fn run(
-        &self,
+    /// Reads the parts that say how far the logs of these bases reach, some at a time.
+    async fn look(
+        &mut self,
         ground: &Ground<'_>,
-        key: LogKey,
+        bases: impl Iterator<Item = &Base>,
+        is_live: impl Fn(LogKey) -> bool,
+    ) -> Result<(), Fault> {
+        let mut wanted = BTreeSet::new();
+        for base in bases {
+            let (Some(certain), Some(timeline)) = (base.certain, base.timeline) else {
+                continue;
+            };
+            let key = (timeline, base.shard);
+            if let Some(log) = self.logs.get(&key) {
+                let parts = log.telling(certain, is_live(key)).into_iter();
+                let unread = parts.filter(|first| !log.looked.contains_key(first));
+                wanted.extend(unread.map(|first| (key, first)));
+            }
+        }
+        let (logs, listed) = (&self.logs, &self.listed);
+        let reads = wanted.into_iter().filter_map(|(key, first)| {
+            let listing = &listed[logs.get(&key)?.nth];
+            let stored = listing.parts.get(&first)?;
+            Some(async move {
+                let by = last_look(ground, listing, stored).await?;
+                Ok::<_, Fault>((key, first, by))
+            })
+        });
+        let reads = stream::iter(reads).buffer_unordered(READ_AT_ONCE);
+        let looked: Vec<_> = reads.try_collect().await?;
+        for (key, first, by) in looked {
+            if let Some(log) = self.logs.get_mut(&key) {
+                log.looked.insert(first, by);
+            }
+        }
+        Ok(())
+    }
+
+    /// What goes on from entry `certain` of a log, by what was read of it.
+    fn reach(
+        &self,
+        (timeline, shard): LogKey,
         certain: u64,
-    ) -> Result<(LogRun, LogReach), Fault> {
-        let (none, nothing) = (BTreeSet::new(), BTreeMap::new());
-        let damaged = self.damaged.get(&key).unwrap_or(&none);
-        let listing = self.places.get(&key).map(|nth| &self.listed[*nth]);
-        let parts = listing.map_or(&nothing, |listing| &listing.parts);
-        let (stretch, last) = stretch(parts, damaged, certain);
-        let newest = parts.last_key_value().map(|(_, newest)| newest);
-        let followed = ground.followed.as_ref();
-        let is_live = followed.is_some_and(|logs| logs.get(&key) == Some(&true));
-        let reach = match (listing, last) {
-            // Whatever is written to a log that an agent reads is on its way.
-            (_, last) if is_live && last == newest => LogReach::until(ground.now),
-            (Some(listing), Some(last)) => reach_of(ground, listing, last).await?,
-            (None, _) | (_, None) => LogReach::until(Timestamp::EPOCH),
-        };
-        let (timeline, shard) = key;
+        (is_live, known): (bool, Timestamp),
+        now: Timestamp,
+    ) -> (LogRun, LogReach) {
+        let nothing = || (stretch(&[], &BTreeSet::new(), certain), None, None);
+        let log = self.logs.get(&(timeline, shard));
+        let (stretch, found, newest) = log.map_or_else(nothing, |log| log.ends(certain));
         let run = LogRun {
             shard,
             timeline,
-            stretch,
+            stretch: stretch.number,
         };
-        Ok((run, reach))
+        let end = LogEnd {
+            is_live,
+            newest: newest.unwrap_or(Timestamp::EPOCH),
+            known,
+        };
+        (run, reach(&stretch, found, &end, now))
+    }
+}
+
+impl Known {
+    /// First entries of the parts that say how far the stretch of an entry reaches, and how far the log. Of a log that an agent reads no part says
+    /// that: it ends now.
+    fn telling(&self, certain: u64, is_live: bool) -> Vec<u64> {
+        let stretch = stretch(&self.parts, &self.doubted, certain);
+        let last = stretch.last.filter(|_| !(is_live && stretch.leads_to_end));
+        let newest = self.parts.last().filter(|_| !is_live);
+        let parts = last.iter().chain(newest);
+        parts.map(|part| part.first).collect()
+    }
+
+    /// The stretch of an entry, the last look of its last part, and that of the newest part of all, or when that was stored if it can't be read.
+    fn ends(&self, certain: u64) -> (Stretch, Option<Timestamp>, Option<Timestamp>) {
+        let stretch = stretch(&self.parts, &self.doubted, certain);
+        let by = |part: &PartFacts| self.looked.get(&part.first).copied().flatten();
+        let found = stretch.last.as_ref().and_then(by);
+        let newest = self.parts.last();
+        let seen = newest.map(|newest| by(newest).unwrap_or(newest.stored));
+        (stretch, found, seen)
+    }
+}
+
+/// When the last entry of a part was seen, by the part itself: the time at which the object was stored is renewed by whoever copies it.
+async fn last_look(
+    ground: &Ground<'_>,
+    listing: &WalListing,
+    stored: &StoredPart,
+) -> Result<Option<Timestamp>, Fault> {
+    let read = ground.repository.read_wal(&listing.series, stored.part);
+    match read.await {
+        Ok(part) => Ok(part.and_then(|part| Some(part.looks().last()?.by))),
+        Err(RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. }) => Ok(None),
+        Err(error) => Err((ground.failed)(&error)),
     }
 }
 
@@ -120,95 +211,4 @@ pub(super) fn captured<'a>(bases: impl Iterator<Item = &'a Base>) -> BTreeMap<Lo
         }
     }
     captured
-}
-
-/// What stands for the entries before the first part that is there: odd, as nothing can be gone on from within it.
-const BEFORE_ALL: usize = usize::MAX;
-
-/// Which stretch of a log holds the entry, and its last part. A damaged part is a stretch without parts, and so are entries that were deleted.
-fn stretch<'a>(
-    parts: &'a BTreeMap<u64, StoredPart>,
-    damaged: &BTreeSet<u64>,
-    certain: u64,
-) -> (usize, Option<&'a StoredPart>) {
-    if parts
-        .first_key_value()
-        .is_some_and(|(first, _)| *first > certain)
-    {
-        return (BEFORE_ALL, None);
-    }
-    let (mut stretch, mut last) = (0, None);
-    for (first, part) in parts {
-        let is_damaged = damaged.contains(first);
-        // A sound stretch ends before damage, and one begins behind it.
-        let begins = usize::from(is_damaged != (stretch % 2 == 1));
-        if *first > certain && begins == 1 {
-            break;
-        }
-        stretch += begins;
-        last = (!is_damaged).then_some(part);
-    }
-    (stretch, last)
-}
-
-/// How far the last part of a stretch leads. A merged one was stored later than its entries were.
-async fn reach_of(
-    ground: &Ground<'_>,
-    listing: &WalListing,
-    last: &StoredPart,
-) -> Result<LogReach, Fault> {
-    if last.part.merged.is_none() {
-        return Ok(LogReach::until(last.stored));
-    }
-    let read = ground.repository.read_wal(&listing.series, last.part).await;
-    match read {
-        Ok(Some(part)) => Ok(LogReach::until(
-            part.looks().last().map_or(last.stored, |look| look.by),
-        )),
-        Ok(None) | Err(RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. }) => {
-            Ok(LogReach {
-                surely: Timestamp::EPOCH,
-                at_most: last.stored,
-            })
-        }
-        Err(error) => Err((ground.failed)(&error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{BEFORE_ALL, stretch};
-    use holdfast_repository::{StoredPart, WalPart};
-    use holdfast_types::Timestamp;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    #[test]
-    fn damage_divides_a_log_into_stretches() {
-        let part = |first: u64| StoredPart {
-            part: WalPart::appended(first),
-            size: 1,
-            stored: Timestamp::EPOCH,
-        };
-        let parts: BTreeMap<u64, StoredPart> =
-            (0..6).map(|nth| (nth * 10, part(nth * 10))).collect();
-        let at = |certain: u64, damaged: &[u64]| {
-            let (nth, last) = stretch(&parts, &damaged.iter().copied().collect(), certain);
-            (nth, last.map(|last| last.part.first))
-        };
-        assert_eq!(at(15, &[]), (0, Some(50)));
-        assert_eq!(at(200, &[]), (0, Some(50)), "nothing is archived behind it");
-        assert_eq!(at(15, &[30]), (0, Some(20)));
-        assert_eq!(at(30, &[30]), (1, None));
-        assert_eq!(at(39, &[30, 40]), (1, None));
-        assert_eq!(at(50, &[30, 40]), (2, Some(50)));
-        assert_eq!(at(45, &[0, 30, 50]), (4, Some(40)));
-        assert_eq!(at(55, &[50]), (1, None));
-        assert_eq!(at(5, &[99]), (0, Some(50)), "of a part that is gone");
-        let rest = parts.range(20..).map(|(first, part)| (*first, *part));
-        let rest: BTreeMap<u64, StoredPart> = rest.collect();
-        let none = BTreeSet::new();
-        assert_eq!(stretch(&rest, &none, 19), (BEFORE_ALL, None), "deleted");
-        assert_eq!(stretch(&rest, &none, 20).0, 0);
-        assert_eq!(stretch(&BTreeMap::new(), &none, 5), (0, None));
-    }
 }

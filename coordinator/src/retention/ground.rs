@@ -24,6 +24,8 @@ pub struct Ground<'a> {
     pub in_use: BTreeSet<RecoveryPointId>,
     /// Logs of which an agent sends what is written now, and whether all of each is on its way; `None` where no logs are archived.
     pub followed: Option<BTreeMap<(TimelineId, ShardId), bool>>,
+    /// When an agent last said where a log ends.
+    pub said: BTreeMap<(TimelineId, ShardId), Timestamp>,
     /// No archived entry goes before then.
     pub logs_rest_until: Timestamp,
     /// What its last check found damaged. `None` where that is not asked for, nor what restores have shown.
@@ -102,12 +104,15 @@ pub(super) async fn primary<'a>(
     failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
 ) -> Ground<'a> {
     let now = core.clock.now();
+    let said = core.logs.ends().into_iter();
+    let said = said.map(|end| ((end.timeline, end.shard), end.at));
     Ground {
         repository: &core.repository,
         epoch: core.epoch,
         settings: &core.retention.settings,
         in_use: in_use(core).await,
         followed: Some(core.logs.followed_now(now)),
+        said: said.collect(),
         logs_rest_until: core.retention.logs_rest_until,
         affected: Some(core.verified.get().affected()),
         obeys_locks: core.keeping.obeys_locks(),

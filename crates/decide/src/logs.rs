@@ -19,11 +19,13 @@
 
 mod check;
 mod merge;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
 pub use check::check_logs;
 pub use merge::merges;
+pub use stretch::{LogEnd, Stretch, reach, stretch};
 
 use crate::instant::Base;
 use crate::retention::{PointFacts, RetentionPolicy};

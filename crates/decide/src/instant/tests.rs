@@ -1,10 +1,9 @@
 //! Choices and windows against a simple model: a list of all operations with the times at which they were truly written.
 
 mod model;
+mod prune;
 
-use self::model::{
-    POINTS, Truth, history, one_by_one, point_id, pruned, t, truth, vouched_history,
-};
+use self::model::{POINTS, Truth, history, point_id, t, truth};
 use super::{
     ArchivedLog, Base, BasePoint, Choice, History, InstantRequest, InstantTarget, LogPart,
     PartView, Standing, check_choice, choose, windows,
@@ -14,7 +13,7 @@ use holdfast_types::{
     CollectionName, IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp,
 };
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -513,56 +512,4 @@ fn instants_that_go_back_between_parts_reorder_nothing() {
     assert_eq!(at(65).2, 5);
     assert_eq!((at(66).0, at(66).2), (point_id(1), 9));
     assert!(choose(&history, &to(InstantTarget::Instant(t(60)))).is_ok());
-}
-
-/// For each shard, below which number operations are contained.
-fn contained(choice: &Choice, truths: &[Truth]) -> Vec<u64> {
-    let nth = (0..POINTS).find(|nth| point_id(*nth) == choice.point);
-    let logs = choice.collections[0].shards.iter();
-    let until = logs.map(|log| {
-        let base = truths[log.shard.0 as usize].base(log.shard.0, nth.unwrap());
-        log.until.max(base.next.unwrap())
-    });
-    until.collect()
-}
-
-proptest! {
-    #![proptest_config(prop::test_runner::Config::with_cases(3000))]
-
-    /// After the points and entries were removed that no window needs, every instant of the window can be restored that could be before, or another
-    /// with the same operations, or with some more that had truly been written by then (replicas are looked at at different times). What a capture
-    /// that went had said of a log to which nothing was written, its agent says.
-    #[test]
-    fn what_was_removed_is_not_missed(
-        truths in prop::collection::vec(truth(), 1..4),
-        (now, window) in (100..400_i64, 1..300_u64),
-    ) {
-        let truths = one_by_one(truths);
-        let before = vouched_history(&truths);
-        let mut after = pruned(&before, &truths, now, window);
-        let gone = before.points.iter().filter(|point| !after.points.contains(point));
-        let bases = gone.flat_map(|point| &point.collections[&name("docs")]);
-        let said = bases.filter_map(|base| Some(Standing {
-            timeline: base.timeline?,
-            shard: base.shard,
-            at: base.captured_at,
-            next: base.next?,
-        }));
-        after.standings = said.collect();
-        let state = |history: &History, at: i64| {
-            let choice = choose(history, &to(InstantTarget::Instant(t(at)))).ok()?;
-            Some(contained(&choice, &truths))
-        };
-        let left: BTreeSet<_> = (0..now).filter_map(|at| state(&after, at)).collect();
-        for at in (now - window.cast_signed()).max(0)..now {
-            if let Some(before) = state(&before, at) && state(&after, at).is_none() {
-                let good = left.iter().any(|state| {
-                    let shards = state.iter().zip(&before).zip(&truths);
-                    let mut fits = shards.map(|((has, had), truth)| had <= has && *has <= truth.count(at).max(*had));
-                    fits.all(|fits| fits)
-                });
-                prop_assert!(good, "{at}: {before:?} is not in {left:?}");
-            }
-        }
-    }
 }

@@ -20,8 +20,8 @@ const MERGED: u64 = 4 << 20;
 /// Fewer are not worth the writing.
 const AT_LEAST: usize = 16;
 
-/// Groups of neighbouring parts that may be stored as one each, as ranges of `parts`. The last one stays alone: when it was stored says until when
-/// the log is archived.
+/// Groups of neighbouring parts that may be stored as one each, as ranges of `parts`. The last one stays alone: it is read
+/// by whoever asks how far the log reaches.
 #[must_use]
 pub fn merges(parts: &[PartFacts], now: Timestamp) -> Vec<Range<usize>> {
     let parts = &parts[..parts.len().saturating_sub(1)];

@@ -40,7 +40,7 @@ pub struct LogRun {
     pub shard: ShardId,
     /// Which history.
     pub timeline: TimelineId,
-    /// Counts known damage: sound stretches are even, and what begins within damage is odd.
+    /// Its number, see [`Stretch`](crate::logs::Stretch).
     pub stretch: usize,
 }
 

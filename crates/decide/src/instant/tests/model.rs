@@ -2,17 +2,10 @@
 
 use crate::fixture::name;
 use crate::instant::{ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView, Present};
-use crate::logs::{LogFacts, LogPoint, PartFacts, check_logs, plan_logs};
-use crate::retention::fixture::dated;
-use crate::retention::{
-    Decision, LogReach, LogRun, PointFacts, RetentionPolicy, Rule, plan_retention,
-};
 use holdfast_types::{IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp};
-use jiff::tz::TimeZone;
 use proptest::prelude::prop;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Recovery points of a history.
 pub(super) const POINTS: usize = 5;
@@ -57,7 +50,7 @@ impl Truth {
         self.written.partition_point(|w| *w < at) as u64
     }
 
-    fn timeline(&self, shard: u32, operation: u64) -> TimelineId {
+    pub(super) fn timeline(&self, shard: u32, operation: u64) -> TimelineId {
         let second = self.restart.is_some_and(|restart| operation >= restart);
         let shard = u8::try_from(shard).unwrap();
         TimelineId::from_bytes([1 + shard * 2 + u8::from(second); 16])
@@ -107,19 +100,26 @@ impl Truth {
     }
 
     /// Whether an agent still reads the log with which a base goes on.
-    fn is_looked_at(&self, base: &Base, now: i64) -> bool {
+    pub(super) fn is_looked_at(&self, base: &Base, now: i64) -> bool {
         let other = self.other.as_ref().filter(|_| base.node.as_str() == "n2");
-        let (looks, lost) = match other {
-            Some(other) => (&other.looks, other.lost),
-            None => (&self.looks, self.lost),
-        };
-        let last = self.timeline(base.shard.0, u64::MAX);
-        let goes_on = other.is_some() || base.timeline == Some(last);
-        goes_on && lost.is_none() && looks.last().is_some_and(|(begin, _)| *begin >= now)
+        let looks = other.map_or(&self.looks, |other| &other.looks);
+        let begins_anew = self.restart.is_some_and(|at| self.count(now) > at);
+        let newest = self.timeline(base.shard.0, u64::MAX);
+        let goes_on = other.is_some() || base.timeline == Some(newest) || !begins_anew;
+        goes_on && looks.last().is_some_and(|(begin, _)| *begin >= now)
+    }
+
+    /// The same without a loss.
+    pub(super) fn kept(mut self) -> Self {
+        self.lost = None;
+        if let Some(other) = &mut self.other {
+            other.lost = None;
+        }
+        self
     }
 
     /// When the capture was committed.
-    fn committed(&self, nth: usize) -> i64 {
+    pub(super) fn committed(&self, nth: usize) -> i64 {
         let (asked, took, _) = self.captures[nth];
         self.vouched(nth).unwrap_or(asked + took)
     }
@@ -291,128 +291,4 @@ pub(super) fn vouched_history(truths: &[Truth]) -> History {
         }
     }
     history
-}
-
-/// The same without the points and entries that no instant of the last `window` minutes needs.
-pub(super) fn pruned(history: &History, truths: &[Truth], now: i64, window: u64) -> History {
-    let rule = Rule {
-        instants_within: Duration::from_mins(window),
-        ..Rule::default()
-    };
-    let policy = RetentionPolicy {
-        rules: vec![rule],
-        min_proven: 0,
-        keep_safety: Duration::ZERO,
-    };
-    let mut points = log_points(history, truths, now);
-    let facts: Vec<PointFacts> = points.iter().map(|point| point.facts.clone()).collect();
-    let verdicts = plan_retention(&facts, &policy, &TimeZone::UTC, t(now));
-    let gone = |id: &RecoveryPointId| {
-        let verdict = verdicts.iter().find(|verdict| verdict.id == *id);
-        verdict.is_some_and(|verdict| verdict.decision == Decision::Remove)
-    };
-    points.retain(|point| !gone(&point.facts.id));
-    let logs = history.logs.iter().map(|log| LogFacts {
-        timeline: log.timeline,
-        shard: log.shard,
-        collection: Some(name("docs")),
-        followed: false,
-        parts: log.parts.iter().map(stored).collect(),
-    });
-    let logs: Vec<LogFacts> = logs.collect();
-    let verdicts = plan_logs(&points, &logs, &policy, Duration::ZERO, t(now));
-    let wrong = check_logs(&verdicts, &points, &logs, &policy, Duration::ZERO, t(now));
-    assert!(wrong.is_empty(), "{wrong:?}");
-    let mut left = history.clone();
-    left.points.retain(|point| !gone(&point.id));
-    for (log, verdict) in left.logs.iter_mut().zip(verdicts) {
-        log.parts.drain(..verdict.surplus);
-    }
-    left
-}
-
-fn stored(part: &PartView) -> PartFacts {
-    let by = match part {
-        PartView::Read(part) => part.looks.last().map(|look| look.by),
-        PartView::Unreadable { .. } => None,
-    };
-    PartFacts {
-        first: part.first(),
-        size: 1,
-        stored: by.unwrap(),
-        merged: false,
-    }
-}
-
-fn log_points(history: &History, truths: &[Truth], now: i64) -> Vec<LogPoint> {
-    let points = history.points.iter().enumerate().map(|(nth, point)| {
-        let nth = history.points.len() - 1 - nth;
-        let committed = truths.iter().map(|truth| truth.committed(nth)).max();
-        let mut facts = dated("docs", t(committed.unwrap()), 0);
-        facts.id = point.id.clone();
-        let shards = point.collections[&name("docs")].iter();
-        let shards = shards.zip(truths);
-        let run = |(base, truth): (&Base, &Truth)| {
-            let (run, until) = run_of(history, base)?;
-            let is_live = truth.is_looked_at(base, now) && run.stretch % 2 == 0;
-            if is_live {
-                return Some((run, LogReach::until(t(now))));
-            }
-            let bases = history
-                .points
-                .iter()
-                .flat_map(|point| &point.collections[&name("docs")]);
-            let same = bases.filter(|other| other.timeline == base.timeline);
-            let captured = same.map(|other| other.captured_at).max();
-            let at_most = captured.map_or(until, |captured| captured.max(until));
-            let reach = LogReach {
-                surely: until,
-                at_most,
-            };
-            Some((run, reach))
-        };
-        let logs: Option<_> = shards.map(run).collect();
-        facts.logs = logs.map(|logs| (name("docs"), logs)).into_iter().collect();
-        LogPoint {
-            facts,
-            collections: point.collections.clone(),
-            marked: false,
-        }
-    });
-    points.collect()
-}
-
-/// The stretch without a gap that goes on from a base, and until when it is archived: as whoever knows of all damage sees it.
-fn run_of(history: &History, base: &Base) -> Option<(LogRun, Timestamp)> {
-    let (timeline, certain) = (base.timeline?, base.certain?);
-    let log = history
-        .logs
-        .iter()
-        .find(|log| log.timeline == timeline && log.shard == base.shard);
-    let (mut stretch, mut until, mut end) = (0, Timestamp::EPOCH, 0);
-    for part in log.iter().flat_map(|log| &log.parts) {
-        let PartView::Read(read) = part else { continue };
-        if read.first > end && certain >= end {
-            // A hole, and what comes behind it.
-            stretch += 1 + usize::from(certain >= read.first);
-            until = Timestamp::EPOCH;
-        }
-        if stretch % 2 == 0 && (certain >= read.first || read.first == end) {
-            until = stored(part).stored;
-        }
-        if read.first > end && certain < read.first {
-            break;
-        }
-        end = read.next;
-    }
-    if certain > end && stretch % 2 == 0 {
-        // What had been archived when the base was captured is lost.
-        (stretch, until) = (stretch + 1, Timestamp::EPOCH);
-    }
-    let run = LogRun {
-        shard: base.shard,
-        timeline,
-        stretch,
-    };
-    Some((run, until))
 }
