@@ -27,11 +27,15 @@ pub use stream::{ANSWERS, serve};
 
 use arrival::{End, LogId};
 use holdfast_decide::instant::Standing;
+use holdfast_decide::recency::LogFacts;
 use holdfast_types::{NodeId, ShardId, TimelineId, Timestamp};
 use record::LogRecord;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+
+/// Where a log begins of which nothing is left.
+const GONE: u64 = u64::MAX;
 
 /// What is known of logs.
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ pub struct Logs {
 struct State {
     logs: BTreeMap<LogId, LogRecord>,
     bases: Bases,
+    /// Where logs begin of which entries were deleted since the start.
+    begin: BTreeMap<(TimelineId, ShardId), u64>,
     streams: BTreeMap<NodeId, Opened>,
     opened: u64,
 }
@@ -57,6 +63,15 @@ struct Opened {
 }
 
 impl State {
+    /// What a log means for the decision how recent a collection is: what was deleted is not gone on with.
+    fn facts(&self, id: &LogId, record: &LogRecord) -> Option<LogFacts> {
+        let mut facts = record.facts(id.shard)?;
+        if let Some(begin) = self.begin.get(&(facts.timeline, facts.shard)) {
+            facts.first = facts.first.max(*begin);
+        }
+        Some(facts)
+    }
+
     /// Nobody sends the logs of a node any more.
     fn leave_logs(&mut self, node: &NodeId) {
         for (_, log) in self.logs.iter_mut().filter(|(id, _)| id.node == *node) {
@@ -88,7 +103,7 @@ impl Logs {
     pub fn ends(&self) -> Vec<Standing> {
         let state = self.lock();
         let end = |(id, record): (&LogId, &LogRecord)| {
-            let facts = record.facts(id.shard)?;
+            let facts = state.facts(id, record)?;
             Some(Standing {
                 timeline: facts.timeline,
                 shard: id.shard,
@@ -110,6 +125,14 @@ impl Logs {
             Some(((timeline, id.shard), record.is_live(now)))
         });
         lines.collect()
+    }
+
+    /// Entries of a log are about to be deleted: it will begin with this one, or not at all. Said before it is done, so that what is shown is
+    /// never more than what is there.
+    pub(crate) fn begins(&self, (timeline, shard): (TimelineId, ShardId), first: Option<u64>) {
+        let mut state = self.lock();
+        let begin = state.begin.entry((timeline, shard)).or_default();
+        *begin = first.unwrap_or(GONE).max(*begin);
     }
 
     /// A node's agent has opened a stream. The one before it ends.
@@ -188,6 +211,12 @@ impl Logs {
         self.change(id, |record| {
             record.durable(first, end);
         });
+        // Its agent was away for long, and goes on with it.
+        let mut state = self.lock();
+        let begin = state.begin.get_mut(&(end.timeline, id.shard));
+        if let Some(begin) = begin.filter(|begin| **begin == GONE) {
+            *begin = first;
+        }
     }
 
     fn reported(
@@ -223,3 +252,6 @@ impl Logs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,6 +343,7 @@ pub(super) async fn ground<'a>(
         obeys_locks: false,
         catalog: None,
         failed,
+        logs: None,
         now: core.clock.now(),
     }
 }

@@ -46,7 +46,7 @@ pub fn standings(
         let bases = state.bases.of(name, |id| there.contains(id));
         let facts: Vec<LogFacts> = logs
             .iter()
-            .filter_map(|(id, log)| log.facts(id.shard))
+            .filter_map(|(id, log)| state.facts(id, log))
             .collect();
         let recency = recency(&bases, &facts);
         let continuous = recency.as_ref().is_some_and(|recency| recency.continuous);

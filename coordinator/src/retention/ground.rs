@@ -5,6 +5,7 @@ use crate::config::RetentionSection;
 use crate::core::Core;
 use crate::fault::Fault;
 use crate::job::Work;
+use crate::logs::Logs;
 use crate::missed::{self, AstrayState};
 use crate::verify::Affected;
 use holdfast_repository::{Repository, RepositoryError};
@@ -36,6 +37,8 @@ pub struct Ground<'a> {
     pub catalog: Option<&'a Catalog>,
     /// What an error of it means.
     pub failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
+    /// What is told of logs, if they are archived here: it must know what is deleted of them.
+    pub logs: Option<&'a Logs>,
     /// The instant of the decision.
     pub now: Timestamp,
 }
@@ -118,6 +121,7 @@ pub(super) async fn primary<'a>(
         obeys_locks: core.keeping.obeys_locks(),
         catalog: Some(&core.catalog),
         failed,
+        logs: Some(&core.logs),
         now,
     }
 }

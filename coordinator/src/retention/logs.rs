@@ -94,6 +94,10 @@ pub(super) async fn carry_out(
             |stored: &&StoredPart| end.is_none_or(|end| stored.part.first < end.part.first);
         let replaced: Vec<StoredPart> = listing.replaced.iter().filter(covered).copied().collect();
         let series = &listing.series;
+        if let Some(logs) = ground.logs {
+            let begin = end.map(|part| part.part.first);
+            logs.begins((series.timeline, series.shard), begin);
+        }
         let mut gone = RemovedParts::default();
         for parts in [replaced, parts] {
             let removed = ground.repository.remove_wal(ground.epoch, series, &parts);

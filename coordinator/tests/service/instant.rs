@@ -31,7 +31,7 @@ pub(crate) struct Scene {
     pub(crate) agent: Agent,
     pub(crate) point: String,
     /// When it was captured, to the second: the operations below 7 had been written by then.
-    captured: Timestamp,
+    pub(crate) captured: Timestamp,
 }
 
 pub(crate) fn timeline() -> TimelineId {

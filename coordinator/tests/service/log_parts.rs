@@ -1,14 +1,20 @@
 //! Parts of archived logs that go because nothing needs them, and parts that become one: what is promised can be restored meanwhile.
 
-use crate::instant::{Scene, back_up, replayed, scene_at, scene_in, window};
+use crate::instant::{Scene, back_up, replayed, scene_at, scene_in, timeline, window};
 use crate::world::World;
-use holdfast_coordinator::logs::{Compacted, compact};
+use holdfast_coordinator::logs::{CollectionStanding, Compacted, compact, standings};
 use holdfast_coordinator::retention::{self, LogRemoval, Removal};
 use holdfast_proto::v1;
+use holdfast_proto::v1::follow_answer::Message as Answer;
+use holdfast_proto::v1::follow_message::Message;
+use holdfast_proto::v1::log_archive_client::LogArchiveClient;
 use holdfast_proto::v1::restore_target::Target;
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
 fn world() -> World {
     World::with(
@@ -31,13 +37,8 @@ async fn prune(scene: &Scene) -> Vec<LogRemoval> {
     pruned.unwrap().logs
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn entries_go_with_the_last_point_that_needs_them() {
-    let mut scene = scene_in(world()).await;
-    scene.agent.report(&["docs"]).await;
-    scene.operator.sees("n1", &["docs"]).await;
-    let (newer, _) = back_up(&mut scene.operator, &mut scene.agent, 45).await;
-    assert_eq!(surplus(&scene).await, [], "both points go on with the log");
+/// Marks the first point for removal.
+async fn delete(scene: &Scene) {
     let removal = Removal {
         point: scene.point.parse().unwrap(),
         reason: "no longer needed".into(),
@@ -46,6 +47,16 @@ async fn entries_go_with_the_last_point_that_needs_them() {
     };
     let marked = retention::delete(&scene.core, &removal, "operator/op").await;
     marked.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_go_with_the_last_point_that_needs_them() {
+    let mut scene = scene_in(world()).await;
+    scene.agent.report(&["docs"]).await;
+    scene.operator.sees("n1", &["docs"]).await;
+    let (newer, _) = back_up(&mut scene.operator, &mut scene.agent, 45).await;
+    assert_eq!(surplus(&scene).await, [], "both points go on with the log");
+    delete(&scene).await;
     assert_eq!(surplus(&scene).await, [], "it may still be taken back");
     assert_eq!(prune(&scene).await, []);
     assert_eq!(firsts(&scene), [3, 20, 40]);
@@ -72,6 +83,86 @@ async fn entries_go_with_the_last_point_that_needs_them() {
     let log = &plan.steps[0].logs[0];
     assert_eq!((log.from, log.until), (45, 60));
     assert_eq!(surplus(&scene).await, []);
+    scene.running.stop().await;
+}
+
+type Stream = (mpsc::Sender<v1::FollowMessage>, Streaming<v1::FollowAnswer>);
+
+/// The agent follows the log, and says that it ends before operation 60.
+async fn follow(scene: &Scene) -> Stream {
+    let mut client = LogArchiveClient::new(scene.agent.channel.clone());
+    let (out, messages) = mpsc::channel(8);
+    let say = async |message| {
+        let message = v1::FollowMessage {
+            message: Some(message),
+        };
+        out.send(message).await.unwrap();
+    };
+    say(Message::Seen(v1::LogSeen {
+        log: 1,
+        collection: "docs".into(),
+        shard_id: 0,
+        incarnation: vec![9; 16].into(),
+        server_version: "1.18.3".into(),
+    }))
+    .await;
+    let answers = client.follow(ReceiverStream::new(messages)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let (mut place, mut mark) = (None, None);
+    while place.is_none() || mark.is_none() {
+        match answers.message().await.unwrap().unwrap().message.unwrap() {
+            Answer::Place(found) => place = found.position,
+            Answer::Mark(found) => mark = Some(found.number),
+            Answer::Durable(_) | Answer::Refused(_) => panic!("nothing was sent"),
+        }
+    }
+    assert_eq!(place.unwrap().next, 60);
+    say(Message::Standing(v1::LogStanding {
+        log: 1,
+        timeline: timeline().as_bytes().to_vec().into(),
+        next: 60,
+        mark: mark.unwrap(),
+        since_us: 0,
+        first: None,
+    }))
+    .await;
+    while scene.core.logs.ends().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    (out, answers)
+}
+
+/// What is shown as recoverable never rests upon entries that were deleted since the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_entries_are_not_counted_on() {
+    let mut scene = scene_in(world()).await;
+    let stream = follow(&scene).await;
+    let older = scene.core.catalog.points().await.unwrap();
+    let shown = |scene: &Scene| -> CollectionStanding {
+        let docs = "docs".parse().unwrap();
+        let known = std::iter::once(docs).collect();
+        let (_, shown) = standings(&scene.core, &older, &known).pop_first().unwrap();
+        shown
+    };
+    let before = shown(&scene);
+    assert!(before.continuous, "{before:?}");
+    assert!(
+        before.recoverable_until > Some(scene.captured),
+        "{before:?}"
+    );
+
+    scene.agent.report(&["docs"]).await;
+    scene.operator.sees("n1", &["docs"]).await;
+    back_up(&mut scene.operator, &mut scene.agent, 45).await;
+    delete(&scene).await;
+    prune(&scene).await;
+    assert_eq!(prune(&scene).await[0].parts, 2);
+    let after = shown(&scene);
+    assert_eq!(
+        (after.continuous, after.recoverable_until),
+        (false, Some(scene.captured))
+    );
+    drop(stream);
     scene.running.stop().await;
 }
 
