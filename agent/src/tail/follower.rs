@@ -12,10 +12,13 @@ use holdfast_types::{IncarnationId, TimelineId, Timestamp};
 use holdfast_wal::{Event, FileId, Frame, Position, Tail};
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A look is closed when its entries have so many bytes; one entry may be larger.
 const LOOK_BYTES: usize = 4 << 20;
+/// A server keeps the file ready to which it will write next, so a folder that was listed so short a time before it was gone had no file that was not
+/// listed, unless more than one was filled since.
+const FRESH: Duration = Duration::from_secs(3);
 /// Why the first timeline of a log begins.
 const FIRST_SEEN: &str = "the log was seen for the first time";
 
@@ -65,6 +68,10 @@ pub(super) struct Follower {
     queue: Queue,
     standing: Option<Standing>,
     obstructed: bool,
+    /// When the last look began that listed a folder that was there.
+    listed: Option<Instant>,
+    /// What was read of a folder that is gone was all that was ever in it.
+    end_seen: bool,
 }
 
 /// The timeline that runs.
@@ -99,6 +106,8 @@ impl Follower {
             queue: Queue::default(),
             standing: None,
             obstructed: false,
+            listed: None,
+            end_seen: false,
         })
     }
 
@@ -141,6 +150,12 @@ impl Follower {
     #[must_use]
     pub(super) fn is_drained(&self) -> bool {
         self.is_draining() && self.looking.is_none()
+    }
+
+    /// Whether all that was ever written to a folder that is no longer there was read.
+    #[must_use]
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_placed() && self.is_drained() && self.end_seen
     }
 
     /// Whether something stands behind the last entry of which nobody can tell what it is.
@@ -189,6 +204,7 @@ impl Follower {
         self.queue.clear();
         self.looking = None;
         self.standing = None;
+        self.end_seen = false;
     }
 
     /// Where nothing waits, what is durable must be what was read last, or nothing of a timeline without entries.
@@ -257,6 +273,13 @@ impl Follower {
 
     /// A look has come to the end of what it could read.
     fn settle(&mut self, tail: &Tail, began: (Timestamp, Instant), now: Now) {
+        if self.folder.is_draining() {
+            // What stands behind the last entry is none, or files that nobody has listed may have come and gone.
+            let is_fresh = |listed: Instant| began.1.duration_since(listed) <= FRESH;
+            self.end_seen = tail.caught_up().is_some() && self.listed.is_some_and(is_fresh);
+        } else {
+            self.listed = Some(began.1);
+        }
         let line = self.line.as_ref().map(|line| (line.id, line.first));
         // Of a folder that is gone, everything was read: of the one in its place, nothing.
         let whole = tail.caught_up().filter(|_| !self.folder.is_draining());

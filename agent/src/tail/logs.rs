@@ -47,8 +47,6 @@ pub(super) struct Log {
     pub(super) reported: Option<(Standing, Instant)>,
     /// Its folder is gone: it is forgotten when nothing of it waits any more.
     pub(super) leaving: bool,
-    /// If it is: it was read to its end.
-    pub(super) whole: bool,
     /// Why it can't be read now.
     pub(super) trouble: Option<String>,
     /// The trouble that the coordinator was told of.
@@ -258,7 +256,6 @@ impl Logs {
                     phase: Phase::New,
                     reported: None,
                     leaving: false,
-                    whole: false,
                     trouble: None,
                     told: None,
                     idle: 0,
@@ -297,7 +294,11 @@ impl Log {
             }
         }
         self.leaving = true;
-        self.whole = self.follower.is_placed() && self.follower.is_drained();
+    }
+
+    /// Whether it is gone, and all of it was read and waited here until it was durable.
+    pub(super) fn is_whole(&self) -> bool {
+        self.leaving && self.follower.is_whole()
     }
 
     /// For captures.

@@ -223,7 +223,7 @@ impl Stream {
         let mut gone = Vec::new();
         for (number, log) in logs.iter_mut() {
             if log.leaving && log.follower.queue().is_done() && self.pieces.is_empty() {
-                let told = wire::dropped(number, log.whole);
+                let told = wire::dropped(number, log.is_whole());
                 if log.phase == Phase::New || self.send(told) {
                     gone.push(number);
                 }

@@ -4,10 +4,10 @@ use super::{Logs, Phase};
 use crate::tail::board::Board;
 use crate::tail::fixture::{rewrite, write};
 use crate::tail::follower::Now;
-use crate::tail::look::Item;
+use crate::tail::look::{Durable, Item};
 use crate::tail::scan::LogKey;
 use fs_err as fs;
-use holdfast_types::Timestamp;
+use holdfast_types::{TimelineId, Timestamp};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -87,7 +87,10 @@ impl World {
     }
 
     fn whole(&mut self) -> Vec<bool> {
-        self.logs.iter_mut().map(|(_, log)| log.whole).collect()
+        self.logs
+            .iter_mut()
+            .map(|(_, log)| log.is_whole())
+            .collect()
     }
 
     fn leaving(&mut self) -> Vec<bool> {
@@ -242,4 +245,69 @@ fn reading_stops_when_too_much_waits_and_goes_on() {
     world.logs.durable(numbers[0], timeline, 2);
     world.turn();
     assert_eq!(world.sent(), pairs(&[("a", "c")]));
+}
+
+/// A backlog: since the folder was listed last, files may have come and gone.
+#[test]
+fn the_end_of_a_log_that_was_not_read_lately_is_not_known() {
+    let mut world = World::new(10);
+    world.create("a", &[b"0123456789"]);
+    world.turn();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "0123456789")]));
+    // It is not durable, so that nothing further is read.
+    world.turn();
+    rewrite(&world.log("a").join("open-1"), 1, &[b"0123456789", b"last"]);
+    world.turn();
+    assert_eq!(world.sent(), []);
+    fs::remove_dir_all(world.dir.path().join("collections/a")).unwrap();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "last")]));
+    assert_eq!((world.leaving(), world.whole()), (vec![true], vec![false]));
+}
+
+#[test]
+fn what_stands_behind_the_last_entry_may_have_been_one() {
+    let mut world = World::new(1 << 20);
+    world.create("a", &[b"one", b"two"]);
+    let file = world.log("a").join("open-1");
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for _ in 0..4 {
+        world.turn();
+    }
+    assert_eq!(world.sent(), pairs(&[("a", "one")]));
+    fs::remove_dir_all(world.dir.path().join("collections/a")).unwrap();
+    world.turn();
+    assert_eq!((world.leaving(), world.whole()), (vec![true], vec![false]));
+}
+
+/// The coordinator may have lost what the entries that wait go on from: then they are given up, and with them the claim that all was read.
+#[test]
+fn the_end_of_a_log_whose_last_entries_are_given_up_is_not_known() {
+    let mut world = World::new(1 << 20);
+    world.create("a", &[b"one"]);
+    world.turn();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "one")]));
+    let timeline = world.board.get(&key("a")).unwrap().timeline;
+    world.logs.durable(0, timeline, 1);
+    rewrite(&world.log("a").join("open-1"), 1, &[b"one", b"two"]);
+    fs::remove_dir_all(world.dir.path().join("collections/a")).unwrap();
+    world.turn();
+    assert_eq!(world.sent(), pairs(&[("a", "two")]));
+    assert_eq!((world.leaving(), world.whole()), (vec![true], vec![true]));
+    world.logs.disconnected();
+    let other = Durable {
+        timeline: TimelineId::from_bytes([9; 16]),
+        next: 7,
+        crc: 7,
+        after: Timestamp::EPOCH,
+        by: Timestamp::EPOCH,
+    };
+    world.logs.place(0, Some(other));
+    assert_eq!(world.sent(), []);
+    assert_eq!((world.leaving(), world.whole()), (vec![true], vec![false]));
 }
