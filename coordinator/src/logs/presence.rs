@@ -3,7 +3,6 @@
 use super::Logs;
 use super::record::Rest;
 use holdfast_decide::instant::Present;
-use std::collections::BTreeSet;
 
 impl Logs {
     /// Which collections are there, by the agents that send logs.
@@ -16,7 +15,6 @@ impl Logs {
             nodes: told.map(|(node, _)| node.clone()).collect(),
             ..Present::default()
         };
-        let mut cut_off = BTreeSet::new();
         for (id, record) in &state.logs {
             let life = id.incarnation;
             if record.followed {
@@ -29,11 +27,10 @@ impl Logs {
             }
             match record.rest {
                 Rest::Arriving => present.arriving.insert(life),
-                Rest::Whole => present.whole.insert(life),
-                Rest::Unknown => cut_off.insert(life),
+                Rest::Whole => present.whole.insert((life, id.shard)),
+                Rest::Unknown => false,
             };
         }
-        present.whole.retain(|life| !cut_off.contains(life));
         present
     }
 }
@@ -109,20 +106,22 @@ mod tests {
         logs.change(&log(1), |log| log.is_gone(true));
         let whole = logs.present();
         assert!(whole.arriving.is_empty());
-        assert_eq!(whole.whole, [life(1)].into());
-        // One of its logs was cut off.
+        let seen = [(life(1), ShardId(0))].into();
+        assert_eq!(whole.whole, seen);
+        // Another of its logs was cut off.
         let other = LogId {
             shard: ShardId(1),
             ..log(1)
         };
         logs.followed(&other, Some(None));
         logs.change(&other, |log| log.is_gone(false));
-        assert!(logs.present().whole.is_empty());
+        assert_eq!(logs.present().whole, seen);
         // The stream ends before its agent is done with the second.
         follow(&logs, 3);
         logs.enter(&n1());
         let cut_off = logs.present();
-        assert!(cut_off.arriving.is_empty() && cut_off.whole.is_empty());
+        assert!(cut_off.arriving.is_empty());
+        assert_eq!(cut_off.whole, seen, "of the second it is not known");
     }
 
     #[test]

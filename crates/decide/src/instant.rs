@@ -23,6 +23,7 @@
 
 mod check;
 mod choose;
+mod doubt;
 mod dropped;
 mod extend;
 mod history;
@@ -35,7 +36,9 @@ mod tests;
 
 pub use check::check_choice;
 pub use choose::{Choice, CollectionLogs, InstantRequest, InstantTarget, ShardLog, choose};
+pub use doubt::Doubt;
 pub use history::{
     ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView, Present, Standing,
 };
+pub use run::Ended;
 pub use window::{Gap, Single, Stretch, Window, windows};

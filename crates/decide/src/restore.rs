@@ -193,7 +193,7 @@ pub fn plan_restore(
         warnings: request
             .instant
             .iter()
-            .flat_map(|choice| choice.warnings.clone())
+            .flat_map(|choice| choice.warnings.iter().map(ToString::to_string))
             .collect(),
     };
     if let Some(job) = &seen.running {

@@ -6,8 +6,11 @@
 use super::choose::{Choice, InstantRequest, InstantTarget, ShardLog};
 use super::history::{ArchivedLog, Base, History, LogPart, Look, PartView};
 use crate::violation::Violation;
+use doubts::check_doubts;
 use holdfast_types::{CollectionName, IncarnationId, Timestamp};
 use std::collections::BTreeSet;
+
+mod doubts;
 
 /// Everything wrong with `choice`; empty if it leads where was asked for.
 #[must_use]
@@ -62,9 +65,6 @@ pub fn check_choice(
                 shard: log.shard,
                 what,
             }));
-            if choice.warnings.is_empty() && breaks_off(choice, log, &logs.name, history) {
-                wrong.push(Violation::Instant("nobody is told that a log breaks off"));
-            }
             if log.complete_before < choice.complete_before {
                 wrong.push(Violation::Instant("one shard is less complete than all"));
             }
@@ -74,24 +74,9 @@ pub fn check_choice(
         let found = check_drop(choice, request, history);
         wrong.extend(found.map(Violation::Instant));
     }
+    let untold = check_doubts(choice, request, history).into_iter();
+    wrong.extend(untold.map(Violation::Instant));
     wrong
-}
-
-/// Whether something of a log that was to be replayed to its end stands behind the last entry.
-fn breaks_off(
-    choice: &Choice,
-    log: &ShardLog,
-    collection: &CollectionName,
-    history: &History,
-) -> bool {
-    match choice.target {
-        InstantTarget::Instant(_) | InstantTarget::Operation(_) => false,
-        InstantTarget::Latest | InstantTarget::BeforeDrop => {
-            let archived = owned(history, log, collection);
-            let parts = archived.iter().flat_map(|archived| &archived.parts);
-            parts.map(PartView::first).any(|first| first >= log.until)
-        }
-    }
 }
 
 /// What is wrong with the belief that the collection was dropped, and no later one of its name.

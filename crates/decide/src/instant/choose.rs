@@ -1,5 +1,6 @@
 //! Which recovery point is brought to an instant, and by which entries.
 
+use super::doubt::Doubt;
 use super::extend::{Cut, Extension, Index, Together};
 use super::history::{BasePoint, History};
 use super::run::Ended;
@@ -51,7 +52,7 @@ pub struct Choice {
     pub collections: Vec<CollectionLogs>,
     /// What a person should know before saying yes.
     #[serde(skip)]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Doubt>,
 }
 
 /// A collection and its logs.
@@ -300,17 +301,19 @@ fn choice(
     let mut warnings = Vec::new();
     for (name, extension) in &together.shards {
         if to_the_end && extension.ended != Ended::NothingMore {
-            warnings.push(format!(
-                "the log of shard {} of {name} breaks off before its end: {}; what was written to it from there on is not contained",
-                extension.base.shard, extension.ended
-            ));
+            warnings.push(Doubt::BreaksOff {
+                collection: (*name).clone(),
+                shard: extension.base.shard,
+                ended: extension.ended.clone(),
+            });
         }
         let log = ShardLog::new(extension, extension.at(instant), instant);
         if extension.reach < instant {
-            warnings.push(format!(
-                "the log of shard {} of {name} is known until {} only: what was written to it later is not contained",
-                log.shard, log.complete_before
-            ));
+            warnings.push(Doubt::Behind {
+                collection: (*name).clone(),
+                shard: log.shard,
+                until: log.complete_before,
+            });
         }
         match collections.last_mut().filter(|last| last.name == **name) {
             Some(last) => last.shards.push(log),
@@ -337,7 +340,7 @@ fn choice(
 }
 
 /// "All" is what one recovery point holds: tells of collections that only others do.
-fn left_out(history: &History, chosen: &BasePoint, request: &InstantRequest) -> Option<String> {
+fn left_out(history: &History, chosen: &BasePoint, request: &InstantRequest) -> Option<Doubt> {
     if !request.collections.is_empty() {
         return None;
     }
@@ -347,13 +350,9 @@ fn left_out(history: &History, chosen: &BasePoint, request: &InstantRequest) -> 
         .filter(|name| !chosen.collections.contains_key(*name))
         .cloned()
         .collect();
-    let missing: Vec<_> = missing.into_iter().collect();
-    (!missing.is_empty()).then(|| {
-        format!(
-            "recovery point {} has no {}: what other recovery points have of them is restored by naming them with --collection",
-            chosen.id,
-            crate::blocker::list(&missing)
-        )
+    (!missing.is_empty()).then(|| Doubt::LeftOut {
+        point: chosen.id.clone(),
+        collections: missing.into_iter().collect(),
     })
 }
 
@@ -362,15 +361,13 @@ fn newer_point(
     history: &History,
     collections: &[CollectionLogs],
     instant: Timestamp,
-) -> Option<String> {
+) -> Option<Doubt> {
     let newer = history.points.iter().find(|point| {
         collections.iter().all(|logs| {
             let bases = point.collections.get(&logs.name);
             bases.is_some_and(|bases| bases.iter().all(|base| base.captured_at > instant))
         })
     })?;
-    Some(format!(
-        "recovery point {} was captured later than this: `holdfast restore run {}` brings it back as it is",
-        newer.id, newer.id
-    ))
+    let point = newer.id.clone();
+    Some(Doubt::NewerPoint { point })
 }

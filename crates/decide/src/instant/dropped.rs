@@ -5,6 +5,7 @@
 //! a collection that is there, or an earlier life than the one that was dropped, must never come back in its place.
 
 use super::choose::{Choice, InstantRequest, latest};
+use super::doubt::Doubt;
 use super::extend::Index;
 use super::history::{ArchivedLog, Base, BasePoint, History, PartView};
 use crate::blocker::Blocker;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 
 pub(super) fn choose(
     index: &Index<'_>,
-    points: &[&BasePoint],
+    candidates: &[&BasePoint],
     request: &InstantRequest,
 ) -> Result<Choice, Box<Blocker>> {
     let [name] = request.collections.as_slice() else {
@@ -21,7 +22,7 @@ pub(super) fn choose(
         return Err(Box::new(Blocker::DropNeedsCollection { collections }));
     };
     let history = index.history;
-    let over = newest_over(history, points, name)?;
+    let over = newest_over(history, candidates, name)?;
     if !over.is_disjoint(&history.present.arriving) {
         let collection = name.clone();
         return Err(Box::new(Blocker::StillArriving { collection }));
@@ -30,32 +31,42 @@ pub(super) fn choose(
         let lives = lives(history, point, name);
         lives.is_some_and(|lives| !lives.is_disjoint(&over))
     };
-    let points: Vec<&BasePoint> = points.iter().filter(same).copied().collect();
+    let points: Vec<&BasePoint> = candidates.iter().filter(same).copied().collect();
     let mut choice = latest(index, &points, request)?;
     let present = &history.present;
     if present.lives.values().any(|(there, _)| there == name) {
-        choice.warnings.push(format!(
-            "a collection {name} is there now: this is the newest before it, if that one was dropped. If the agent's state_dir was lost meanwhile, it is the same one. If it was dropped a moment ago, ask again when its agent has seen it"
-        ));
+        let collection = name.clone();
+        choice.warnings.push(Doubt::Returned { collection });
     }
+    let chosen = points.iter().find(|point| point.id == choice.point);
+    let bases = chosen.and_then(|point| point.collections.get(name));
+    let bases = bases.map_or(&[][..], Vec::as_slice);
+    let lives = bases.iter().filter_map(|base| life(history, base));
+    let over: BTreeSet<IncarnationId> = over.into_iter().chain(lives).collect();
     choice.warnings.extend(went_on(history, &choice, &over));
-    let newest = points.first().map(|point| &point.id);
-    if let Some(newest) = newest.filter(|newest| **newest > choice.point) {
-        choice.warnings.push(format!(
-            "recovery point {newest} is newer, and its log does not go on from it: `holdfast restore run {newest} --collection {name}` brings it back as it was captured"
-        ));
+    let is_of_it = |point: &&&BasePoint| {
+        let mut bases = point.collections.get(name).into_iter().flatten();
+        bases.any(|base| life(history, base).is_some_and(|life| over.contains(&life)))
+    };
+    let mut newer = candidates.iter().filter(|point| point.id > choice.point);
+    if let Some(newest) = newer.find(is_of_it) {
+        choice.warnings.push(Doubt::PassedOver {
+            point: newest.id.clone(),
+            collection: name.clone(),
+        });
     }
-    if !over.is_subset(&present.whole) {
-        choice.warnings.push(format!(
-            "whether the log was read to its end is not known, as the agent or the coordinator has begun anew since the drop, or was away: what was written after {} may be missing",
-            choice.complete_before
-        ));
+    let is_whole = |base: &Base| {
+        life(history, base).is_some_and(|life| present.whole.contains(&(life, base.shard)))
+    };
+    if !bases.iter().all(is_whole) {
+        let complete_before = choice.complete_before;
+        choice.warnings.push(Doubt::EndUnseen { complete_before });
     }
     Ok(choice)
 }
 
 /// Logs of the same lives that were written to later than those that are replayed: no recovery point goes on with them.
-fn went_on(history: &History, choice: &Choice, over: &BTreeSet<IncarnationId>) -> Vec<String> {
+fn went_on(history: &History, choice: &Choice, over: &BTreeSet<IncarnationId>) -> Vec<Doubt> {
     let chosen: BTreeSet<_> = choice
         .collections
         .iter()
@@ -66,17 +77,16 @@ fn went_on(history: &History, choice: &Choice, over: &BTreeSet<IncarnationId>) -
         over.contains(&log.incarnation) && !chosen.contains(&(log.timeline, log.shard))
     });
     let told = |log: &ArchivedLog| {
-        let what = match log.parts.last()? {
-            PartView::Read(part) => {
-                let last = part.looks.last().filter(|look| look.by > choice.instant)?;
-                format!("was written to until {}", last.by)
-            }
-            PartView::Unreadable { why, .. } => format!("can't be read ({why})"),
+        let until = match log.parts.last()? {
+            PartView::Read(part) => Ok(part
+                .looks
+                .last()
+                .filter(|look| look.by > choice.instant)?
+                .by),
+            PartView::Unreadable { why, .. } => Err(why.clone()),
         };
-        Some(format!(
-            "another log of shard {} of the same collection, which begins anew, {what}: no recovery point goes on with it, so what it holds is not contained",
-            log.shard
-        ))
+        let shard = log.shard;
+        Some(Doubt::WentOn { shard, until })
     };
     others.filter_map(told).collect()
 }

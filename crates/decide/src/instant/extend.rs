@@ -149,7 +149,7 @@ impl<'a> Index<'a> {
             Some(run) => (run.looks_from(certain), run.end, run.ended.clone()),
             None => {
                 let parts = indexed.map_or(&[][..], |indexed| &indexed.log.parts);
-                (&[][..], certain, nothing_from(certain, parts, runs))
+                (&[][..], certain, nothing_from(certain, parts))
             }
         };
         if next > end {
@@ -278,17 +278,21 @@ fn is_owner(log: &ArchivedLog, collection: &CollectionName, base: &Base) -> bool
 }
 
 /// Why no entry from `index` on can be replayed.
-fn nothing_from(index: u64, parts: &[PartView], runs: &[Run]) -> Ended {
+fn nothing_from(index: u64, parts: &[PartView]) -> Ended {
     let begins = |part: &&PartView| part.first() <= index;
     if let Some(PartView::Unreadable { first, why }) = parts.iter().rfind(begins) {
         let (first, why) = (*first, why.clone());
         return Ended::Unreadable { first, why };
     }
-    match runs.iter().find(|run| run.first > index) {
-        Some(later) => Ended::Missing {
+    match parts.iter().find(|part| part.first() > index) {
+        Some(PartView::Read(later)) => Ended::Missing {
             from: index,
             to: later.first,
         },
+        Some(PartView::Unreadable { first, why }) => {
+            let (first, why) = (*first, why.clone());
+            Ended::Unreadable { first, why }
+        }
         None => Ended::NothingMore,
     }
 }

@@ -36,8 +36,8 @@ pub struct Present {
     pub remote: BTreeMap<CollectionName, String>,
     /// Lives that are over, and of which entries may still be on their way.
     pub arriving: BTreeSet<IncarnationId>,
-    /// Lives that are over, and of which all logs were read to their ends.
-    pub whole: BTreeSet<IncarnationId>,
+    /// Shards of lives that are over whose log was read to its end.
+    pub whole: BTreeSet<(IncarnationId, ShardId)>,
 }
 
 impl History {

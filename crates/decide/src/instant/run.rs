@@ -19,7 +19,7 @@ pub(super) struct Run {
 
 /// Why a run of entries ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub enum Ended {
     /// Nothing that comes after it is archived.
     NothingMore,
     /// Entries are missing.

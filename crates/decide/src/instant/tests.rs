@@ -1,5 +1,6 @@
 //! Choices and windows against a simple model: a list of all operations with the times at which they were truly written.
 
+mod doubts;
 mod model;
 mod prune;
 
@@ -368,7 +369,7 @@ fn several_collections_share_one_point_or_are_restored_one_by_one() {
     let choice = choose(&history, &all).unwrap();
     assert_eq!((choice.point, choice.collections.len()), (point_id(9), 1));
     assert!(
-        choice.warnings[0].contains("has no docs"),
+        choice.warnings[0].to_string().contains("has no docs"),
         "{:?}",
         choice.warnings
     );

@@ -3,8 +3,8 @@
 use crate::blocker::Blocker;
 use crate::fixture::name;
 use crate::instant::{
-    ArchivedLog, Base, BasePoint, Choice, History, InstantRequest, InstantTarget, LogPart, Look,
-    PartView, Present, check_choice, choose,
+    ArchivedLog, Base, BasePoint, Choice, Doubt, History, InstantRequest, InstantTarget, LogPart,
+    Look, PartView, Present, check_choice, choose,
 };
 use holdfast_types::{IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ fn history(followed: &[u8]) -> History {
             .iter()
             .map(|nth| (life_id(*nth), (name("docs"), "n1".parse().unwrap())))
             .collect(),
-        whole: (1..=3).map(life_id).collect(),
+        whole: (1..=3).map(|nth| (life_id(nth), ShardId(0))).collect(),
         ..Present::default()
     };
     History {
@@ -204,9 +204,12 @@ fn the_end_of_a_log_is_waited_for_and_doubted_where_nobody_saw_it() {
         "{refused}"
     );
     let mut doubtful = history(&[]);
-    doubtful.present.whole.remove(&life_id(3));
+    doubtful.present.whole.remove(&(life_id(3), ShardId(0)));
     let choice = choose(&doubtful, &request(&["docs"])).unwrap();
-    assert!(choice.warnings[0].contains("not known"), "{choice:?}");
+    assert!(
+        choice.warnings[0].to_string().contains("not known"),
+        "{choice:?}"
+    );
     let mut broken = history(&[]);
     let PartView::Read(part) = broken.logs[0].parts[0].clone() else {
         panic!("the part is read");
@@ -217,7 +220,10 @@ fn the_end_of_a_log_is_waited_for_and_doubted_where_nobody_saw_it() {
     };
     broken.logs[0].parts.push(lost);
     let choice = choose(&broken, &request(&["docs"])).unwrap();
-    assert!(choice.warnings[0].contains("can't be read"), "{choice:?}");
+    assert!(
+        choice.warnings[0].to_string().contains("can't be read"),
+        "{choice:?}"
+    );
     assert_eq!(check_choice(&choice, &request(&["docs"]), &broken), vec![]);
     let silent = Choice {
         warnings: vec![],
@@ -234,7 +240,11 @@ fn what_was_written_to_another_log_of_the_same_life_is_told() {
     history.logs.push(later);
     let choice = choose(&history, &request(&["docs"])).unwrap();
     assert_eq!(choice.warnings.len(), 1, "{choice:?}");
-    assert!(choice.warnings[0].contains("begins anew, was written to until"));
+    assert!(
+        choice.warnings[0]
+            .to_string()
+            .contains("begins anew, was written to until")
+    );
     // One that ended before says nothing.
     let (_, mut earlier) = life(4, 100);
     earlier.incarnation = life_id(3);
@@ -248,7 +258,10 @@ fn what_was_written_to_another_log_of_the_same_life_is_told() {
     history.points.insert(0, newer);
     let choice = choose(&history, &request(&["docs"])).unwrap();
     assert_eq!(choice.point, id(301));
-    assert!(choice.warnings[0].contains("is newer"), "{choice:?}");
+    assert!(
+        choice.warnings[0].to_string().contains("is newer"),
+        "{choice:?}"
+    );
 }
 
 /// The checker finds what must not come back in place of the newest that was dropped.
@@ -276,5 +289,59 @@ fn a_wrong_life_is_found_by_the_checker() {
         spoil(&mut history.present);
         let wrong = check_choice(&newest, &request(&["docs"]), &history);
         assert_eq!(wrong.len(), 1, "{:?}", history.present);
+    }
+}
+
+/// A log of which nobody saw the end is not made good by the other shard's, nor by that of another life.
+#[test]
+fn the_end_of_each_shard_must_have_been_seen() {
+    let mut two = history(&[]);
+    let (_, mut second) = life(13, 300);
+    (second.shard, second.incarnation) = (ShardId(1), life_id(3));
+    let bases = two.points[0].collections.get_mut(&name("docs")).unwrap();
+    let base = Base {
+        shard: ShardId(1),
+        timeline: Some(second.timeline),
+        ..bases[0].clone()
+    };
+    bases.push(base);
+    two.logs.push(second);
+    let choice = choose(&two, &request(&["docs"])).unwrap();
+    let complete_before = choice.complete_before;
+    let unseen = Doubt::EndUnseen { complete_before };
+    assert_eq!(choice.warnings, [unseen]);
+    two.present.whole.insert((life_id(3), ShardId(1)));
+    let choice = choose(&two, &request(&["docs"])).unwrap();
+    assert_eq!(choice.warnings, []);
+    assert_eq!(check_choice(&choice, &request(&["docs"]), &two), vec![]);
+}
+
+/// Of everything that there is reason to doubt a person is told, or the checker refuses.
+#[test]
+fn the_checker_demands_every_doubt() {
+    let mut doubtful = history(&[2]);
+    doubtful.present.whole.clear();
+    let (_, mut later) = life(4, 400);
+    later.incarnation = life_id(3);
+    doubtful.logs.push(later);
+    let (mut newer, _) = life(3, 309);
+    let bases = newer.collections.get_mut(&name("docs")).unwrap();
+    (bases[0].certain, bases[0].next) = (Some(20), Some(25));
+    doubtful.points.insert(0, newer);
+    let lost = PartView::Unreadable {
+        first: 10,
+        why: "damaged".to_owned(),
+    };
+    doubtful.logs[0].parts.push(lost);
+    let request = request(&["docs"]);
+    let choice = choose(&doubtful, &request).unwrap();
+    assert_eq!(choice.warnings.len(), 5, "{:#?}", choice.warnings);
+    assert_eq!(check_choice(&choice, &request, &doubtful), vec![]);
+    for nth in 0..choice.warnings.len() {
+        let mut silent = choice.clone();
+        let doubt = silent.warnings.remove(nth);
+        let wrong = check_choice(&silent, &request, &doubtful);
+        assert_eq!(wrong.len(), 1, "{doubt}: {wrong:?}");
+        assert!(wrong[0].to_string().contains("nobody is told"), "{wrong:?}");
     }
 }
