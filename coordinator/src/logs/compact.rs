@@ -138,14 +138,7 @@ async fn delete_replaced(core: &Core, listing: &WalListing) -> Result<u64, Repos
     let now = core.clock.now();
     let mut deleted = 0;
     for whole in listing.parts.values() {
-        let WalPart {
-            first,
-            merged: Some(next),
-        } = whole.part
-        else {
-            continue;
-        };
-        let inside = |stored: &&StoredPart| (first..next).contains(&stored.part.first);
+        let inside = |stored: &&StoredPart| whole.part.stands_for(stored.part);
         let replaced: Vec<StoredPart> = listing.replaced.iter().filter(inside).copied().collect();
         if replaced.is_empty() || now.since(whole.stored) <= REPLACED_KEPT {
             continue;

@@ -274,6 +274,16 @@ impl WalPart {
         let merged = None;
         Self { first, merged }
     }
+
+    /// Whether it was made of several, and holds all of this one.
+    #[must_use]
+    pub fn stands_for(&self, other: Self) -> bool {
+        let Some(next) = self.merged else {
+            return false;
+        };
+        let is_inside = self.first <= other.first && other.first < next;
+        is_inside && *self != other && other.merged.is_none_or(|end| end <= next)
+    }
 }
 
 /// An object of a run.

@@ -30,7 +30,7 @@ use holdfast_archive::{ObjectKind, WalObject, WalOrigin, WalRun, sealed};
 use holdfast_store::{KeyPrefix, ObjectKey, PutMode, StoreError};
 use holdfast_types::{Epoch, IncarnationId, Namespace, ShardId, Timestamp};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An archived run of entries, as listed.
@@ -165,22 +165,44 @@ async fn list_below(
         .collect())
 }
 
-/// Merged parts count in place of those that they stand for: of several that begin at one entry the longest.
+/// Merged parts count in place of those that they stand for: of several that begin at one entry the longest behind which another goes on. Two
+/// coordinators can have merged parts that overlap, when one took over from the other: then one of these counts, with what it does not hold, and the
+/// other is put aside.
 fn listing(series: WalSeries, mut found: Vec<StoredPart>) -> WalListing {
     found.sort_by_key(|stored| (stored.part.first, Reverse(stored.part.merged)));
+    let begin: BTreeSet<u64> = found.iter().map(|stored| stored.part.first).collect();
+    let is_within = |at: u64| {
+        let within = |part: WalPart| part.first < at && part.merged.is_some_and(|next| at < next);
+        found.iter().any(|stored| within(stored.part))
+    };
+    let is_joint = |stored: &StoredPart| {
+        let ends = stored.part.merged;
+        ends.is_none_or(|next| begin.contains(&next) || !is_within(next))
+    };
     let mut listing = WalListing {
         series,
         parts: BTreeMap::new(),
         replaced: Vec::new(),
     };
-    let mut covered = 0;
-    for stored in found {
-        let WalPart { first, merged } = stored.part;
-        if first < covered && merged.is_none_or(|next| next <= covered) {
-            listing.replaced.push(stored);
+    let (mut covered, mut goes_on) = (0, true);
+    for alike in found.chunk_by(|one, other| one.part.first == other.part.first) {
+        let longest = alike[0].part;
+        // Nothing else may hold what is behind the one before.
+        let is_needed = !goes_on && longest.merged.is_some_and(|next| next > covered);
+        let chosen = if longest.first >= covered || is_needed {
+            let joint = alike.iter().position(is_joint);
+            goes_on = joint.is_some();
+            Some(joint.unwrap_or(0))
         } else {
-            covered = covered.max(merged.unwrap_or(0));
-            listing.parts.insert(first, stored);
+            None
+        };
+        for (nth, stored) in alike.iter().enumerate() {
+            if chosen == Some(nth) {
+                covered = covered.max(stored.part.merged.unwrap_or(0));
+                listing.parts.insert(stored.part.first, *stored);
+            } else {
+                listing.replaced.push(*stored);
+            }
         }
     }
     listing

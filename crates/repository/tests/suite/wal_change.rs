@@ -311,3 +311,57 @@ async fn a_merged_part_that_comes_back_otherwise_does_not_stay() {
     assert_eq!(listing(&repository).await.parts.len(), 2);
     assert_eq!(entries(&repository).await, before);
 }
+
+/// A coordinator that was superseded may have been about to merge parts, and its successor merged others: no entry seems to be missing, and none goes
+/// for which nothing else stands.
+#[tokio::test]
+async fn merged_parts_that_overlap_hide_nothing() {
+    let store = Arc::new(TestStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    append(&repository, epoch, &[0..2, 2..4, 4..6, 6..8, 8..10]).await;
+    let before = entries(&repository).await;
+    for (wanted, made) in [(&[0, 2, 4][..], 0..6), (&[4, 6], 4..8)] {
+        let wanted = names(wanted);
+        let part = merge(&repository, epoch, &wanted, PLENTY).await;
+        assert_eq!(part.unwrap(), Some(merged(made)));
+    }
+    let counted = async || {
+        let listed = listing(&repository).await;
+        let parts = listed.parts.into_values().map(|stored| stored.part);
+        parts.collect::<Vec<WalPart>>()
+    };
+    let appended = WalPart::appended;
+    let expected = [merged(0..6), appended(6), appended(8)];
+    assert_eq!(counted().await, expected);
+    assert_eq!(entries(&repository).await, before);
+    let verified = repository.verify(VerifyLevel::Full).await.unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+
+    // What may go is what a part stands for that counts: not the other merged one.
+    let listed = listing(&repository).await;
+    let is_stood_for = |stored: &&StoredPart| {
+        let mut parts = listed.parts.values();
+        parts.any(|whole| whole.part.stands_for(stored.part))
+    };
+    let replaced = listed.replaced.iter().filter(is_stood_for);
+    let replaced: Vec<StoredPart> = replaced.copied().collect();
+    let firsts: Vec<WalPart> = replaced.iter().map(|stored| stored.part).collect();
+    assert_eq!(firsts, names(&[0, 2, 4]));
+
+    // Earlier versions may have deleted what the other one stands for: then that one counts.
+    let parts: Vec<StoredPart> = listed.parts.values().copied().collect();
+    let six: Vec<StoredPart> = parts
+        .into_iter()
+        .filter(|p| p.part == appended(6))
+        .collect();
+    remove(&repository, epoch, &six).await.unwrap();
+    let expected = [appended(0), appended(2), merged(4..8), appended(8)];
+    assert_eq!(counted().await, expected);
+    assert_eq!(entries(&repository).await, before);
+
+    // With both gone nothing is put aside.
+    remove(&repository, epoch, &replaced).await.unwrap();
+    let both = [merged(0..6), merged(4..8), appended(8)];
+    assert_eq!(counted().await, both);
+}
