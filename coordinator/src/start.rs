@@ -33,14 +33,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+mod absent;
+
+use absent::Absent;
+pub use absent::COUNTS_AS_AWAY;
+
 /// The name of the repository in the health report.
 const HEALTH_PART: &str = "coordinator";
 
 /// How often certificates are looked at.
 const TLS_WATCH: Duration = Duration::from_secs(5);
-
-/// If no coordinator has written for this long, none ran.
-pub const COUNTS_AS_AWAY: Duration = Duration::from_hours(6);
 
 /// How long tasks may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -125,18 +127,20 @@ pub async fn open_core(
     let unusable = |error: CatalogError| catalog_fault(&error);
     let copies = catalog.copies().await.map_err(unusable)?;
     let keeping = Keeping::new(&config.repository.place, &repository).await?;
-    let last_written = repository.last_written().await.map_err(|e| fault_of(&e))?;
     let settings = config.retention.clone();
+    let absent = Absent::look(&repository, settings.grace, clock.now()).await?;
     // Before the claim, which is a write: a start that ends behind it must not make the absence look short to the next.
-    let rest = rest_of_logs(&catalog, last_written, settings.grace, clock.now()).await;
-    let logs_rest_until = rest.map_err(unusable)?;
+    let rest = absent.rest_of_logs(&catalog, settings.grace, clock.now());
+    let logs_rest_until = rest.await.map_err(unusable)?;
     let epoch = claim(&repository, &copies, config).await?;
     let claimed = repository
         .claimed_at(epoch)
         .await
         .map_err(|e| fault_of(&e))?;
     let store_skew = claimed.map_or(Duration::ZERO, |at| clock.now().distance(at));
-    postpone_removals(&repository, epoch, last_written, clock.now()).await?;
+    absent
+        .postpone_removals(&repository, epoch, clock.now())
+        .await?;
     // Points committed just before a crash are listed now, whatever the catalogue says; and those that an
     // outgoing coordinator committed until the claim.
     let found = survey(&repository).await?;
@@ -174,56 +178,6 @@ pub async fn open_core(
         schedules: ScheduleBook::new(schedules),
         shutdown,
     }))
-}
-
-/// Nobody could take a mark back while no coordinator ran, or the clock was set forward: that time does not count.
-async fn postpone_removals(
-    repository: &Repository,
-    epoch: Epoch,
-    last_written: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<(), Fault> {
-    let away = last_written.map_or(Duration::ZERO, |last| now.since(last));
-    if away < COUNTS_AS_AWAY {
-        return Ok(());
-    }
-    match repository.postpone_removals(epoch, away, now).await {
-        Ok(0) => Ok(()),
-        Ok(postponed) => {
-            tracing::warn!(
-                hours = away.as_secs() / 3600,
-                marks = postponed,
-                "nothing was written here for long: recovery points that are marked for removal wait for that much longer"
-            );
-            Ok(())
-        }
-        // Marks that can't be read forbid every removal.
-        Err(RepositoryError::Damaged { .. } | RepositoryError::NewerFormat { .. }) => Ok(()),
-        Err(error) => Err(fault_of(&error)),
-    }
-}
-
-/// Before when no archived entry goes. Marks give people time to find out that a clock is wrong; entries have none, so all of them rest for
-/// as long after such a start. What an earlier, wrong clock recorded never counts for longer than that from now.
-async fn rest_of_logs(
-    catalog: &Catalog,
-    last_written: Option<Timestamp>,
-    grace: Duration,
-    now: Timestamp,
-) -> Result<Timestamp, CatalogError> {
-    let away = last_written.map_or(Duration::ZERO, |last| now.since(last));
-    let latest = now.after(grace);
-    if away < COUNTS_AS_AWAY {
-        let recorded = catalog.logs_rest_until().await?;
-        return Ok(recorded.map_or(Timestamp::EPOCH, |until| until.min(latest)));
-    }
-    catalog.put_logs_rest_until(latest).await?;
-    tracing::warn!(
-        hours = away.as_secs() / 3600,
-        until = %latest,
-        "nothing was written here for long: no archived log entry is removed until then"
-    );
-    Ok(latest)
 }
 
 /// Takes the next term. Where a promotion of a copy was begun and given up, one above what that has claimed: else the copy

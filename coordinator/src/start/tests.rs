@@ -1,16 +1,20 @@
 //! What a clock that can't be trusted may not do.
 
-use super::{open_core, rest_of_logs};
+use super::absent::Absent;
+use super::open_core;
 use crate::catalog::Catalog;
+use crate::catalog::rebuild::rebuild;
 use crate::config::CoordinatorConfig;
 use crate::core::Core;
 use crate::fixture::{commit_point, config};
+use crate::repository::Creation;
 use crate::retention::prune;
 use holdfast_decide::Tombstone;
-use holdfast_repository::PointTombstone;
+use holdfast_repository::{Absence, PointTombstone};
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
 use holdfast_service::shutdown::Shutdown;
 use holdfast_types::{Epoch, RecoveryPointId, Timestamp};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,15 +107,85 @@ async fn after_an_absence_logs_rest_whatever_is_restarted_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = Catalog::create(&dir.path().join("catalog.redb"), "0123").unwrap();
     let hours = |hours| Timestamp::EPOCH.after(Duration::from_hours(hours));
-    let start = async |last: Option<u64>, now: u64| {
+    let rest = async |absent: Absent, now: u64| {
         let grace = Duration::from_hours(48);
-        let rest = rest_of_logs(&catalog, last.map(hours), grace, hours(now)).await;
-        rest.unwrap()
+        absent
+            .rest_of_logs(&catalog, grace, hours(now))
+            .await
+            .unwrap()
     };
-    assert_eq!(start(None, 1000).await, Timestamp::EPOCH);
-    assert_eq!(start(Some(995), 1000).await, Timestamp::EPOCH);
-    assert_eq!(start(Some(994), 1000).await, hours(1048));
-    assert_eq!(start(Some(1000), 1001).await, hours(1048));
+    let away = |hours| Absent {
+        now: Duration::from_hours(hours),
+        earlier: Vec::new(),
+    };
+    assert_eq!(rest(away(0), 1000).await, Timestamp::EPOCH);
+    assert_eq!(rest(away(5), 1000).await, Timestamp::EPOCH);
+    assert_eq!(rest(away(6), 1000).await, hours(1048));
+    assert_eq!(rest(away(1), 1001).await, hours(1048));
     // The clock had been wrong, and is right now.
-    assert_eq!(start(Some(900), 901).await, hours(949));
+    assert_eq!(rest(away(1), 901).await, hours(949));
+
+    // What claims say, where the catalogue says less.
+    let claimed = |at| Absent {
+        now: Duration::ZERO,
+        earlier: vec![Absence {
+            epoch: Epoch(7),
+            ended: hours(at),
+            lasted: Duration::from_hours(6),
+        }],
+    };
+    assert_eq!(rest(claimed(1000), 1002).await, hours(1048));
+    assert_eq!(rest(claimed(1001), 1002).await, hours(1049));
+    assert_eq!(rest(claimed(2000), 1002).await, hours(1050));
+}
+
+/// Makes everything below look as if it had been written so long ago.
+fn age(folder: &Path, by: Duration) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            age(&path, by);
+            continue;
+        }
+        let file = std::fs::File::options().write(true).open(&path);
+        let file = file.unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - by).unwrap();
+    }
+}
+
+/// `repo heal` and `key rotate-master` claim, and so does a start that comes no further; a catalogue is lost. The absence counts all the same, once.
+#[tokio::test]
+async fn an_absence_counts_whoever_claims_before_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let now = SystemClock.now();
+    let clock = FixedClock::new(now);
+    let id = {
+        let core = open(&config, &clock).await;
+        commit_point(&core.repository).await
+    };
+    {
+        let core = open(&config, &clock).await;
+        mark(&core, &id, now.before(JUMP)).await;
+    }
+    age(&dir.path().join("repository"), JUMP);
+    for _ in 0..2 {
+        let repository = crate::repository::open(&config, Creation::Known, now).await;
+        let repository = repository.unwrap();
+        repository.claim_epoch().await.unwrap();
+        rebuild(&config.catalog_path(), &repository).await.unwrap();
+    }
+
+    let core = open(&config, &clock).await;
+    let minute = Duration::from_mins(1);
+    let begins = since(&core, &id);
+    assert!(begins.distance(now) < minute, "{begins}");
+    let rest = core.retention.logs_rest_until;
+    let expected = now.after(core.retention.settings.grace);
+    assert!(rest.distance(expected) < minute, "{rest}");
+    drop(core);
+    let core = open(&config, &clock).await;
+    assert_eq!(since(&core, &id), begins);
+    assert_eq!(core.retention.logs_rest_until, rest);
 }

@@ -10,7 +10,8 @@ use crate::core_state::CoreState;
 use crate::{Damage, RepositoryError, RoleRefusal, layout, system};
 use bytes::Bytes;
 use holdfast_store::{PutMode, StoreError};
-use holdfast_types::Epoch;
+use holdfast_types::{Epoch, Timestamp};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// Claims that may be lost to others before giving up.
@@ -34,11 +35,22 @@ pub(crate) async fn claim_above(
     })
 }
 
+/// A claim, as far as it is read again.
+#[derive(Deserialize)]
+pub(crate) struct Claim {
+    /// When a claim, a point or a mark was last written before it, in microseconds since the Unix epoch by the store's clock. Earlier versions
+    /// did not say so.
+    pub(crate) last_us: Option<i64>,
+}
+
 /// Writes down that this epoch has a writer. Returns whether nobody had before.
 async fn put_claim(core: &CoreState, epoch: Epoch) -> Result<bool, RepositoryError> {
     // Random, so that a retried put can tell our claim from another's.
     let nonce = hex::encode(system::random::<16>()?);
-    let claim = format!("{{\"epoch\":{epoch},\"nonce\":\"{nonce}\"}}\n");
+    // Once it is there, it is what was last written: so it says itself what was before it.
+    let last = last_written(core).await?;
+    let last = last.map_or_else(String::new, |at| format!(",\"last_us\":{}", at.as_micros()));
+    let claim = format!("{{\"epoch\":{epoch},\"nonce\":\"{nonce}\"{last}}}\n");
     let key = layout::epoch(epoch);
     let put = core.store.put(&key, Bytes::from(claim), PutMode::CreateNew);
     match put.await {
@@ -78,6 +90,20 @@ pub(crate) async fn claim_as(
     }
     let place = copy.store.describe();
     Err(RoleRefusal::OtherWriter { place, epoch: ours }.into())
+}
+
+/// When a claim, a point or a mark was last written, by the store's clock; `None` if none was.
+pub(crate) async fn last_written(core: &CoreState) -> Result<Option<Timestamp>, RepositoryError> {
+    let mut last = None;
+    for prefix in [
+        layout::epochs(),
+        layout::points(),
+        layout::point_tombstones(),
+    ] {
+        let listed = core.store.list(&prefix).await?;
+        last = last.max(listed.iter().map(|found| found.modified).max());
+    }
+    Ok(last)
 }
 
 /// Every epoch whose claim is there.

@@ -68,7 +68,7 @@ pub use quarantine::{BadPlace, QuarantineRecord, QuarantineState};
 pub use reader::StoredChunk;
 pub use rebuild_index::RebuiltIndex;
 pub use report::{OpenReport, PointListing, RepositoryStats};
-pub use repository::{PROMOTION_JUMP, Protection, Repository, RepositoryOptions};
+pub use repository::{Absence, PROMOTION_JUMP, Protection, Repository, RepositoryOptions};
 pub use sync::{CopyPlace, KeysSynced, MarksSynced, RoleRefusal, StoreRole, SyncedPoint, TheRole};
 pub use verify::{
     AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,

@@ -334,12 +334,12 @@ async fn write_tombstone(
     notes::write(core, &key, kind, epoch, mode, stone).await
 }
 
-/// Lets the wait of every mark end so much later, but begin no later than now: nobody could take it back meanwhile. What is
-/// being deleted goes on. Returns how many there are.
+/// Lets the wait of every mark end so much later, by the epoch in which it was last decided upon, but begin no later than now: nobody could take
+/// it back meanwhile. What is being deleted goes on. Returns how many there are.
 pub(crate) async fn postpone(
     core: &CoreState,
     epoch: Epoch,
-    by: Duration,
+    by: impl Fn(Epoch) -> Duration,
     now: Timestamp,
 ) -> Result<usize, RepositoryError> {
     epochs::check(core, epoch).await?;
@@ -347,6 +347,10 @@ pub(crate) async fn postpone(
     let waiting = marks.tombstones.into_values().filter(|stone| !stone.swept);
     let mut postponed = 0;
     for mut stone in waiting.filter(|stone| stone.tombstone.since < now) {
+        let by = by(stone.marked);
+        if by.is_zero() {
+            continue;
+        }
         stone.tombstone.since = stone.tombstone.since.after(by).min(now);
         write_tombstone(core, epoch, &stone).await?;
         postponed += 1;

@@ -21,6 +21,7 @@ use holdfast_types::{ChunkId, ClusterName, Epoch, Namespace, RecoveryPointId, Ti
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
+mod absence;
 mod keys;
 mod removal;
 mod standing;
@@ -28,6 +29,7 @@ mod sync;
 mod upkeep;
 mod wal;
 
+pub use absence::Absence;
 pub use sync::PROMOTION_JUMP;
 
 /// What a new repository is made of.

@@ -44,7 +44,7 @@ impl Repository {
         now: Timestamp,
     ) -> Result<usize, RepositoryError> {
         let _alone = self.inner.removing.lock().await;
-        marks::postpone(&self.inner.core, epoch, by, now).await
+        marks::postpone(&self.inner.core, epoch, |_| by, now).await
     }
 
     /// Takes the mark of a point back. Returns whether it had one.

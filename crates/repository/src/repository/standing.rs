@@ -19,16 +19,7 @@ impl Repository {
     /// # Errors
     /// A failure of the store.
     pub async fn last_written(&self) -> Result<Option<Timestamp>, RepositoryError> {
-        let mut last = None;
-        for prefix in [
-            layout::epochs(),
-            layout::points(),
-            layout::point_tombstones(),
-        ] {
-            let listed = self.inner.core.store.list(&prefix).await?;
-            last = last.max(listed.iter().map(|found| found.modified).max());
-        }
-        Ok(last)
+        epochs::last_written(&self.inner.core).await
     }
 
     /// When this epoch was claimed, by the store's clock; `None` if that is not known.

@@ -7,7 +7,7 @@ use crate::support::{
 };
 use holdfast_decide::{NotYet, Tombstone};
 use holdfast_repository::{
-    GarbageOptions, PointTombstone, Repository, RepositoryError, VerifyLevel,
+    Absence, GarbageOptions, PointTombstone, Repository, RepositoryError, VerifyLevel,
 };
 use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::{ChunkId, Epoch, Timestamp};
@@ -105,6 +105,65 @@ async fn a_postponed_removal_waits_for_longer() {
             .await
             .unwrap();
     }
+}
+
+/// A start may end between its claim and this, and others may claim in between: no absence is lost, and none counts twice.
+#[tokio::test]
+async fn a_removal_is_postponed_once_for_each_absence() {
+    let store = Arc::new(TestStore::new());
+    let repository = create(store.clone()).await;
+    let first = repository.claim_epoch().await.unwrap();
+    capture(&repository, first, 1, &files(1)).await.unwrap();
+    let stone = tombstone(1, at(10));
+    repository.tombstone_point(first, &stone).await.unwrap();
+    let absences = repository
+        .absences(Timestamp::EPOCH, Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(absences, [], "nothing was there before the first claim");
+
+    let second = repository.claim_epoch().await.unwrap();
+    let third = repository.claim_epoch().await.unwrap();
+    let absences = repository
+        .absences(Timestamp::EPOCH, Duration::ZERO)
+        .await
+        .unwrap();
+    let epochs: Vec<Epoch> = absences.iter().map(|absence| absence.epoch).collect();
+    assert_eq!(epochs, [second, third]);
+    let long = absences.iter().map(|absence| absence.lasted).max();
+    assert!(long < Some(Duration::from_secs(60)), "{absences:?}");
+    let later = absences[1].ended.after(Duration::from_micros(1));
+    assert_eq!(
+        repository.absences(later, Duration::ZERO).await.unwrap(),
+        []
+    );
+
+    let minute = Duration::from_mins(1);
+    let long = repository.absences(Timestamp::EPOCH, minute).await.unwrap();
+    assert_eq!(long, []);
+
+    let since = async |repository: &Repository| {
+        let marks = repository.read_marks().await.unwrap();
+        marks.tombstones[&point_id(1)].tombstone.since
+    };
+    let of = |epoch, seconds| Absence {
+        epoch,
+        ended: at(0),
+        lasted: Duration::from_secs(seconds),
+    };
+    let known = [of(first, 1000), of(second, 400), of(third, 30)];
+    let postpone = async |epoch, known: &[Absence]| {
+        let postponed = repository.postpone_for(epoch, known, at(10_000)).await;
+        postponed.unwrap()
+    };
+    assert_eq!(postpone(third, &known).await, 1);
+    assert_eq!(since(&repository).await, at(440));
+    assert_eq!(postpone(third, &known).await, 0);
+    let fourth = repository.claim_epoch().await.unwrap();
+    assert_eq!(postpone(fourth, &known).await, 0);
+    assert_eq!(since(&repository).await, at(440));
+    assert_eq!(postpone(fourth, &[of(third, 30), of(fourth, 20)]).await, 1);
+    assert_eq!(since(&repository).await, at(460));
 }
 
 /// Of tiny chunks a pack holds more about them than of them: that doesn't make it sparse.
