@@ -22,6 +22,7 @@ use holdfast_certs::ClientTls;
 use holdfast_qdrant::collection_files;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, CollectionName};
+use ledger::Errand;
 use place::{Placed, Storage};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 mod aliases;
 mod files;
 mod in_use;
+mod ledger;
 mod place;
 mod sync;
 mod ticket;
@@ -160,12 +162,17 @@ pub async fn run(
     let dial = TlsDial::new(&config.coordinator, tls);
     meter.stage("asking the coordinator");
     let leave = ticket::redeem(&dial, &order.ticket).await?;
-    check(&storage, order, &leave)?;
+    let errand = Errand {
+        ticket: order.ticket.clone(),
+        point: leave.manifest.id.clone(),
+        overwrite: order.overwrite,
+    };
+    check(&storage, &errand, &leave)?;
     let total = leave.shards().map(|(_, shard)| shard.logical_bytes).sum();
     meter.restart(total);
     let mut collections = Vec::new();
     for (index, entry) in leave.manifest.collections.iter().enumerate() {
-        let done = collection(&storage, order, &dial, &leave, index, entry, meter).await?;
+        let done = collection(&storage, &errand, &dial, &leave, index, entry, meter).await?;
         collections.push(done);
     }
     let (mut aliases, mut warnings) = (Vec::new(), Vec::new());
@@ -191,7 +198,7 @@ pub async fn run(
 }
 
 /// Everything that can be known to forbid it, before anything is written.
-fn check(storage: &Storage, order: &ColdOrder, leave: &Leave) -> Result<(), Failed> {
+fn check(storage: &Storage, errand: &Errand, leave: &Leave) -> Result<(), Failed> {
     if storage.is_of_a_cluster()? {
         return Err(Failed::new(
             Code::PlanBlocked,
@@ -204,8 +211,8 @@ fn check(storage: &Storage, order: &ColdOrder, leave: &Leave) -> Result<(), Fail
             return Err(Failed::new(Code::RepositoryDamaged, what));
         }
         let blocks =
-            storage.exists(&entry.name) && !storage.is_placed(&order.ticket, &entry.name)?;
-        if blocks && !order.overwrite {
+            storage.exists(&entry.name) && !storage.is_placed(&errand.ticket, &entry.name)?;
+        if blocks && !errand.overwrite {
             return Err(Failed::new(
                 Code::TargetExists,
                 format!(
@@ -220,7 +227,7 @@ fn check(storage: &Storage, order: &ColdOrder, leave: &Leave) -> Result<(), Fail
 
 async fn collection(
     storage: &Storage,
-    order: &ColdOrder,
+    errand: &Errand,
     dial: &TlsDial,
     leave: &Leave,
     index: usize,
@@ -235,8 +242,9 @@ async fn collection(
         moved_to,
         points: entry.points,
     };
-    if storage.is_placed(&order.ticket, &entry.name)? {
-        return Ok(is_there(logical_bytes, None));
+    let settled = storage.settle(&entry.name)?;
+    if storage.is_placed(&errand.ticket, &entry.name)? {
+        return Ok(is_there(logical_bytes, settled));
     }
     let staged = storage.stage(&leave.manifest.id, &entry.name)?;
     let mut kept_bytes = 0;
@@ -257,15 +265,16 @@ async fn collection(
         .map_err(|error| Failed::from_error(Code::RepositoryDamaged, &error))?;
     meter.stage(format!("putting {} in place", entry.name));
     let (storage, name) = (storage.clone(), entry.name.clone());
-    let (overwrite, ticket) = (order.overwrite, order.ticket.clone());
+    let errand = errand.clone();
     let placing = move || {
         for (file, content) in &own {
             storage.write(&staged.join(file), content)?;
         }
-        storage.place(&ticket, &staged, &name, overwrite)
+        storage.place(&errand, &staged, &name)
     };
     let Placed { moved_to } = blocking(placing).await?;
-    Ok(is_there(kept_bytes, moved_to))
+    // What a killed run has replaced was there first.
+    Ok(is_there(kept_bytes, settled.or(moved_to)))
 }
 
 /// Lays one shard out, again and again while only the connection breaks. Returns the bytes that were not fetched.

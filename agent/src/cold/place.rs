@@ -1,5 +1,6 @@
 //! The data directory: where things are in it, and how a collection takes its name.
 
+use super::ledger::{Errand, Identity, Ledger};
 use super::{disk, shown, sync};
 use crate::failure::Failed;
 use fs_err as fs;
@@ -7,8 +8,7 @@ use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, CollectionName, RecoveryPointId};
 use rustix::fs::{CWD, RenameFlags, renameat_with, statvfs};
 use serde_json::Value;
-use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,11 +16,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Everything of ours is below this folder of the data directory. Qdrant does not look at it.
 const OURS: &str = "holdfast-restore";
 
-/// Digests of the tickets by which everything is done.
-const DONE: &str = "done";
-
-/// Digests of tickets, each with the identity of a folder that took its name by it.
-const PLACED: &str = "placed";
+/// Collections that are changing places with those that had their names.
+const PLACING: &str = "placing";
 
 /// A Qdrant storage directory.
 #[derive(Clone, Debug)]
@@ -33,32 +30,6 @@ pub(super) struct Storage {
 pub(super) struct Placed {
     /// Where what had the name before is now.
     pub(super) moved_to: Option<PathBuf>,
-}
-
-/// Which folder it is, whatever its name: its inode, and when that was made where the file system tells it (a number
-/// alone is given out again).
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    inode: u64,
-    made: u128,
-}
-
-impl Identity {
-    fn of(dir: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(dir)?;
-        let made = meta.created().ok();
-        let made = made.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        Ok(Self {
-            inode: meta.ino(),
-            made: made.map_or(0, |since| since.as_nanos()),
-        })
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.inode, self.made)
-    }
 }
 
 impl Storage {
@@ -151,10 +122,9 @@ impl Storage {
     /// Gives a built collection its name, when all of it is on disk. What has the name is moved aside.
     pub(super) fn place(
         &self,
-        ticket: &str,
+        errand: &Errand,
         staged: &Path,
         name: &CollectionName,
-        overwrite: bool,
     ) -> Result<Placed, Failed> {
         let failed = |error: &io::Error| disk(error);
         let collections = self.root.join("collections");
@@ -163,7 +133,7 @@ impl Storage {
         sync::tree(staged).map_err(|error| failed(&error))?;
         let target = self.collection(name);
         let exists = self.exists(name);
-        if exists && !overwrite {
+        if exists && !errand.overwrite {
             return Err(Failed::new(
                 Code::TargetExists,
                 format!("{} appeared meanwhile", shown(&target)),
@@ -171,9 +141,13 @@ impl Storage {
         }
         // First, so that a run that goes on after a kill knows the collection for its own.
         let identity = Identity::of(staged).map_err(|error| failed(&error))?;
-        self.append(PLACED, &format!("{} {identity}", digest(ticket)))?;
+        self.ledger().placing(errand, identity, name)?;
         let moved_to = if exists {
-            Some(self.replace(staged, &target, name)?)
+            let placing = self.set_out(staged, name)?;
+            match self.change_places(&placing, name)? {
+                Some(old) => Some(old),
+                None => self.put_aside(name)?,
+            }
         } else {
             fs::rename(staged, &target).map_err(|error| failed(&error))?;
             None
@@ -186,25 +160,66 @@ impl Storage {
         Ok(Placed { moved_to })
     }
 
-    /// Lets a built collection and the one that has its name change places, and returns where the old one is. The built
-    /// one first leaves the folder in which runs go on with what they find: an old one must never be found there.
-    fn replace(
+    /// A built collection leaves the folder in which runs go on with what they find: an old one must never be found there.
+    fn set_out(&self, staged: &Path, name: &CollectionName) -> Result<PathBuf, Failed> {
+        let placing = self.ours(PLACING);
+        fs::create_dir_all(&placing).map_err(|error| disk(&error))?;
+        let placing = placing.join(name.as_str());
+        rename(staged, &placing)?;
+        Ok(placing)
+    }
+
+    /// It takes its name, and what had the name takes its place: at once, where the file system can. Elsewhere the old one goes aside, and where to.
+    fn change_places(
         &self,
-        staged: &Path,
-        target: &Path,
+        placing: &Path,
+        name: &CollectionName,
+    ) -> Result<Option<PathBuf>, Failed> {
+        let target = self.collection(name);
+        if renameat_with(CWD, placing, CWD, &target, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(None);
+        }
+        self.one_after_the_other(placing, name).map(Some)
+    }
+
+    fn one_after_the_other(
+        &self,
+        placing: &Path,
         name: &CollectionName,
     ) -> Result<PathBuf, Failed> {
-        let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| disk(&error));
-        let aside = self.aside(name)?;
-        rename(staged, &aside)?;
-        // At once, where the file system can.
-        if renameat_with(CWD, &aside, CWD, target, RenameFlags::EXCHANGE).is_ok() {
-            return Ok(aside);
+        let (target, old) = (self.collection(name), self.aside(name)?);
+        rename(&target, &old)?;
+        rename(placing, &target)?;
+        Ok(old)
+    }
+
+    /// What had the name goes aside, and where to. Nothing, if it is there already.
+    fn put_aside(&self, name: &CollectionName) -> Result<Option<PathBuf>, Failed> {
+        let placing = self.ours(PLACING).join(name.as_str());
+        if placing.symlink_metadata().is_err() {
+            return Ok(None);
         }
         let old = self.aside(name)?;
-        rename(target, &old)?;
-        rename(&aside, target)?;
-        Ok(old)
+        rename(&placing, &old)?;
+        Ok(Some(old))
+    }
+
+    /// Sees to a collection that was changing places when a run was killed: a built one is gone on with, and what had the name goes aside, and where
+    /// to.
+    pub(super) fn settle(&self, name: &CollectionName) -> Result<Option<PathBuf>, Failed> {
+        let placing = self.ours(PLACING).join(name.as_str());
+        if placing.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let identity = Identity::of(&placing).map_err(|error| disk(&error))?;
+        let Some(point) = self.ledger().built(identity, name)? else {
+            return self.put_aside(name);
+        };
+        let staged = self.stage(&point, name)?;
+        // It is empty: whatever was built for that point went to the other place.
+        let _in_the_way = fs::remove_dir(&staged);
+        rename(&placing, &staged)?;
+        Ok(None)
     }
 
     /// Whether an earlier run of this ticket, one that did not come to its end, has put this collection in place. What
@@ -214,46 +229,30 @@ impl Storage {
             return Ok(false);
         }
         let identity = Identity::of(&self.collection(name)).map_err(|error| disk(&error))?;
-        self.has_line(PLACED, &format!("{} {identity}", digest(ticket)))
+        self.ledger().is_placed(ticket, identity, name)
     }
 
     /// Whether everything was done by this ticket before.
     pub(super) fn is_done(&self, ticket: &str) -> Result<bool, Failed> {
-        self.has_line(DONE, &digest(ticket))
+        self.ledger().is_done(ticket)
     }
 
     /// Records that everything is done, and clears what is built no more.
     pub(super) fn done(&self, ticket: &str) -> Result<(), Failed> {
-        self.append(DONE, &digest(ticket))?;
+        self.ledger().done(ticket)?;
         // Only empty folders are left of what was placed; a run for another recovery point keeps its own.
         let staged = self.ours("staged");
         for point in std::fs::read_dir(&staged).into_iter().flatten().flatten() {
             let _not_empty = std::fs::remove_dir(point.path());
         }
-        let _not_empty = std::fs::remove_dir(&staged);
+        for folder in [staged, self.ours(PLACING)] {
+            let _not_empty = std::fs::remove_dir(folder);
+        }
         Ok(())
     }
 
-    fn has_line(&self, name: &str, wanted: &str) -> Result<bool, Failed> {
-        let file = self.root.join(OURS).join(name);
-        if !file.exists() {
-            return Ok(false);
-        }
-        let text = fs::read_to_string(&file).map_err(|error| disk(&error))?;
-        Ok(text.lines().any(|line| line == wanted))
-    }
-
-    /// Appends a line to a file of ours, and has it on disk.
-    fn append(&self, name: &str, line: &str) -> Result<(), Failed> {
-        let file = self.ours(name);
-        let mut out = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&file)
-            .map_err(|error| disk(&error))?;
-        let written = writeln!(out, "{line}").and_then(|()| out.sync_all());
-        written.map_err(|error| disk(&error))?;
-        sync::one(&self.root.join(OURS)).map_err(|error| disk(&error))
+    fn ledger(&self) -> Ledger {
+        Ledger::in_folder(self.root.join(OURS))
     }
 
     fn ours(&self, name: &str) -> PathBuf {
@@ -294,91 +293,9 @@ fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The ticket itself is not written down.
-fn digest(ticket: &str) -> String {
-    blake3::hash(ticket.as_bytes()).to_hex().to_string()
+fn rename(from: &Path, to: &Path) -> Result<(), Failed> {
+    fs::rename(from, to).map_err(|error| disk(&error))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Storage;
-    use holdfast_service::failure::Code;
-
-    fn storage() -> (tempfile::TempDir, Storage) {
-        let dir = tempfile::tempdir().unwrap();
-        let storage = Storage::open(dir.path()).unwrap();
-        (dir, storage)
-    }
-
-    #[test]
-    fn a_collection_takes_its_name_whole_and_what_had_it_is_moved_aside() {
-        let (_dir, storage) = storage();
-        let (docs, point) = (
-            "docs".parse().unwrap(),
-            "20261121t101530z-0a1b2c3d".parse().unwrap(),
-        );
-        let build = |content: &str| {
-            let staged = storage.stage(&point, &docs).unwrap();
-            storage
-                .write(&staged.join("config.json"), content.as_bytes())
-                .unwrap();
-            staged
-        };
-        let read =
-            |path: &std::path::Path| std::fs::read_to_string(path.join("config.json")).unwrap();
-        let first = storage.place("a", &build("old"), &docs, false).unwrap();
-        assert_eq!(first.moved_to, None);
-        let staged = build("new");
-        let refused = storage.place("a", &staged, &docs, false).unwrap_err();
-        assert_eq!(refused.code, Code::TargetExists);
-        assert_eq!(read(&storage.collection(&docs)), "old");
-        let second = storage.place("a", &staged, &docs, true).unwrap();
-        assert_eq!(read(&storage.collection(&docs)), "new");
-        assert_eq!(read(&second.moved_to.unwrap()), "old");
-        assert!(!staged.exists());
-    }
-
-    #[test]
-    fn a_run_that_goes_on_knows_what_it_has_placed_and_nothing_else() {
-        let (_dir, storage) = storage();
-        let (docs, point) = (
-            "docs".parse().unwrap(),
-            "20261121t101530z-0a1b2c3d".parse().unwrap(),
-        );
-        assert!(!storage.is_placed("a", &docs).unwrap());
-        let staged = storage.stage(&point, &docs).unwrap();
-        storage.place("a", &staged, &docs, false).unwrap();
-        assert!(storage.is_placed("a", &docs).unwrap());
-        assert!(!storage.is_placed("b", &docs).unwrap());
-        let place = storage.collection(&docs);
-        std::fs::rename(&place, place.with_extension("old")).unwrap();
-        std::fs::create_dir(&place).unwrap();
-        assert!(!storage.is_placed("a", &docs).unwrap(), "made by another");
-    }
-
-    #[test]
-    fn a_ticket_is_used_up_once_it_is_done() {
-        let (_dir, storage) = storage();
-        assert!(!storage.is_done("a").unwrap());
-        storage.done("a").unwrap();
-        assert!(storage.is_done("a").unwrap() && !storage.is_done("b").unwrap());
-    }
-
-    #[test]
-    fn a_directory_of_something_else_or_of_a_cluster_is_refused() {
-        let (dir, storage) = storage();
-        assert!(!storage.is_of_a_cluster().unwrap());
-        let peers = r#"{"peer_address_by_id": {"1": "http://a", "2": "http://b"}}"#;
-        std::fs::write(dir.path().join("raft_state.json"), peers).unwrap();
-        assert!(storage.is_of_a_cluster().unwrap());
-        assert_eq!(Storage::open(dir.path()).unwrap_err().code, Code::Config);
-        assert_eq!(
-            Storage::open(&dir.path().join("no")).unwrap_err().code,
-            Code::Config
-        );
-        assert_eq!(
-            storage.check_space(u64::MAX).unwrap_err().code,
-            Code::DiskFull
-        );
-    }
-}
+mod tests;
