@@ -6,7 +6,7 @@ use super::incarnations::Incarnations;
 use super::look::{Durable, Item};
 use super::scan::{FoundCollection, LogKey, scan};
 use crate::failure::chain;
-use holdfast_types::{CollectionName, TimelineId};
+use holdfast_types::{CollectionName, NodeId, TimelineId};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,11 +76,16 @@ pub(super) struct Logs {
 impl Logs {
     /// Nothing is known yet. At most `limit` bytes of entries, and a little of each log beyond it, wait to be durable; what one reading of a
     /// file yields is taken whole.
-    pub(super) fn new(storage: &Path, state: &Path, limit: usize, board: Board) -> Self {
+    pub(super) fn new(
+        storage: &Path,
+        (state, node): (&Path, &NodeId),
+        limit: usize,
+        board: Board,
+    ) -> Self {
         Self {
             storage: storage.to_owned(),
             board,
-            incarnations: Incarnations::open(state),
+            incarnations: Incarnations::open(state, node),
             next: 0,
             scanned: None,
             turns: 0,

@@ -81,7 +81,7 @@ impl Following {
         let limit = self.config.wal.max_unsent;
         let mut logs = Some(Box::new(Logs::new(
             &storage,
-            &self.config.state_dir,
+            (&self.config.state_dir, &self.config.node),
             limit,
             self.board.clone(),
         )));

@@ -24,7 +24,8 @@ impl World {
     fn new(limit: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let board = Board::default();
-        let logs = Logs::new(dir.path(), dir.path(), limit, board.clone());
+        let state = (dir.path(), &"n1".parse().unwrap());
+        let logs = Logs::new(dir.path(), state, limit, board.clone());
         Self {
             dir,
             logs,
