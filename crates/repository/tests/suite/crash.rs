@@ -6,6 +6,7 @@ use crate::support::{Files, capture, copy_of, create, files, open, point_id, res
 use holdfast_repository::{Repository, RepositoryError, VerifyLevel};
 use holdfast_store::{FaultPlan, FaultStore, ObjectStore, StopAt, StopEffect};
 use std::sync::Arc;
+use std::time::Duration;
 
 fn shards() -> [Files; 3] {
     [files(1), files(2), files(3)]
@@ -28,6 +29,18 @@ async fn run(store: Arc<dyn ObjectStore>) -> (u32, Result<(), RepositoryError>) 
         }
     }
     (2, Ok(()))
+}
+
+/// Waits until what the writer had on its way has arrived or failed: with a dead process it does so before anybody looks, or counts
+/// as sent by somebody else. Uploads go on beside the one that fails, and hold their store until they end.
+async fn is_dead(writer: &Arc<FaultStore<Arc<TestStore>>>) {
+    let ends = async {
+        while Arc::strong_count(writer) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ends).await;
+    ended.expect("nothing holds a dead writer's store");
 }
 
 /// Everything listed is whole, everything acknowledged is listed, and point 0 is untouched.
@@ -104,6 +117,7 @@ async fn a_crash_at_any_put_leaves_whole_points_only() {
             }
             crashes += 1;
             assert!(outcome.is_err(), "{what}");
+            is_dead(&faulty).await;
             check(memory, acknowledged, &what).await;
         }
     }
