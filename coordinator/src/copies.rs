@@ -17,6 +17,7 @@
 
 mod due;
 mod handle;
+mod keep;
 mod lag;
 mod memory;
 mod operator;
@@ -48,6 +49,7 @@ pub async fn run(core: Arc<Core>, handle: Arc<Handle>) {
         match handle.next(&core).await {
             Next::Sync => sync::run(&core, &handle).await,
             Next::Verify(level) => verify::run(&core, &handle, level).await,
+            Next::Keep => keep::run(&core, &handle).await,
             Next::Wait => {
                 runs::end_cancelled(&core, &handle).await;
                 tokio::select! {

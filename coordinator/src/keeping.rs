@@ -1,20 +1,22 @@
-//! Locks and storage classes, set by themselves where the repository's bucket has them and the configuration asks for them.
+//! Locks and storage classes, set by themselves where a bucket has them and the configuration asks for them: of the repository, and of each
+//! copy ([`crate::copies`]).
 //!
-//! A new recovery point is locked right after its commit; everything is looked at after the start, after data was
-//! rewritten, and every few hours. What fails is tried again, and stands in the warnings of the status until it succeeds.
+//! A new recovery point is locked right after its commit, or after it came to the copy; everything is looked at after the start, after data
+//! was rewritten, and every few hours. What fails is tried again, and stands in the warnings of the status until it succeeds.
 
 use crate::config::{Location, S3Location};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
-use crate::repository::fault_of;
-use holdfast_repository::{ColdRule, KeepOptions, LockRule, Repository, RepositoryError};
+use holdfast_repository::{
+    ColdRule, KeepOptions, KeepReport, LockRule, Repository, RepositoryError,
+};
 use holdfast_service::failure::Code;
 use holdfast_store::StoreError;
 use holdfast_types::{RecoveryPointId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, sleep_until};
 
 /// How often everything is looked at.
@@ -27,16 +29,25 @@ const AGAIN: Duration = Duration::from_mins(5);
 pub struct Keeping {
     lock: Option<LockRule>,
     cold: Option<ColdRule>,
-    /// Whether the place has locks, whoever sets them.
-    obeys: bool,
+    /// Whether the place has locks, whoever sets them; empty until it has said so.
+    obeys: OnceCell<bool>,
     due: Mutex<Due>,
     wake: Notify,
 }
 
-#[derive(Debug)]
+/// The repository, or a copy.
+pub struct Place<'a> {
+    /// Which.
+    pub repository: &'a Repository,
+    /// What an error of it means.
+    pub failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
+}
+
+#[derive(Debug, Default)]
 struct Due {
-    everything: bool,
     points: BTreeSet<RecoveryPointId>,
+    /// When everything was looked at last, well or not; `None` if it is due again.
+    looked: Option<Instant>,
     trouble: Option<Trouble>,
 }
 
@@ -44,14 +55,13 @@ struct Due {
 struct Trouble {
     since: Timestamp,
     message: String,
+    again: Instant,
 }
 
 impl Keeping {
-    /// Asks the place what it can do.
-    ///
-    /// # Errors
-    /// `config` if locks are wanted and the place has none.
-    pub async fn new(place: &Location, repository: &Repository) -> Result<Self, Fault> {
+    /// As configured for a place.
+    #[must_use]
+    pub fn new(place: &Location) -> Self {
         let (lock, cold) = match place {
             Location::Disk(_) => (None, None),
             Location::S3(s3) => {
@@ -59,19 +69,40 @@ impl Keeping {
                 (lock, cold)
             }
         };
+        Self {
+            lock,
+            cold,
+            obeys: OnceCell::new(),
+            due: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Asks the place, once, whether it has locks, and whether they can be read.
+    ///
+    /// # Errors
+    /// `config` if locks are wanted and the place has none, or if it has and they can't be read; a failure of the store.
+    pub async fn ask(&self, place: &Place<'_>) -> Result<bool, Fault> {
+        let asked = self.obeys.get_or_try_init(|| self.look(place)).await;
+        asked.copied()
+    }
+
+    async fn look(&self, place: &Place<'_>) -> Result<bool, Fault> {
+        let Place { repository, failed } = place;
         let obeys = match repository.can_lock().await {
             Ok(can) => can,
             Err(error @ RepositoryError::Store(StoreError::Permission { .. }))
-                if lock.is_none() =>
+                if self.lock.is_none() =>
             {
                 tracing::warn!(
+                    place = repository.place(),
                     reason = chain(&error),
                     "whether the bucket has object locks can't be asked, so none are obeyed; allow s3:GetBucketObjectLockConfiguration if it has"
                 );
                 false
             }
             // A bucket that does not answer may have locks.
-            Err(error) => return Err(fault_of(&error)),
+            Err(error) => return Err(failed(&error)),
         };
         if obeys {
             // Whoever may not read locks sees none.
@@ -87,35 +118,45 @@ impl Keeping {
                 )
             })?;
         }
-        if lock.is_some() && !obeys {
-            return Err(Fault::new(
-                Code::Config,
-                format!(
-                    "repository.s3.lock_days: {} has no object lock; it can only be switched on for the bucket itself, at its creation with most vendors: do that, or leave lock_days out",
-                    repository.place()
-                ),
-            ));
-        }
-        Ok(Self {
-            lock,
-            cold,
-            obeys,
-            due: Mutex::new(Due {
-                everything: true,
-                points: BTreeSet::new(),
-                trouble: None,
-            }),
-            wake: Notify::new(),
-        })
+        self.check(obeys, &repository.place())?;
+        Ok(obeys)
     }
 
-    /// Whether recovery points may be locked.
+    /// Refuses a place without locks where they are wanted.
+    ///
+    /// # Errors
+    /// `config`.
+    pub fn check(&self, has_locks: bool, place: &str) -> Result<(), Fault> {
+        if self.lock.is_none() || has_locks {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Code::Config,
+            format!(
+                "lock_days: {place} has no object lock; it can only be switched on for the bucket itself, at its creation with most vendors: do that, or leave lock_days out"
+            ),
+        ))
+    }
+
+    /// Whether recovery points may be locked, as far as the place has said.
     #[must_use]
     pub fn obeys_locks(&self) -> bool {
-        self.obeys
+        self.obeys.get().copied().unwrap_or(false)
     }
 
-    /// A recovery point was committed.
+    /// Whether anything is to be locked or moved.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.lock.is_some() || self.cold.is_some()
+    }
+
+    /// Whether anything is to be done now.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.is_wanted() && self.next() <= Instant::now()
+    }
+
+    /// A recovery point was committed, or came to the copy.
     pub fn committed(&self, id: &RecoveryPointId) {
         if self.lock.is_some() {
             self.due().points.insert(id.clone());
@@ -125,7 +166,7 @@ impl Keeping {
 
     /// What old points need has moved to new packs.
     pub fn rewritten(&self) {
-        self.due().everything = true;
+        self.due().looked = None;
         self.wake.notify_one();
     }
 
@@ -133,7 +174,7 @@ impl Keeping {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let due = self.due();
-        let Some(Trouble { since, message }) = &due.trouble else {
+        let Some(Trouble { since, message, .. }) = &due.trouble else {
             return Vec::new();
         };
         let risk = if self.lock.is_some() {
@@ -150,40 +191,35 @@ impl Keeping {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When the next pass is due.
+    fn next(&self) -> Instant {
+        let due = self.due();
+        match (&due.trouble, due.looked) {
+            (Some(trouble), _) => trouble.again,
+            (None, Some(looked)) if due.points.is_empty() => looked + EVERY,
+            (None, _) => Instant::now(),
+        }
+    }
+
     /// One pass over what is due; what it fails at is due again.
-    async fn pass(&self, core: &Core) {
+    pub async fn pass(&self, core: &Core, place: &Place<'_>) {
         let (everything, points) = {
             let mut due = self.due();
-            (
-                std::mem::take(&mut due.everything),
-                std::mem::take(&mut due.points),
-            )
+            let everything = due.looked.is_none_or(|at| Instant::now() >= at + EVERY);
+            if everything {
+                due.looked = Some(Instant::now());
+            }
+            (everything, std::mem::take(&mut due.points))
         };
-        if !everything && points.is_empty() {
+        if !self.is_wanted() || (!everything && points.is_empty()) {
             return;
         }
-        if let Some(fault) = core.clock_fault() {
-            return self.failed(core, everything, points, &fault);
-        }
-        let options = KeepOptions {
-            now: core.clock.now(),
-            lock: self.lock,
-            cold: self.cold,
-        };
         let only: Vec<_> = points.iter().cloned().collect();
         let only = (!everything).then_some(only.as_slice());
-        match core.repository.keep(core.epoch, options, only).await {
-            Ok(report) if !report.unreadable.is_empty() => {
-                let ids: Vec<String> = report.unreadable.iter().map(ToString::to_string).collect();
-                let what = format!(
-                    "what recovery points need can't be read: {}; `holdfast repo verify` says why",
-                    ids.join(", ")
-                );
-                let fault = Fault::new(Code::RepositoryDamaged, what);
-                self.failed(core, everything, points, &fault);
-            }
+        match self.keep(core, place, only).await {
             Ok(report) => {
                 tracing::info!(
+                    place = place.repository.place(),
                     points = report.points,
                     locked = report.locked,
                     extended = report.extended,
@@ -192,56 +228,78 @@ impl Keeping {
                 );
                 self.due().trouble = None;
             }
-            Err(error) => {
-                let fault = core.repository_failed(&error);
-                self.failed(core, everything, points, &fault);
-            }
+            Err(fault) => self.failed(core.clock.now(), everything, points, &fault),
         }
+    }
+
+    async fn keep(
+        &self,
+        core: &Core,
+        place: &Place<'_>,
+        only: Option<&[RecoveryPointId]>,
+    ) -> Result<KeepReport, Fault> {
+        if let Some(fault) = core.clock_fault() {
+            return Err(fault);
+        }
+        self.ask(place).await?;
+        let options = KeepOptions {
+            now: core.clock.now(),
+            lock: self.lock,
+            cold: self.cold,
+        };
+        let kept = place.repository.keep(core.epoch, options, only).await;
+        let report = kept.map_err(|error| (place.failed)(&error))?;
+        if report.unreadable.is_empty() {
+            return Ok(report);
+        }
+        let ids: Vec<String> = report.unreadable.iter().map(ToString::to_string).collect();
+        let what = format!(
+            "what recovery points need can't be read: {}; `holdfast repo verify` says why",
+            ids.join(", ")
+        );
+        Err(Fault::new(Code::RepositoryDamaged, what))
     }
 
     fn failed(
         &self,
-        core: &Core,
+        now: Timestamp,
         everything: bool,
         points: BTreeSet<RecoveryPointId>,
         fault: &Fault,
     ) {
         tracing::error!(code = fault.code, reason = %fault, "locks and storage classes could not be set; trying again later");
-        let now = core.clock.now();
         let mut due = self.due();
-        due.everything |= everything;
+        if everything {
+            due.looked = None;
+        }
         due.points.extend(points);
         let since = due.trouble.as_ref().map_or(now, |trouble| trouble.since);
         due.trouble = Some(Trouble {
             since,
             message: fault.to_string(),
+            again: Instant::now() + AGAIN,
         });
     }
 }
 
-/// Runs until the process ends.
+/// Keeps the repository until the process ends.
 pub async fn run(core: Arc<Core>) {
     let keeping = &core.keeping;
-    if keeping.lock.is_none() && keeping.cold.is_none() {
+    if !keeping.is_wanted() {
         return;
     }
     let stop = core.shutdown.token();
-    let mut everything = Instant::now() + EVERY;
+    let failed = |error: &RepositoryError| core.repository_failed(error);
+    let place = Place {
+        repository: &core.repository,
+        failed: &failed,
+    };
     loop {
-        keeping.pass(&core).await;
-        let next = if keeping.due().trouble.is_some() {
-            Instant::now() + AGAIN
-        } else {
-            everything
-        };
+        keeping.pass(&core, &place).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = keeping.wake.notified() => {}
-            () = sleep_until(next) => {}
-        }
-        if Instant::now() >= everything {
-            keeping.due().everything = true;
-            everything = Instant::now() + EVERY;
+            () = sleep_until(keeping.next()) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::copies::{self, Copies, CopyMemory};
 use crate::core::{Core, CoreParts};
 use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
-use crate::keeping::{self, Keeping};
+use crate::keeping::{self, Keeping, Place};
 use crate::logs;
 use crate::missed;
 use crate::repository::{Creation, fault_of, open};
@@ -126,7 +126,7 @@ pub async fn open_core(
     )?;
     let unusable = |error: CatalogError| catalog_fault(&error);
     let copies = catalog.copies().await.map_err(unusable)?;
-    let keeping = Keeping::new(&config.repository.place, &repository).await?;
+    let keeping = keeping(config, &repository).await?;
     let settings = config.retention.clone();
     let absent = Absent::look(&repository, settings.grace, clock.now()).await?;
     // Before the claim, which is a write: a start that ends behind it must not make the absence look short to the next.
@@ -178,6 +178,16 @@ pub async fn open_core(
         schedules: ScheduleBook::new(schedules),
         shutdown,
     }))
+}
+
+async fn keeping(config: &CoordinatorConfig, repository: &Repository) -> Result<Keeping, Fault> {
+    let keeping = Keeping::new(&config.repository.place);
+    let place = Place {
+        repository,
+        failed: &fault_of,
+    };
+    keeping.ask(&place).await?;
+    Ok(keeping)
 }
 
 /// Takes the next term. Where a promotion of a copy was begun and given up, one above what that has claimed: else the copy

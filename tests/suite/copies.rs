@@ -1,7 +1,9 @@
 //! The loss of the repository is survived by a command: two stores, captures, a copy kept up to date, the primary's folder
 //! destroyed, the copy promoted, and everything goes on there.
 
+use crate::s3::open_bucket;
 use anyhow::{Context as _, Result, ensure};
+use holdfast_store::{ObjectKeeper as _, ObjectStore as _};
 use holdfast_store_suite::{S3Server, Weed};
 use holdfast_tests::dataset::Dataset;
 use holdfast_tests::digest::contents;
@@ -19,6 +21,9 @@ const DOCS: Dataset<'static> = Dataset {
     dim: 64,
 };
 
+/// Of a copy in a bucket.
+const FOLDER: &str = "copy";
+
 /// The keys that name a place, without the name of their section.
 enum Place {
     Folder(String),
@@ -35,14 +40,18 @@ impl Place {
 }
 
 fn bucket(server: &S3Server) -> Place {
-    Place::Bucket(format!(
-        "bucket = {:?}\nprefix = \"copy\"\nendpoint = {:?}\npath_style = true\nprofile = {:?}\n\
+    Place::Bucket(keys_of(server, S3Server::BUCKET))
+}
+
+/// The keys that name a folder in a bucket.
+fn keys_of(server: &S3Server, bucket: &str) -> String {
+    format!(
+        "bucket = {bucket:?}\nprefix = \"{FOLDER}\"\nendpoint = {:?}\npath_style = true\nprofile = {:?}\n\
          profile_file = {:?}\nmax_concurrent = 16\n",
-        S3Server::BUCKET,
         server.endpoint(),
         S3Server::WRITER,
         server.credentials().display().to_string(),
-    ))
+    )
 }
 
 /// Stops the coordinator, changes its configuration, and starts it.
@@ -207,6 +216,74 @@ async fn the_copy_may_be_in_a_bucket() -> Result<()> {
     };
     let server = tokio::task::spawn_blocking(move || weed.start()).await??;
     lose_and_promote(&bucket(&server)).await.map(drop)
+}
+
+/// What has come to a copy in a bucket with locks can't be removed there, whatever becomes of it on the primary.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_can_be_locked() -> Result<()> {
+    let Some(weed) = Weed::find("a_copy_can_be_locked")? else {
+        return Ok(());
+    };
+    let server = tokio::task::spawn_blocking(move || weed.start()).await??;
+    let mut site = Site::start().await?;
+    let section = |bucket: &str| {
+        format!(
+            "[[copy]]\nname = \"b\"\n[copy.s3]\n{}lock_days = 1\n[copy.retention]\nmin_proven = 1\n\
+             [[copy.retention.rules]]\nkeep_last = 1\n",
+            keys_of(&server, bucket)
+        )
+    };
+    let without = section(S3Server::BUCKET);
+    reconfigure(&mut site, |text| text + &without).await?;
+    for confirm in [&[][..], &["--confirm"]] {
+        let add = [&["repo", "copy", "add", "b"], confirm].concat();
+        let (code, refused) = site.json(&add)?;
+        ensure!(code == 3 && refused["code"] == "config", "{refused}");
+        let said = refused["message"].as_str().unwrap_or_default();
+        ensure!(said.contains("no object lock"), "{refused}");
+    }
+    let with = section(S3Server::LOCKING);
+    reconfigure(&mut site, |text| text.replace(&without, &with)).await?;
+    site.ok(&["repo", "copy", "add", "b", "--confirm"])?;
+    DOCS.create(&site.qdrant).await?;
+    let captured = contents(&site.qdrant, DOCS.name).await?;
+    let created = site.ok(&["backup", "create"])?;
+    let oldest = created["backup"]["recovery_point"]
+        .as_str()
+        .context("no id")?;
+    up_to_date(&site, 1).await?;
+    all_locked(&server).await?;
+
+    site.ok(&["backup", "create"])?;
+    up_to_date(&site, 2).await?;
+    let pruned = site.ok(&["repo", "copy", "prune", "b", "--confirm"])?;
+    let verdicts = pruned["verdicts"].as_array().context("no verdicts")?;
+    let of_oldest = verdicts.iter().find(|of| of["recovery_point"] == oldest);
+    let of_oldest = of_oldest.context("nothing on the oldest")?;
+    ensure!(of_oldest["keep"] == true, "{pruned}");
+    let why = of_oldest["reasons"].to_string();
+    ensure!(why.contains("locked by the store until"), "{pruned}");
+    all_locked(&server).await?;
+    site.qdrant.delete("/collections/docs").await?;
+    site.ok(&["restore", "run", oldest, "--from-copy", "b"])?;
+    ensure!(contents(&site.qdrant, DOCS.name).await? == captured);
+    Ok(())
+}
+
+/// Waits until everything is locked that recovery points of the copy need.
+async fn all_locked(server: &S3Server) -> Result<()> {
+    let store = open_bucket(server, S3Server::LOCKING, FOLDER).await?;
+    let all = || async {
+        let mut locked = 0;
+        for prefix in ["packs", "points", "keys"] {
+            for found in store.list(&prefix.parse().ok()?).await.ok()? {
+                store.lock_of(&found.key).await.ok()??;
+                locked += 1;
+            }
+        }
+        (locked >= 3).then_some(())
+    };
+    until("the locks of the copy", Duration::from_secs(60), all).await
 }
 
 /// A site whose copy `b` was away for a while, and has caught up.

@@ -1,6 +1,6 @@
 //! The repository's place goes away, or rots, under a running coordinator: nothing seems to be saved that is not.
 
-use crate::s3::{move_to_bucket, open_bucket};
+use crate::s3::{FOLDER, move_to_bucket, open_bucket};
 use crate::storage::{NO_POINT, failed};
 use anyhow::{Result, ensure};
 use holdfast_store::{KeyPrefix, ObjectStore as _};
@@ -71,7 +71,7 @@ async fn an_emptied_bucket_takes_no_backup() -> Result<()> {
     site.wait_connected().await?;
     DOCS.create(&site.qdrant).await?;
     site.ok(&["backup", "create"])?;
-    let store = open_bucket(&server, bucket).await?;
+    let store = open_bucket(&server, bucket, FOLDER).await?;
     for found in store.list(&KeyPrefix::root()).await? {
         store.delete(&found.key).await?;
     }

@@ -68,6 +68,9 @@ async fn a_lost_collection_comes_back_from_a_bucket() -> Result<()> {
     Ok(())
 }
 
+/// Of the site in a bucket.
+pub(crate) const FOLDER: &str = "site";
+
 /// What is locked in the store is kept, whatever an operator says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
@@ -105,7 +108,7 @@ async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
         (code == 10 && said.to_string().contains("locked")).then_some(())
     })
     .await?;
-    let store = open_bucket(&server, S3Server::LOCKING).await?;
+    let store = open_bucket(&server, S3Server::LOCKING, FOLDER).await?;
     let mut locked = 0;
     for prefix in ["packs", "points", "keys"] {
         for found in store.list(&prefix.parse()?).await? {
@@ -121,10 +124,10 @@ async fn a_locked_recovery_point_can_not_be_deleted() -> Result<()> {
     Ok(())
 }
 
-/// The site's folder in a bucket, past Holdfast.
-pub(crate) async fn open_bucket(server: &S3Server, bucket: &str) -> Result<S3Store> {
+/// A folder in a bucket, past Holdfast.
+pub(crate) async fn open_bucket(server: &S3Server, bucket: &str, folder: &str) -> Result<S3Store> {
     let options = S3Options {
-        prefix: "site".to_owned(),
+        prefix: folder.to_owned(),
         endpoint: Some(server.endpoint().parse()?),
         path_style: true,
         credentials: Credentials::Profile {
@@ -152,7 +155,7 @@ pub(crate) fn move_to_bucket(
     let head = head.replace(&format!("path = {repository:?}\n"), "");
     let credentials = server.credentials().display().to_string();
     let s3 = format!(
-        "[repository.s3]\nbucket = {:?}\nprefix = \"site\"\nendpoint = {:?}\npath_style = true\n\
+        "[repository.s3]\nbucket = {:?}\nprefix = \"{FOLDER}\"\nendpoint = {:?}\npath_style = true\n\
          profile = {profile:?}\nprofile_file = {credentials:?}\nmax_concurrent = 16\n{more}",
         bucket,
         server.endpoint(),

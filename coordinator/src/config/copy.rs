@@ -148,14 +148,6 @@ fn one(raw: RawCopy) -> Result<CopySection, CoordinatorConfigError> {
         ));
     }
     let place = location::validate(path, s3)?;
-    if let Location::S3(s3) = &place
-        && (s3.lock.is_some() || s3.cold.is_some())
-    {
-        return Err(value(
-            "s3",
-            "can't have lock_days and cold_after_days: this release locks and moves the repository itself only",
-        ));
-    }
     Ok(CopySection {
         name: super::named("name", &name)?,
         place,
@@ -194,6 +186,7 @@ mod tests {
             "[[copy]]\nname = \"near\"\npath = \"/mnt/near\"\n\
              [[copy]]\nname = \"far\"\ncron = \"0 3 * * *\"\ntime_zone = \"Europe/Berlin\"\n\
              max_lag_hours = 30\nmax_mib_per_sec = 20\n[copy.s3]\nbucket = \"far\"\n\
+             lock_days = 30\ncold_after_days = 90\n\
              [copy.retention]\npreset = \"production\"\n[copy.verify]\nfull_every_days = 30\n",
         );
         let config = config.unwrap();
@@ -203,7 +196,11 @@ mod tests {
         assert_eq!(near.schedule(), "continuous");
         assert_eq!(near.max_lag, Duration::from_hours(1));
         assert!(near.retention.policy.is_none());
-        assert!(matches!(far.place, Location::S3(_)));
+        let Location::S3(place) = &far.place else {
+            panic!("{:?}", far.place);
+        };
+        assert_eq!(place.lock.unwrap().period, Duration::from_hours(30 * 24));
+        assert_eq!(place.cold.unwrap().after, Duration::from_hours(90 * 24));
         assert_eq!(far.schedule(), "cron 0 3 * * * (Europe/Berlin)");
         assert_eq!(far.limits.bytes_per_second.unwrap().get(), 20 << 20);
         assert_eq!(far.retention.policy.as_ref().unwrap().min_proven, 3);
@@ -245,8 +242,8 @@ mod tests {
             ),
             ("[[copy]]\nname = \"b\"\npath = \"/b\"\nevery = 1\n", "copy"),
             (
-                "[[copy]]\nname = \"b\"\n[copy.s3]\nbucket = \"backups\"\nlock_days = 3\n",
-                "can't have lock_days",
+                "[[copy]]\nname = \"b\"\n[copy.s3]\nbucket = \"backups\"\nlock_mode = \"compliance\"\n",
+                "lock_mode needs lock_days beside it",
             ),
             (&format!("{twice}{twice}"), "that of another copy"),
         ] {

@@ -24,6 +24,8 @@ pub(super) enum Next {
     Sync,
     /// Check it.
     Verify(VerifyLevel),
+    /// Set its locks and storage classes.
+    Keep,
     /// Nothing yet.
     Wait,
 }

@@ -9,6 +9,7 @@ use crate::catalog::{Catalog, CatalogError, PointSummary};
 use crate::config::CopySection;
 use crate::core::Core;
 use crate::fault::Fault;
+use crate::keeping::Keeping;
 use crate::repository::{fault_of, open_copy_store};
 use crate::retention::of_listed;
 use crate::start::COUNTS_AS_AWAY;
@@ -46,6 +47,8 @@ pub struct Handle {
     wake: Notify,
     /// Its jobs.
     pub(super) runs: Mutex<Runs>,
+    /// Its locks and storage classes.
+    pub keeping: Keeping,
 }
 
 #[derive(Default)]
@@ -92,6 +95,7 @@ impl Copies {
                 wanted: Remembered::default(),
                 wake: Notify::new(),
                 runs: Mutex::default(),
+                keeping: Keeping::new(&section.place),
             })
         };
         Self(sections.iter().map(handle).collect())
@@ -203,13 +207,13 @@ impl Handle {
             (Ok(_), None) => true,
             (Err(_), _) => false,
         };
-        next(
-            &self.section,
-            &memory,
-            lacks,
-            core.started,
-            core.clock.now(),
-        )
+        let (started, now) = (core.started, core.clock.now());
+        let next = next(&self.section, &memory, lacks, started, now);
+        let may_keep = next == Next::Wait && memory.made && memory.trouble.is_none();
+        if may_keep && self.keeping.is_due() {
+            return Next::Keep;
+        }
+        next
     }
 
     /// Whether a job runs that it has to make room for.
@@ -423,6 +427,11 @@ impl Handle {
         } else {
             fault_of(error)
         };
-        fault.within(&format!("copy {name}"))
+        self.within(fault)
+    }
+
+    /// A fault that names the copy.
+    pub(super) fn within(&self, fault: Fault) -> Fault {
+        fault.within(&format!("copy {}", self.name()))
     }
 }

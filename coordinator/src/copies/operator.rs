@@ -60,6 +60,7 @@ pub async fn add(
         CopyPlace::Nothing => "the place is empty".to_owned(),
         CopyPlace::Ours(role) => describe(handle, role.as_ref(), take_over, &place)?,
     };
+    check_locks(handle, store.as_ref()).await?;
     if !confirm {
         return Ok(added(&found, false));
     }
@@ -122,6 +123,22 @@ fn describe(
             .into(),
         )),
     }
+}
+
+/// Refuses a place without locks where the section asks for them.
+async fn check_locks(handle: &Handle, store: &dyn ObjectStore) -> Result<(), Fault> {
+    if !handle.keeping.is_wanted() {
+        return Ok(());
+    }
+    let has_locks = match store.keeper() {
+        Some(keeper) => keeper.can_lock().await,
+        None => Ok(false),
+    };
+    let has_locks = has_locks.map_err(|error| handle.failed(&error.into()))?;
+    let checked = handle
+        .keeping
+        .check(has_locks, &handle.section.place.to_string());
+    checked.map_err(|fault| handle.within(fault))
 }
 
 async fn make(
@@ -214,7 +231,7 @@ pub async fn prune(core: &Arc<Core>, name: &CopyName, by: Option<&str>) -> Resul
     let copy = handle.writer(core).await?;
     let failed = |error: &RepositoryError| handle.failed(error);
     let Some(by) = by else {
-        let ground = ground(core, handle, &copy, &failed).await;
+        let ground = ground(core, handle, &copy, &failed).await?;
         return Box::pin(plan_on(&ground)).await;
     };
     if let Some(fault) = core.clock_fault() {

@@ -1,10 +1,11 @@
 //! One run: keys, holds and pins, the points that the copy lacks, its own rules.
 
 use super::runs::Lazy;
-use super::{CopyMemory, Handle, OpenRun, TICK, give_way};
+use super::{CopyMemory, Handle, OpenRun, TICK, give_way, keep};
 use crate::core::Core;
 use crate::fault::{Fault, chain};
 use crate::job::upkeep::Extent;
+use crate::keeping::Place;
 use crate::retention::{Ground, OnCopy, Pruned, in_use, prune_on};
 use crate::upkeep::{Ended, Run, cancelled};
 use holdfast_repository::{Repository, RepositoryError, SyncedPoint};
@@ -198,6 +199,8 @@ async fn bring_points(
                 Brought::Cancelled => return Ok(Went::Cancelled),
                 Brought::Here(synced) => {
                     note_point(core, handle, &id, synced).await;
+                    handle.keeping.committed(&id);
+                    keep::pass(core, handle, copy).await;
                     let open = open_run(handle, core);
                     run.tell("bringing", extent(&open));
                     run.note(format!("brought {id}, {}", ByteCount(synced.bytes)));
@@ -305,7 +308,7 @@ pub(super) async fn apply_rules(
     let failed = |error: &RepositoryError| handle.failed(error);
     // Until it is decided and done, nobody may begin to read what goes: who does looks for this, too, and is then seen.
     let alone = core.retention.removing.lock().await;
-    let ground = ground(core, handle, copy, &failed).await;
+    let ground = ground(core, handle, copy, &failed).await?;
     let on = OnCopy {
         core,
         copy: handle.name(),
@@ -314,6 +317,9 @@ pub(super) async fn apply_rules(
     let pruned = Box::pin(prune_on(on, &ground, confirmed, alone)).await;
     handle.take_stock(core, copy).await?;
     let pruned = pruned?;
+    if pruned.has_moved() {
+        handle.keeping.rewritten();
+    }
     let now = core.clock.now();
     handle
         .note(&core.catalog, |memory| memory.pruned = Some(now))
@@ -327,8 +333,13 @@ pub(super) async fn ground<'a>(
     handle: &'a Handle,
     copy: &'a Repository,
     failed: &'a (dyn Fn(&RepositoryError) -> Fault + Send + Sync),
-) -> Ground<'a> {
-    Ground {
+) -> Result<Ground<'a>, Fault> {
+    let place = Place {
+        repository: copy,
+        failed,
+    };
+    let asked = handle.keeping.ask(&place).await;
+    Ok(Ground {
         repository: copy,
         epoch: core.epoch,
         settings: &handle.section.retention,
@@ -339,11 +350,10 @@ pub(super) async fn ground<'a>(
         logs_rest_until: Timestamp::EPOCH,
         // What a copy shall hold is decided without regard to proofs and damage; its own removals must not differ from that.
         affected: None,
-        // A lock that somebody set refuses the deletion when it comes to it.
-        obeys_locks: false,
+        obeys_locks: asked.map_err(|fault| handle.within(fault))?,
         catalog: None,
         failed,
         logs: None,
         now: core.clock.now(),
-    }
+    })
 }

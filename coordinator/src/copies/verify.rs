@@ -189,5 +189,10 @@ async fn heal(
         return Ok(0);
     }
     let healed = copy.heal(&core.repository, core.epoch, &plan).await;
-    Ok(healed.map_err(failed)?.objects.len())
+    let objects = healed.map_err(failed)?.objects.len();
+    if objects > 0 {
+        // What was written anew has no lock.
+        handle.keeping.rewritten();
+    }
+    Ok(objects)
 }

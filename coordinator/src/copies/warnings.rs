@@ -61,6 +61,8 @@ pub async fn of(core: &Core, handle: &Handle) -> Vec<String> {
             only.join(", ")
         ));
     }
+    let kept = handle.keeping.warnings().into_iter();
+    warnings.extend(kept.map(|told| format!("copy {name}: {told}")));
     if let Some(checks) = &memory.verify
         && memory.made
     {

@@ -1,11 +1,11 @@
 //! What is locked and moved when, what a wrong clock may not do, and what is told of it.
 
-use super::{Due, Keeping};
+use super::{Due, Keeping, Place};
 use crate::core::Core;
 use crate::fixture::{commit_point_at, config, repository_in};
 use crate::start::open_core;
 use bytes::Bytes;
-use holdfast_repository::{ColdRule, LockRule};
+use holdfast_repository::{ColdRule, LockRule, RepositoryError};
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
 use holdfast_service::shutdown::Shutdown;
 use holdfast_store::{
@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
+use tokio::time::Instant;
 
 const DAY: Duration = Duration::from_hours(24);
 const CLASS: ColdClass = ColdClass::InfrequentAccess;
@@ -41,12 +42,8 @@ fn keeping(lock_days: Option<u32>, cold_days: Option<u32>) -> Keeping {
             class: CLASS,
             after: DAY * days,
         }),
-        obeys: true,
-        due: Mutex::new(Due {
-            everything: true,
-            points: BTreeSet::new(),
-            trouble: None,
-        }),
+        obeys: OnceCell::new_with(Some(true)),
+        due: Mutex::new(Due::default()),
         wake: Notify::new(),
     }
 }
@@ -76,7 +73,12 @@ impl Scene {
     }
 
     async fn pass(&self) {
-        self.core.keeping.pass(&self.core).await;
+        let failed = |error: &RepositoryError| self.core.repository_failed(error);
+        let place = Place {
+            repository: &self.core.repository,
+            failed: &failed,
+        };
+        self.core.keeping.pass(&self.core, &place).await;
     }
 
     async fn keys(&self, prefix: &str) -> Vec<ObjectKey> {
@@ -137,7 +139,7 @@ async fn packs_are_looked_at_again_when_data_was_rewritten_and_not_for_each_new_
 #[tokio::test]
 async fn what_a_new_point_needs_is_locked_at_once_and_nothing_is_moved_for_it() {
     let scene = Scene::new(Some(32), Some(9)).await;
-    scene.core.keeping.due().everything = false;
+    scene.core.keeping.due().looked = Some(Instant::now());
     scene.core.keeping.committed(&scene.point);
     scene.pass().await;
     let (from, to) = (

@@ -42,6 +42,15 @@ pub struct Pruned {
     pub garbage: GarbageReport,
 }
 
+impl Pruned {
+    /// Whether what points need may be in other packs now.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        let moved = [self.garbage.rewritten, self.garbage.swept];
+        moved.iter().any(|count| count.packs > 0)
+    }
+}
+
 /// Leading parts of an archived log that went, or would go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRemoval {
@@ -116,11 +125,8 @@ pub async fn prune(core: &Arc<Core>, by: Option<&str>) -> Result<Pruned, Fault> 
         collect(&ground, pruned, &run).await
     };
     let done = Box::pin(done).await;
-    if let Ok(pruned) = &done {
-        let moved = [pruned.garbage.rewritten, pruned.garbage.swept];
-        if moved.iter().any(|count| count.packs > 0) {
-            core.keeping.rewritten();
-        }
+    if done.as_ref().is_ok_and(Pruned::has_moved) {
+        core.keeping.rewritten();
     }
     job::end(run, &done).await;
     done
