@@ -71,7 +71,6 @@ struct Target {
 enum Other {
     Here(ObjectKey),
     Elsewhere(Bytes),
-    None,
 }
 
 pub(super) struct World {
@@ -152,7 +151,7 @@ impl World {
             }
             (Harm::Swap, Other::Elsewhere(other), _) => other.clone(),
             (Harm::Stale, _, Some(stale)) => stale.clone(),
-            (Harm::Swap, Other::None, _) | (Harm::Stale, _, None) => return false,
+            (Harm::Stale, _, None) => return false,
         };
         assert_ne!(harmed, sound, "{kind:?} {harm:?}: no damage at all");
         put(store, key, harmed.clone()).await;
@@ -255,10 +254,16 @@ async fn marks(store: &TestStore, repository: &Repository, targets: &mut BTreeMa
     };
     targets.insert(Kind::Hold, hold);
 
-    let stone = PointTombstone {
+    let stone = tombstones(store, repository, epoch).await;
+    targets.insert(Kind::Tombstone, stone);
+}
+
+/// Point 2 is marked for removal, for the second time.
+async fn tombstones(store: &TestStore, repository: &Repository, epoch: Epoch) -> Target {
+    let stone = |since| PointTombstone {
         point: point_id(2),
         tombstone: Tombstone {
-            since: Timestamp::EPOCH,
+            since: Timestamp::from_micros(since),
             grace: Duration::from_secs(100),
         },
         reasons: Vec::new(),
@@ -267,13 +272,31 @@ async fn marks(store: &TestStore, repository: &Repository, targets: &mut BTreeMa
         swept: false,
         marked: Epoch(0),
     };
-    repository.tombstone_point(epoch, &stone).await.unwrap();
-    let tombstone = Target {
-        key: names(store, "tombstones").await.remove(0),
-        other: Other::None,
-        stale: None,
+    let mark = async |store: &TestStore, repository: &Repository, epoch, since| {
+        let marked = repository.tombstone_point(epoch, &stone(since)).await;
+        marked.unwrap();
+        let key = names(store, "tombstones").await.remove(0);
+        let bytes = store.get(&key).await.unwrap();
+        (key, bytes)
     };
-    targets.insert(Kind::Tombstone, tombstone);
+    let (_, stale) = mark(store, repository, epoch, 0).await;
+    repository
+        .undelete_point(epoch, &point_id(2))
+        .await
+        .unwrap();
+    let (key, _) = mark(store, repository, epoch, 1).await;
+
+    let elsewhere = Arc::new(TestStore::without_locks());
+    let theirs = create(elsewhere.clone()).await;
+    let claimed = theirs.claim_epoch().await.unwrap();
+    capture(&theirs, claimed, 2, &shard(2)).await.unwrap();
+    let (same, bytes) = mark(&elsewhere, &theirs, claimed, 1).await;
+    assert_eq!(same, key);
+    Target {
+        key,
+        other: Other::Elsewhere(bytes),
+        stale: Some(stale),
+    }
 }
 
 async fn proofs(store: &TestStore, repository: &Repository, epoch: Epoch) -> Target {
