@@ -9,6 +9,7 @@
 //! |---|---|---|---|---|
 //! | a point is copied | stops within seconds, goes on afterwards | goes on after the start | tried again, less and less often | stops within seconds, goes on afterwards |
 //! | the copy is checked | likewise | likewise | likewise | likewise |
+//! | it is locked | goes on | everything is looked at again | likewise, as everything else | stops within seconds, begins again afterwards |
 //! | the copy is pruned | goes on | its marks are kept | likewise | waits |
 //!
 //! A run that has something to bring, and every check, is a job ([`crate::upkeep`]), which stays the same while it gives way.

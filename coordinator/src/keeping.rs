@@ -81,7 +81,7 @@ impl Keeping {
     /// Asks the place, once, whether it has locks, and whether they can be read.
     ///
     /// # Errors
-    /// `config` if locks are wanted and the place has none, or if it has and they can't be read; a failure of the store.
+    /// `config` if it has some and they can't be read; a failure of the store.
     pub async fn ask(&self, place: &Place<'_>) -> Result<bool, Fault> {
         let asked = self.obeys.get_or_try_init(|| self.look(place)).await;
         asked.copied()
@@ -118,7 +118,6 @@ impl Keeping {
                 )
             })?;
         }
-        self.check(obeys, &repository.place())?;
         Ok(obeys)
     }
 
@@ -133,7 +132,7 @@ impl Keeping {
         Err(Fault::new(
             Code::Config,
             format!(
-                "lock_days: {place} has no object lock; it can only be switched on for the bucket itself, at its creation with most vendors: do that, or leave lock_days out"
+                "{place} has no object lock, and lock_days asks for it: it can only be switched on for the bucket itself, at its creation with most vendors; do that, or leave lock_days out"
             ),
         ))
     }
@@ -148,6 +147,12 @@ impl Keeping {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.lock.is_some() || self.cold.is_some()
+    }
+
+    /// Whether anything is to be locked.
+    #[must_use]
+    pub fn wants_locks(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Whether anything is to be done now.
@@ -183,7 +188,7 @@ impl Keeping {
             "old packs stay in the dearer storage class"
         };
         vec![format!(
-            "locks and storage classes can't be set since {since} ({message}): {risk}; check the rights of the coordinator's access key (docs/reference/s3.md)"
+            "locks and storage classes can't be set since {since} ({message}): {risk}; docs/reference/s3.md says what locks take, the rights of the access key among it"
         )]
     }
 
@@ -241,7 +246,8 @@ impl Keeping {
         if let Some(fault) = core.clock_fault() {
             return Err(fault);
         }
-        self.ask(place).await?;
+        let has_locks = self.ask(place).await?;
+        self.check(has_locks, &place.repository.place())?;
         let options = KeepOptions {
             now: core.clock.now(),
             lock: self.lock,
@@ -258,6 +264,16 @@ impl Keeping {
             ids.join(", ")
         );
         Err(Fault::new(Code::RepositoryDamaged, what))
+    }
+
+    /// Takes note of what keeps the locks of the place from being known; `None` if they are.
+    pub fn note(&self, now: Timestamp, fault: Option<&Fault>) {
+        match fault {
+            Some(fault) => self.failed(now, false, BTreeSet::new(), fault),
+            // Else a pass forgets it.
+            None if !self.is_wanted() => self.due().trouble = None,
+            None => {}
+        }
     }
 
     fn failed(

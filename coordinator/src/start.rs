@@ -186,7 +186,8 @@ async fn keeping(config: &CoordinatorConfig, repository: &Repository) -> Result<
         repository,
         failed: &fault_of,
     };
-    keeping.ask(&place).await?;
+    let has_locks = keeping.ask(&place).await?;
+    keeping.check(has_locks, &repository.place())?;
     Ok(keeping)
 }
 

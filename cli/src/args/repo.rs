@@ -2,6 +2,7 @@
 
 use super::{ConnectionArgs, CopyCommand};
 use clap::{Args, Subcommand};
+use holdfast_types::RecoveryPointId;
 use std::path::PathBuf;
 
 /// What to do with the repository.
@@ -100,6 +101,10 @@ pub(crate) struct HealArgs {
     /// Bring back recovery points that only the copy has, too.
     #[arg(long)]
     pub(crate) lost_points: bool,
+
+    /// Of those, only this one; may be given several times.
+    #[arg(long, value_name = "ID", conflicts_with = "lost_points")]
+    pub(crate) lost_point: Vec<RecoveryPointId>,
 
     /// Carry it out.
     #[arg(long)]

@@ -313,10 +313,15 @@ impl View for HealView {
             parts.push(table(&["NOT HEALED", "WHY"], rows));
         }
         if !self.only_in_copy.is_empty() {
-            parts.push(format!(
-                "only the copy has {} recovery points, which may have been removed here on purpose: --lost-points brings them back",
-                self.only_in_copy.len()
-            ));
+            let ids = self.only_in_copy.iter().map(|object| {
+                let id = object.rsplit('/').next().unwrap_or(object);
+                vec![id.to_owned()]
+            });
+            parts.push(table(&["ONLY IN THE COPY"], ids));
+            parts.push(
+                "These may have been removed here on purpose: --lost-points brings all of them back, --lost-point ID one"
+                    .to_owned(),
+            );
         }
         parts.join("\n\n")
     }

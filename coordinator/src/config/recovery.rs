@@ -1,7 +1,10 @@
 //! The least configuration that opens the repository on another machine, as it stands on a recovery sheet.
 
-use super::{CoordinatorConfig, CopySection, Location};
+use super::{CoordinatorConfig, CopySection, Location, S3Location};
+use holdfast_repository::{ColdRule, LockRule};
+use holdfast_store::{ColdClass, LockMode};
 use holdfast_store_s3::Credentials;
+use std::time::Duration;
 
 /// TOML that names the place and `sheet.txt`. The rest are the examples of the sheet's other steps.
 #[must_use]
@@ -68,7 +71,32 @@ fn place(place: &Location) -> String {
             if options.path_style {
                 text += "path_style = true\n";
             }
+            text += &kept(s3);
         }
+    }
+    text
+}
+
+/// The keys of locks and classes: whoever leaves them out locks nothing any more.
+fn kept(s3: &S3Location) -> String {
+    let days = |period: Duration| period.as_secs() / (24 * 3600);
+    let mut text = String::new();
+    if let Some(LockRule { mode, period }) = s3.lock {
+        let mode = match mode {
+            LockMode::Governance => "governance",
+            LockMode::Compliance => "compliance",
+        };
+        text += &format!("lock_days = {}\nlock_mode = \"{mode}\"\n", days(period));
+    }
+    if let Some(ColdRule { class, after }) = s3.cold {
+        let class = match class {
+            ColdClass::InfrequentAccess => "infrequent-access",
+            ColdClass::InstantArchive => "instant-archive",
+        };
+        text += &format!(
+            "cold_after_days = {}\ncold_class = \"{class}\"\n",
+            days(after)
+        );
     }
     text
 }
@@ -106,7 +134,7 @@ mod tests {
             .replace("# namespace = \"demo\"", "namespace = \"other\"");
         let bucket = bucket.replace(
             "\n[limits]\n",
-            "\n[repository.s3]\nbucket = \"backups\"\nprefix = \"p/q\"\nregion = \"eu-1\"\nendpoint = \"https://s3.example.com\"\npath_style = true\nca_file = \"/a \\\"b\\\"\"\n[limits]\n",
+            "\n[repository.s3]\nbucket = \"backups\"\nprefix = \"p/q\"\nregion = \"eu-1\"\nendpoint = \"https://s3.example.com\"\npath_style = true\nca_file = \"/a \\\"b\\\"\"\nlock_days = 30\nlock_mode = \"compliance\"\ncold_after_days = 90\ncold_class = \"instant-archive\"\n[limits]\n",
         );
         for text in [DEFAULT_CONFIG.to_owned(), bucket] {
             let config = read(&text);

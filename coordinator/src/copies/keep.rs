@@ -1,6 +1,6 @@
 //! Locks and storage classes of a copy, as its section asks for them: of a recovery point once it came, and of everything now and then.
 
-use super::Handle;
+use super::{Handle, TICK};
 use crate::core::Core;
 use crate::keeping::Place;
 use holdfast_repository::{Repository, RepositoryError};
@@ -22,7 +22,8 @@ pub(super) async fn run(core: &Arc<Core>, handle: &Handle) {
     }
 }
 
-/// The same with the copy at hand. What fails is a warning, and tried again later.
+/// The same with the copy at hand. What fails is a warning, and tried again later. Makes room for an operator, and for the end of the
+/// process; then everything is looked at again.
 pub(super) async fn pass(core: &Core, handle: &Handle, copy: &Repository) {
     let failed = |error: &RepositoryError| handle.failed(error);
     let place = Place {
@@ -32,6 +33,25 @@ pub(super) async fn pass(core: &Core, handle: &Handle, copy: &Repository) {
     let stop = core.shutdown.token();
     tokio::select! {
         () = handle.keeping.pass(core, &place) => {}
-        () = stop.cancelled() => {}
+        () = stop.cancelled() => handle.keeping.rewritten(),
+        () = asked_for(handle) => handle.keeping.rewritten(),
     }
+}
+
+async fn asked_for(handle: &Handle) {
+    while !handle.is_asked_for() {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Whether the copy's locks, if it may have some, can be read: until they can, its rules rest.
+pub(super) async fn knows_locks(core: &Core, handle: &Handle, copy: &Repository) -> bool {
+    let failed = |error: &RepositoryError| handle.failed(error);
+    let place = Place {
+        repository: copy,
+        failed: &failed,
+    };
+    let asked = handle.keeping.ask(&place).await;
+    handle.keeping.note(core.clock.now(), asked.as_ref().err());
+    asked.is_ok()
 }

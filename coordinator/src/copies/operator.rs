@@ -127,7 +127,7 @@ fn describe(
 
 /// Refuses a place without locks where the section asks for them.
 async fn check_locks(handle: &Handle, store: &dyn ObjectStore) -> Result<(), Fault> {
-    if !handle.keeping.is_wanted() {
+    if !handle.keeping.wants_locks() {
         return Ok(());
     }
     let has_locks = match store.keeper() {

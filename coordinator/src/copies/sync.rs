@@ -140,7 +140,10 @@ async fn bring_up(core: &Arc<Core>, handle: &Handle, job: &mut Lazy<'_>) -> Resu
         Went::Done => {}
         other @ (Went::Stopped | Went::Cancelled) => return Ok(other),
     }
-    if is_prune_due(core, handle) && handle.memory().uncopied.is_empty() {
+    if is_prune_due(core, handle)
+        && handle.memory().uncopied.is_empty()
+        && keep::knows_locks(core, handle, &copy).await
+    {
         // They were read before the points came, which may have taken days.
         let marks = core.repository.sync_marks(&copy, core.epoch, None).await;
         let marks = marks.map_err(failed)?;
@@ -200,7 +203,10 @@ async fn bring_points(
                 Brought::Here(synced) => {
                     note_point(core, handle, &id, synced).await;
                     handle.keeping.committed(&id);
-                    keep::pass(core, handle, copy).await;
+                    // After a failure it waits, with all that came meanwhile.
+                    if handle.keeping.is_due() {
+                        keep::pass(core, handle, copy).await;
+                    }
                     let open = open_run(handle, core);
                     run.tell("bringing", extent(&open));
                     run.note(format!("brought {id}, {}", ByteCount(synced.bytes)));

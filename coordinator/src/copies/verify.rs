@@ -5,7 +5,9 @@ use crate::core::Core;
 use crate::fault::{Fault, chain};
 use crate::upkeep::{Ended, Run, cancelled};
 use crate::verify::{Latest, VerifyMemory, conclusion};
-use holdfast_repository::{Repository, RepositoryError, VerifyLevel, VerifyOptions, VerifyReport};
+use holdfast_repository::{
+    LostPoints, Repository, RepositoryError, VerifyLevel, VerifyOptions, VerifyReport,
+};
 use holdfast_store::StoreLimits;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -183,7 +185,9 @@ async fn heal(
     report: &VerifyReport,
 ) -> Result<usize, Fault> {
     let failed = |error: RepositoryError| handle.failed(&error);
-    let plan = copy.plan_heal(&core.repository, report, false).await;
+    let plan = copy
+        .plan_heal(&core.repository, report, &LostPoints::None)
+        .await;
     let plan = plan.map_err(failed)?;
     if plan.objects.is_empty() && plan.settled.is_empty() {
         return Ok(0);

@@ -15,8 +15,8 @@ use crate::quarantine::{self, QuarantineState};
 use crate::{Damage, RepositoryError, VerifyReport, epochs, layout, load};
 use holdfast_archive::RepositoryFile;
 use holdfast_store::{ObjectKey, PutMode};
-use holdfast_types::Epoch;
-use std::collections::BTreeMap;
+use holdfast_types::{Epoch, RecoveryPointId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a copy can heal.
@@ -31,6 +31,27 @@ pub struct HealPlan {
     pub only_in_copy: Vec<String>,
     /// Records of quarantine about objects that are sound again.
     pub settled: Vec<String>,
+}
+
+/// Which of the recovery points come back that only the copy has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LostPoints {
+    /// None: they may have been removed on purpose.
+    None,
+    /// Every one.
+    All,
+    /// Of these, those that only the copy has.
+    These(BTreeSet<RecoveryPointId>),
+}
+
+impl LostPoints {
+    fn include(&self, key: &ObjectKey) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::These(ids) => layout::parse_point(key).is_some_and(|id| ids.contains(&id)),
+        }
+    }
 }
 
 /// What healing did.
@@ -56,7 +77,7 @@ impl Pair<'_> {
     pub(crate) async fn plan(
         &self,
         report: &VerifyReport,
-        with_lost_points: bool,
+        lost: &LostPoints,
     ) -> Result<HealPlan, RepositoryError> {
         let mut plan = HealPlan::default();
         let open = report.open().map(|found| found.object.clone());
@@ -64,11 +85,12 @@ impl Pair<'_> {
         wanted.extend(self.packs_with(report));
         for found in self.copy.store.list(&layout::points()).await? {
             if self.ours.store.head(&found.key).await?.is_none() {
-                plan.only_in_copy.push(found.key.to_string());
+                let object = found.key.to_string();
+                if lost.include(&found.key) {
+                    wanted.push(object.clone());
+                }
+                plan.only_in_copy.push(object);
             }
-        }
-        if with_lost_points {
-            wanted.extend(plan.only_in_copy.iter().cloned());
         }
         for object in wanted {
             let sound = self.fetch(&object).await?;

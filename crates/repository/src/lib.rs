@@ -55,7 +55,7 @@ mod write_session;
 pub use damage::{Damage, DamagedObject};
 pub use error::RepositoryError;
 pub use gc::{GarbageOptions, GarbageReport, GarbageWatcher, PackCount};
-pub use heal::{HealPlan, Healed};
+pub use heal::{HealPlan, Healed, LostPoints};
 pub use keep::{ColdRule, KeepOptions, KeepReport, LockRule};
 pub use keys::{KeyListing, KeyRefusal, KeyState, MasterRotation};
 pub use layout::{WalPart, WalSeries};

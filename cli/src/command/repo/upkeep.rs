@@ -4,10 +4,11 @@ use crate::args::{DirectArgs, HealArgs, RebuildIndexArgs};
 use crate::command::{Context, direct};
 use crate::failure::{Failure, Outcome};
 use crate::view::{HealView, LeftoversView, RebuiltIndexView};
-use holdfast_repository::{Repository, VerifyLevel, VerifyOptions};
+use holdfast_repository::{HealPlan, LostPoints, Repository, VerifyLevel, VerifyOptions};
 use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_service::failure::Code;
-use holdfast_types::Epoch;
+use holdfast_types::{Epoch, RecoveryPointId};
+use std::collections::BTreeSet;
 
 /// `holdfast repo check`.
 pub(super) async fn check(context: Context, args: &DirectArgs) -> Outcome<()> {
@@ -56,8 +57,12 @@ pub(super) async fn heal(context: Context, args: &HealArgs) -> Outcome<()> {
     }
     let failed = |error| direct::failed(&error);
     let found = ours.verify_with(&options, &()).await.map_err(failed)?;
-    let plan = ours.plan_heal(&copy, &found, args.lost_points).await;
+    let lost = lost_points(args);
+    let plan = ours.plan_heal(&copy, &found, &lost).await;
     let plan = plan.map_err(failed)?;
+    if let LostPoints::These(asked) = &lost {
+        check_lost(asked, &plan, &copy.place())?;
+    }
     let (healed, left) = if args.confirm {
         let epoch = claim(&ours).await?;
         let healed = ours.heal(&copy, epoch, &plan).await.map_err(failed)?;
@@ -79,6 +84,30 @@ pub(super) async fn heal(context: Context, args: &HealArgs) -> Outcome<()> {
     };
     let risk = "recovery points that need what is damaged; `holdfast repo verify` names them";
     Err(failure.risking(risk).todo(todo).already_shown())
+}
+
+fn lost_points(args: &HealArgs) -> LostPoints {
+    match (args.lost_points, args.lost_point.as_slice()) {
+        (true, _) => LostPoints::All,
+        (false, []) => LostPoints::None,
+        (false, ids) => LostPoints::These(ids.iter().cloned().collect()),
+    }
+}
+
+/// Whoever asks for a point wants just that one back.
+fn check_lost(asked: &BTreeSet<RecoveryPointId>, plan: &HealPlan, copy: &str) -> Outcome<()> {
+    let lost = |id: &RecoveryPointId| {
+        let listed = plan.only_in_copy.iter();
+        listed
+            .filter_map(|object| object.rsplit('/').next())
+            .any(|name| name == id.as_str())
+    };
+    let Some(id) = asked.iter().find(|id| !lost(id)) else {
+        return Ok(());
+    };
+    let what = format!("{id} is no recovery point that only {copy} has");
+    Err(Failure::new(Code::PointNotFound, what)
+        .todo("without --lost-point, `holdfast repo heal` names those that only the copy has"))
 }
 
 /// Becomes the writer; refused while a coordinator runs on this machine, and fences one off elsewhere.

@@ -234,7 +234,10 @@ packs/ab/ab12    32.0 MiB
 NOT HEALED     WHY
 packs/cd/cd34  the copy: it is missing
 
-only the copy has 1 recovery points, which may have been removed here on purpose: --lost-points brings them back
+ONLY IN THE COPY
+20261121t101530z-0a1b2c3d
+
+These may have been removed here on purpose: --lost-points brings all of them back, --lost-point ID one
 "#);
     insta::assert_snapshot!(healed(true).headline(), @r#"
 /srv/repository is still damaged: 1 objects came from /srv/copy

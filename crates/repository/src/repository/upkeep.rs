@@ -3,8 +3,8 @@
 use super::Repository;
 use crate::heal::Pair;
 use crate::{
-    HealPlan, Healed, Leftovers, RebuiltIndex, RepositoryError, VerifyReport, leftovers,
-    rebuild_index,
+    HealPlan, Healed, Leftovers, LostPoints, RebuiltIndex, RepositoryError, VerifyReport,
+    leftovers, rebuild_index,
 };
 use holdfast_types::Epoch;
 
@@ -47,9 +47,9 @@ impl Repository {
         &self,
         copy: &Self,
         report: &VerifyReport,
-        with_lost_points: bool,
+        lost: &LostPoints,
     ) -> Result<HealPlan, RepositoryError> {
-        self.pair(copy)?.plan(report, with_lost_points).await
+        self.pair(copy)?.plan(report, lost).await
     }
 
     /// Carries out a plan: each object is fetched and proven again, and put in place if the present one is

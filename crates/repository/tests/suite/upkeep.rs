@@ -6,7 +6,7 @@ use crate::support::{
 };
 use bytes::Bytes;
 use holdfast_repository::{
-    QuarantineState, RebuiltIndex, Repository, VerifyLevel, VerifyOptions, VerifyReport,
+    LostPoints, QuarantineState, RebuiltIndex, Repository, VerifyLevel, VerifyOptions, VerifyReport,
 };
 use holdfast_store::{
     FaultPlan, FaultStore, KeyPrefix, ObjectKey, ObjectStore, PutMode, StopAt, StopEffect,
@@ -209,7 +209,10 @@ async fn a_copy_heals_every_kind_of_object_and_quarantine_is_cleared() {
             let ours = open(store.clone()).await;
             let theirs = open(copy.clone()).await;
             let found = full(&ours).await;
-            let plan = ours.plan_heal(&theirs, &found, true).await.unwrap();
+            let plan = ours
+                .plan_heal(&theirs, &found, &LostPoints::All)
+                .await
+                .unwrap();
             assert_eq!(
                 names(&store, "points").await.len(),
                 2 - usize::from(remove && object.starts_with("points")),
@@ -235,6 +238,35 @@ async fn a_copy_heals_every_kind_of_object_and_quarantine_is_cleared() {
     }
 }
 
+/// Of two points that only the copy has, the one comes back that was asked for.
+#[tokio::test]
+async fn one_lost_point_comes_back_alone() {
+    let store = Arc::new(TestStore::without_locks());
+    let repository = create(store.clone()).await;
+    let epoch = repository.claim_epoch().await.unwrap();
+    for n in 1..=3 {
+        capture(&repository, epoch, n, &files(n.into()))
+            .await
+            .unwrap();
+    }
+    let copy = copy_of(store.as_ref()).await;
+    for n in 1..=2 {
+        let key = format!("points/{}", point_id(n)).parse().unwrap();
+        store.delete(&key).await.unwrap();
+    }
+    let (ours, theirs) = (open(store.clone()).await, open(copy).await);
+    let found = full(&ours).await;
+    let lost = LostPoints::These([point_id(2), point_id(3)].into());
+    let plan = ours.plan_heal(&theirs, &found, &lost).await.unwrap();
+    assert_eq!(plan.only_in_copy.len(), 2);
+    let epoch = ours.claim_epoch().await.unwrap();
+    let healed = ours.heal(&theirs, epoch, &plan).await.unwrap();
+    let back: Vec<_> = healed.objects.into_keys().collect();
+    assert_eq!(back, [format!("points/{}", point_id(2))]);
+    assert_eq!(restore(&ours, 2).await.unwrap(), files(2));
+    assert!(restore(&ours, 1).await.is_err());
+}
+
 #[tokio::test]
 async fn a_bad_or_foreign_copy_makes_nothing_worse() {
     let (store, pack) = rotten().await;
@@ -243,7 +275,10 @@ async fn a_bad_or_foreign_copy_makes_nothing_worse() {
     let found = full(&ours).await;
     // The same damage there: nothing to heal with.
     let theirs = open(copy_of(store.as_ref()).await).await;
-    let plan = ours.plan_heal(&theirs, &found, false).await.unwrap();
+    let plan = ours
+        .plan_heal(&theirs, &found, &LostPoints::None)
+        .await
+        .unwrap();
     assert!(plan.objects.is_empty(), "{plan:?}");
     assert!(plan.unhealable.contains_key(pack.as_str()));
     let epoch = ours.claim_epoch().await.unwrap();
@@ -252,7 +287,11 @@ async fn a_bad_or_foreign_copy_makes_nothing_worse() {
     assert_eq!(store.get(&pack).await.unwrap(), before);
 
     let stranger = create(Arc::new(TestStore::without_locks())).await;
-    assert!(ours.plan_heal(&stranger, &found, false).await.is_err());
+    assert!(
+        ours.plan_heal(&stranger, &found, &LostPoints::None)
+            .await
+            .is_err()
+    );
 }
 
 /// A point that was removed here on purpose does not come back by healing something else.
@@ -265,7 +304,10 @@ async fn points_that_only_the_copy_has_are_told_and_left() {
     let ours = open(store.clone()).await;
     let theirs = open(copy).await;
     let found = full(&ours).await;
-    let plan = ours.plan_heal(&theirs, &found, false).await.unwrap();
+    let plan = ours
+        .plan_heal(&theirs, &found, &LostPoints::None)
+        .await
+        .unwrap();
     assert_eq!(plan.only_in_copy, [point.as_str()]);
     assert!(plan.objects.is_empty());
 }

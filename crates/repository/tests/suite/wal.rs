@@ -4,7 +4,9 @@ use crate::garbage::{GRACE, at, options, tombstone};
 use crate::place::TestStore;
 use crate::support::{capture, copy_of, create, files, kek, open, point_id};
 use holdfast_archive::{WalFrame, WalLook, WalObject, WalOrigin};
-use holdfast_repository::{Repository, RepositoryError, VerifyLevel, WalPart, WalSeries};
+use holdfast_repository::{
+    LostPoints, Repository, RepositoryError, VerifyLevel, WalPart, WalSeries,
+};
 use holdfast_store::{FaultPlan, FaultStore, ObjectStore, PutMode, StopAt, StopEffect};
 use holdfast_types::{Epoch, IncarnationId, ShardId, TimelineId};
 use holdfast_wal::format::entry_crc;
@@ -228,7 +230,10 @@ async fn damage_and_gaps_are_found_and_healed_from_a_copy() {
     assert_eq!(told[1], gap);
 
     let epoch: Epoch = repository.claim_epoch().await.unwrap();
-    let plan = repository.plan_heal(&copy, &found, false).await.unwrap();
+    let plan = repository
+        .plan_heal(&copy, &found, &LostPoints::None)
+        .await
+        .unwrap();
     repository.heal(&copy, epoch, &plan).await.unwrap();
     let healed = repository
         .read_wal(&series(1), WalPart::appended(0))
