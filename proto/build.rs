@@ -4,10 +4,11 @@ use prost::Message as _;
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/control.proto",
     "holdfast/v1/copies.proto",
+    "holdfast/v1/diff.proto",
     "holdfast/v1/follow.proto",
     "holdfast/v1/ingest.proto",
     "holdfast/v1/jobs.proto",

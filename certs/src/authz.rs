@@ -57,6 +57,7 @@ pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.Admin/ListBackups", READER),
     rule("/holdfast.v1.Admin/ShowBackup", READER),
     rule("/holdfast.v1.Admin/RestoreWindow", READER),
+    rule("/holdfast.v1.Admin/Diff", OPERATOR),
     rule("/holdfast.v1.Admin/PlanRestore", READER),
     rule("/holdfast.v1.Admin/RunRestore", OPERATOR),
     rule("/holdfast.v1.Admin/OpenExport", OPERATOR),

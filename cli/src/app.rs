@@ -64,6 +64,7 @@ fn wants_events(command: &Command) -> bool {
         | Command::Status(_)
         | Command::Nodes(_)
         | Command::Collections(_)
+        | Command::Diff(_)
         | Command::Backup { .. }
         | Command::Restore { .. }
         | Command::Jobs { .. }

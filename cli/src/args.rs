@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod copy;
 mod demo;
+mod diff;
 mod jobs;
 mod key;
 mod policy;
@@ -24,6 +25,7 @@ pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use copy::{CopyCommand, CopyPromoteArgs};
 pub(crate) use demo::{DemoArgs, ServerChoice};
+pub(crate) use diff::DiffArgs;
 pub(crate) use jobs::JobsCommand;
 pub(crate) use key::{KeyCommand, NewKeyArgs};
 pub(crate) use policy::{PolicyCommand, PolicyDiffArgs, PolicyExplainArgs, PolicyShowArgs};
@@ -121,6 +123,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RestoreCommand,
     },
+    /// Show what was written to a collection between two instants, as far as its archived logs say.
+    #[command(after_help = "Examples:
+  holdfast diff products --from 2026-11-21T10:00:00Z --to 2026-11-21T10:30:00Z
+  holdfast diff products --from 2026-11-21T10:00:00Z --to 2026-11-21T10:30:00Z --output json | jq '.largest[0]'
+  holdfast diff products --from 2026-11-21T10:00:00Z --to 2026-11-21T10:30:00Z --ids 100000 --output json \\
+    | jq -c '.points[] | select(.fate == \"removed\").ids'
+
+It is what `restore run --to` the second instant would have and one to the first would not. Operations are shown with an instant just
+before each, to restore to. An answer that is not complete says which time is lacking, and why; it exits with 0 all the same.
+It names points and filters, so it takes an operator's certificate.")]
+    Diff(DiffArgs),
     /// List, show, watch and cancel the coordinator's jobs.
     Jobs {
         #[command(flatten)]

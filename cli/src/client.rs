@@ -177,6 +177,16 @@ impl Coordinator {
             .map_err(|s| from_status(Action::Read, &s))
     }
 
+    /// `Admin.Diff`.
+    pub(crate) async fn diff(&mut self, request: v1::DiffRequest) -> Outcome<v1::DiffResponse> {
+        let mut request = Request::new(request);
+        request.set_timeout(holdfast_proto::limits::PLAN_DEADLINE);
+        let answer = self.admin.diff(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| from_status(Action::Read, &s))
+    }
+
     /// `Admin.RunRestore`.
     pub(crate) async fn run_restore(&mut self, request: v1::RestoreRequest) -> Outcome<Events> {
         let answer = self.admin.run_restore(request).await;

@@ -51,6 +51,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
             connection,
             command,
         } => restore::run(context, &connection, command).await,
+        Command::Diff(args) => read::diff(context, args).await,
         Command::Jobs {
             connection,
             command,

@@ -98,6 +98,8 @@ pub struct Core {
     pub known: Known,
     /// Bounds the memory of verification.
     pub verify_gate: Arc<Semaphore>,
+    /// Bounds the memory of sums of logs: one at a time.
+    pub diff_gate: Semaphore,
     /// The end of the process.
     pub shutdown: Shutdown,
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
@@ -182,6 +184,7 @@ impl Core {
             steady: Instant::now(),
             dispatcher: Dispatcher::new(epoch),
             verify_gate: Arc::new(Semaphore::new(BATCHES_IN_VERIFICATION)),
+            diff_gate: Semaphore::new(1),
             imports: Imports::default(),
             tickets: Tickets::default(),
             known: Known::default(),

@@ -1,5 +1,6 @@
 //! Restores to an instant: what the archive holds of logs ([`known`]), what follows from it (decided in
-//! `holdfast_decide::instant`), and the entries that an agent was told to replay ([`pieces`]).
+//! `holdfast_decide::instant`), and the entries that an agent was told to replay ([`pieces`]). [`diff()`] sums up what logs say of the time
+//! between two instants.
 
 use crate::core::Core;
 use crate::fault::{Fault, blocked, chain};
@@ -14,10 +15,13 @@ use holdfast_service::failure::Code;
 use holdfast_types::{CollectionName, RecoveryPointId};
 use std::collections::BTreeSet;
 
+mod between;
+mod diff;
 pub mod known;
 pub mod pieces;
 mod read;
 
+pub use diff::diff;
 use read::{Depth, Scope};
 
 /// How many of the newest recovery points before an instant are looked at first: reading a log further back takes time.

@@ -30,6 +30,15 @@ type Micros = i64;
 type Acknowledged = (u64, Micros);
 
 async fn site() -> Result<Option<Site>> {
+    let site = empty_site().await?;
+    if let Some(site) = &site {
+        DOCS.create(&site.qdrant).await?;
+    }
+    Ok(site)
+}
+
+/// A site whose agent archives logs, if there is a server that keeps them.
+pub(crate) async fn empty_site() -> Result<Option<Site>> {
     if !matches!(program(), Ok((Kind::Real, _))) {
         skipped("a real Qdrant server is needed: the devnode keeps no log as a server does");
         return Ok(None);
@@ -41,7 +50,6 @@ async fn site() -> Result<Option<Site>> {
         ..Options::default()
     })
     .await?;
-    DOCS.create(&site.qdrant).await?;
     Ok(Some(site))
 }
 
@@ -66,8 +74,8 @@ fn recency(site: &Site) -> Result<(Option<Micros>, bool)> {
     Ok((until, docs["continuous"] == true))
 }
 
-/// Waits until everything acknowledged so far is said to be recoverable.
-async fn recoverable(site: &Site) -> Result<()> {
+/// Waits until everything of `docs` that is acknowledged so far is said to be recoverable.
+pub(crate) async fn recoverable(site: &Site) -> Result<()> {
     let since = now().as_micros();
     let found = until("everything to be recoverable", LIMIT, || async {
         let (until, continuous) = recency(site).ok()?;

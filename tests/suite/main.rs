@@ -10,6 +10,7 @@ mod cluster_restore_faults;
 mod cold;
 mod copies;
 mod crashes;
+mod diff;
 mod end_to_end;
 mod export;
 mod import;

@@ -41,6 +41,7 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/OpenExport"
         | "holdfast.v1.Admin/CreateTicket"
         | "holdfast.v1.Admin/CancelJob"
+        | "holdfast.v1.Admin/Diff"
         | "holdfast.v1.Jobs/VerifyRepository"
         | "holdfast.v1.Copies/AddCopy"
         | "holdfast.v1.Copies/SyncCopy"

@@ -55,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "holdfast-service",
             "holdfast-store",
             "holdfast-store-s3",
+            "holdfast-wal",
         ],
     ),
     (

@@ -17,6 +17,7 @@ const MATRIX: &str = "\
 /holdfast.v1.Admin/CancelJob: operator
 /holdfast.v1.Admin/CreateBackup: operator
 /holdfast.v1.Admin/CreateTicket: operator
+/holdfast.v1.Admin/Diff: operator
 /holdfast.v1.Admin/ImportBackup: operator
 /holdfast.v1.Admin/ListBackups: operator viewer
 /holdfast.v1.Admin/ListCollections: operator viewer

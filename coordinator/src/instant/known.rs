@@ -55,6 +55,11 @@ impl Known {
         }
     }
 
+    /// Forgets all parts: one was found damaged or gone since it was read.
+    pub fn forget_parts(&self) {
+        *self.parts() = Parts::default();
+    }
+
     /// A recovery point, if it was read before.
     #[must_use]
     pub fn point(&self, id: &RecoveryPointId) -> Option<Arc<BasePoint>> {

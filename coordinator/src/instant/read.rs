@@ -142,7 +142,7 @@ pub(super) async fn collections(core: &Core) -> Result<BTreeSet<CollectionName>,
 }
 
 /// Recovery points that stay and can be read, newest first.
-async fn points(core: &Core) -> Result<Vec<BasePoint>, Fault> {
+pub(super) async fn points(core: &Core) -> Result<Vec<BasePoint>, Fault> {
     let listed = core.catalog.points().await;
     let mut listed =
         listed.map_err(|error: CatalogError| Fault::from_error(Code::Internal, &error))?;
@@ -223,7 +223,7 @@ fn starts(points: &[BasePoint], scope: &Scope<'_>) -> HashMap<(TimelineId, Shard
 }
 
 /// A log, from the part before the one with the entry `from` on: that one says when what is contained was written.
-async fn log(
+pub(super) async fn log(
     core: &Core,
     listing: &WalListing,
     from: Option<u64>,
@@ -299,13 +299,14 @@ fn is_later(part: &PartView, target: Option<InstantTarget>) -> bool {
     }
 }
 
-enum Read {
+/// What came of reading a part.
+pub(super) enum Read {
     Part(KnownPart),
     Damaged(String),
     Gone,
 }
 
-async fn part(core: &Core, series: &WalSeries, name: WalPart) -> Result<Read, Fault> {
+pub(super) async fn part(core: &Core, series: &WalSeries, name: WalPart) -> Result<Read, Fault> {
     if let Some(known) = core.known.part(series, name) {
         return Ok(Read::Part(known));
     }

@@ -237,6 +237,14 @@ impl Admin for AdminService {
         Ok(Response::new(window))
     }
 
+    async fn diff(
+        &self,
+        request: Request<v1::DiffRequest>,
+    ) -> Result<Response<v1::DiffResponse>, Status> {
+        let answer = instant::diff(&self.0, &request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
     async fn plan_restore(
         &self,
         request: Request<v1::RestoreRequest>,

@@ -102,25 +102,19 @@ impl Agent {
 
     /// As an agent that replays archived logs, or one of before.
     pub(crate) async fn report_as(&self, collections: &[&str], splices_logs: bool) {
-        let info = |name: &&str| v1::CollectionInfo {
-            name: (*name).into(),
-            status: "green".into(),
-            info_json: "{}".into(),
-            shard_count: 1,
-            local_shards: vec![v1::ShardInfo {
-                shard_id: 0,
-                state: "Active".into(),
-                points_approx: 3,
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
         let inventory = v1::Inventory {
-            qdrant_version: "1.18.3".into(),
-            collections: collections.iter().map(info).collect(),
             splices_logs,
-            ..Default::default()
+            ..inventory(collections.iter().map(|name| info(name, 1)).collect())
         };
+        self.tell(inventory).await;
+    }
+
+    /// Reports one collection with so many shards.
+    pub(crate) async fn report_shards(&self, collection: &str, shards: u32) {
+        self.tell(inventory(vec![info(collection, shards)])).await;
+    }
+
+    async fn tell(&self, inventory: v1::Inventory) {
         *self.inventory.lock().unwrap() = Some(inventory.clone());
         self.say(heartbeat(Some(inventory), 0)).await;
     }
@@ -375,6 +369,31 @@ async fn read(
         if commands.send(next).await.is_err() || last {
             return;
         }
+    }
+}
+
+fn inventory(collections: Vec<v1::CollectionInfo>) -> v1::Inventory {
+    v1::Inventory {
+        qdrant_version: "1.18.3".into(),
+        collections,
+        ..Default::default()
+    }
+}
+
+fn info(collection: &str, shards: u32) -> v1::CollectionInfo {
+    let shard = |shard_id| v1::ShardInfo {
+        shard_id,
+        state: "Active".into(),
+        points_approx: 3,
+        ..Default::default()
+    };
+    v1::CollectionInfo {
+        name: collection.into(),
+        status: "green".into(),
+        info_json: "{}".into(),
+        shard_count: shards,
+        local_shards: (0..shards).map(shard).collect(),
+        ..Default::default()
     }
 }
 

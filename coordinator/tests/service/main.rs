@@ -12,6 +12,8 @@ mod copies;
 #[cfg(test)]
 mod copies_by_clock;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
 mod instant;
 #[cfg(test)]
 mod jobs;

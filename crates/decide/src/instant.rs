@@ -2,7 +2,8 @@
 //!
 //! [`choose`] says from which recovery point, and which entries of which logs are replayed; [`windows`] says which instants
 //! there are at all, and why not the others; [`check_choice`] reads a choice again and shares no code with it. What `after`,
-//! `by`, `certain` and a timeline mean is said in `docs/rfcs/0002-continuous-protection.md`; the rules, for an instant T:
+//! `by`, `certain` and a timeline mean is said in `docs/rfcs/0002-continuous-protection.md`; [`between()`] says what was written from one
+//! instant to another. The rules, for an instant T:
 //!
 //! 1. **Entries.** Those with `by` ≤ T are replayed, from `certain` of the captured shard on, without a gap. Entries of other
 //!    timelines never are. So nothing is contained that was written after T.
@@ -21,6 +22,7 @@
 //! Instants are of the agents' clocks. If one was set back, entries share a stamp until it has caught up, and what was captured
 //! in between counts as captured at that stamp.
 
+mod between;
 mod check;
 mod choose;
 mod doubt;
@@ -34,6 +36,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use between::{Between, Lack, Listed, Piece, between};
 pub use check::check_choice;
 pub use choose::{Choice, CollectionLogs, InstantRequest, InstantTarget, ShardLog, choose};
 pub use doubt::Doubt;

@@ -5,9 +5,10 @@ use super::repo::{leftovers, rebuilt, verified};
 use super::restores::{plan, restored};
 use super::{backup_plan, collections, copies, jobs, nodes, policy, status, summary};
 use crate::output::render_json;
+use crate::view::diff::tests::{asked, told};
 use crate::view::{
-    BackupPlanView, BackupView, CollectionsView, HoldView, JobDetailView, MarkedView, NodesView,
-    PlanView, PruneView, RestoreView, SchedulesView, StatusView,
+    BackupPlanView, BackupView, CollectionsView, DiffView, HoldView, JobDetailView, MarkedView,
+    NodesView, PlanView, PruneView, RestoreView, SchedulesView, StatusView,
 };
 use holdfast_proto::v1;
 
@@ -24,6 +25,7 @@ fn the_reference_names_every_field() {
         render_json(&BackupPlanView::from(&backup_plan()), false),
         render_json(&PlanView::from(&plan()), false),
         render_json(&RestoreView::new(String::new(), &restored()), false),
+        render_json(&DiffView::new(&asked(), &told()), false),
         render_json(&PruneView::new(&pruned(), false), false),
         render_json(&HoldView::from(&v1::Hold::default()), false),
         render_json(&MarkedView::deleted(String::new(), None), false),

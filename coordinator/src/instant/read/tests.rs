@@ -1,7 +1,8 @@
 //! What follows of agents and Qdrants that agree, differ, hang or are away.
 
 use super::agreed;
-use holdfast_decide::instant::Present;
+use crate::instant::between::replicas;
+use holdfast_decide::instant::{Listed, Present};
 use holdfast_decide::{
     CollectionView, NodeView, Observation, Past, Pulse, RemoteView, ServerSeen, ServerView,
     ShardView,
@@ -141,4 +142,27 @@ fn who_has_a_collection_that_has_left_a_node_is_named() {
         "peer 2, of which no agent is known"
     );
     assert!(unknown.disputed.is_empty());
+}
+
+/// Of a node that does not answer what it listed last counts: a shard too many is named, one too few is passed over.
+#[test]
+fn replicas_are_those_that_any_node_lists() {
+    let mut away = node(8, Some(lists(2, None)));
+    let before = std::mem::replace(&mut away.server, ServerView::Unknown);
+    if let ServerView::Seen(server) = before {
+        away.before = Some(server);
+    }
+    let nodes = [
+        ("n1", node(7, Some(lists(0, Some(8))))),
+        ("n2", away),
+        ("n3", node(9, Some(lists(1, Some(77))))),
+        ("n4", node(10, None)),
+    ];
+    let n = |n: &str| Some(n.parse::<NodeId>().unwrap());
+    let wanted: Listed = [
+        (ShardId(0), [n("n2"), n("n3"), None].into()),
+        (ShardId(1), [n("n2")].into()),
+    ]
+    .into();
+    assert_eq!(replicas(&seen(nodes), &docs()), wanted);
 }

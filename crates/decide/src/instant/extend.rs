@@ -125,6 +125,23 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// All logs, with their runs.
+    pub(super) fn logs(&self) -> impl Iterator<Item = (&'a ArchivedLog, &[Run])> {
+        // In the order of the history, which depends on nothing but what is archived.
+        self.history.logs.iter().filter_map(|log| {
+            let named = self.logs.get(&(log.timeline, log.shard))?;
+            let own = named
+                .iter()
+                .find(|indexed| std::ptr::eq(indexed.log, log))?;
+            Some((log, own.runs.as_slice()))
+        })
+    }
+
+    /// Of a log, besides its looks: everything acknowledged before the instant has an index below the number.
+    pub(super) fn evidence(&self, log: (TimelineId, ShardId)) -> &[(u64, Timestamp)] {
+        self.evidence.get(&log).map_or(&[][..], Vec::as_slice)
+    }
+
     /// A captured shard with its log.
     pub(super) fn extend(
         &'a self,
@@ -166,7 +183,7 @@ impl<'a> Index<'a> {
         {
             floor = floor.max(last.by);
         }
-        let known = self.evidence.get(&key).map_or(&[][..], Vec::as_slice);
+        let known = self.evidence(key);
         let archived = looks.last().map_or(Timestamp::EPOCH, |look| look.by);
         let still = newest_below(known, end).unwrap_or(Timestamp::EPOCH);
         Ok(Extension {
@@ -297,7 +314,7 @@ fn nothing_from(index: u64, parts: &[PartView]) -> Ended {
     }
 }
 
-fn newest_below(evidence: &[(u64, Timestamp)], index: u64) -> Option<Timestamp> {
+pub(super) fn newest_below(evidence: &[(u64, Timestamp)], index: u64) -> Option<Timestamp> {
     let below = evidence.partition_point(|(next, _)| *next <= index);
     evidence[..below].last().map(|(_, at)| *at)
 }

@@ -1,5 +1,6 @@
 //! Choices and windows against a simple model: a list of all operations with the times at which they were truly written.
 
+mod between;
 mod doubts;
 mod model;
 mod prune;

@@ -50,6 +50,17 @@ impl Truth {
         self.written.partition_point(|w| *w < at) as u64
     }
 
+    /// When the agent of each replica had seen an operation, whether or not that is archived.
+    pub(super) fn seen(&self, operation: u64) -> Vec<Option<Timestamp>> {
+        let by = |looks: &Vec<(i64, i64)>| {
+            let mut looks = looks.iter();
+            let found = looks.find(|(begin, _)| self.count(*begin) > operation);
+            found.map(|(_, end)| t(*end))
+        };
+        let other = self.other.as_ref().map(|other| by(&other.looks));
+        [by(&self.looks)].into_iter().chain(other).collect()
+    }
+
     pub(super) fn timeline(&self, shard: u32, operation: u64) -> TimelineId {
         let second = self.restart.is_some_and(|restart| operation >= restart);
         let shard = u8::try_from(shard).unwrap();
