@@ -101,6 +101,12 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_shown_as_it_was_written() {
+        let pattern: NamePattern = "docs-*".parse().unwrap();
+        assert_eq!(format!("{pattern} {pattern:?}"), r#"docs-* "docs-*""#);
+    }
+
+    #[test]
     fn a_star_stands_for_any_run() {
         let cases = [
             ("docs", "docs", true),

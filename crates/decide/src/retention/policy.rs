@@ -214,6 +214,7 @@ mod hours {
 #[cfg(test)]
 mod tests {
     use super::{PolicyError, RetentionPolicy, Rule};
+    use crate::fixture::name;
     use std::time::Duration;
 
     fn parse(text: &str) -> Result<RetentionPolicy, String> {
@@ -306,6 +307,27 @@ mod tests {
             set(&mut most.rules[99]);
             assert_eq!(most.validate(), Ok(()));
         }
+    }
+
+    #[test]
+    fn the_longest_window_of_a_collection_counts() {
+        let policy = parse(
+            r#"
+            [[rules]]
+            collections = ["docs*"]
+            instants_within_hours = 24
+            [[rules]]
+            collections = ["docs", "books"]
+            instants_within_hours = 72
+            [[rules]]
+            daily = 7
+            "#,
+        );
+        let policy = policy.unwrap();
+        let hours = |text| Some(policy.window(&name(text))?.as_secs() / 3600);
+        assert_eq!(hours("docs"), Some(72));
+        assert_eq!(hours("docs2"), Some(24));
+        assert_eq!(hours("scratch"), None);
     }
 
     #[test]

@@ -62,20 +62,45 @@ impl RetentionPolicy {
 #[cfg(test)]
 mod tests {
     use super::RetentionPolicy;
+    use std::time::Duration;
 
     #[test]
-    fn presets_are_valid_and_say_what_they_keep() {
-        for policy in [
-            RetentionPolicy::development(),
-            RetentionPolicy::staging(),
-            RetentionPolicy::production(),
-        ] {
+    fn presets_are_valid_and_keep_what_the_docs_say() {
+        let cases = [
+            (
+                RetentionPolicy::development(),
+                "1 proven, safety 24 h, last 3, within 0 h, instants 24 h, 0 hours, 3 days, 0 weeks, 0 months, 0 years",
+            ),
+            (
+                RetentionPolicy::staging(),
+                "2 proven, safety 72 h, last 5, within 24 h, instants 72 h, 0 hours, 7 days, 4 weeks, 0 months, 0 years",
+            ),
+            (
+                RetentionPolicy::production(),
+                "3 proven, safety 336 h, last 5, within 48 h, instants 336 h, 72 hours, 14 days, 8 weeks, 12 months, 5 years",
+            ),
+        ];
+        for (policy, expected) in cases {
             assert_eq!(policy.validate(), Ok(()));
-            assert_eq!(policy.rules.len(), 1);
+            let [rule] = policy.rules.as_slice() else {
+                panic!("not one rule: {policy:?}");
+            };
+            assert!(rule.collections.is_empty() && rule.except.is_empty() && rule.tags.is_empty());
+            let hours = |period: Duration| period.as_secs_f64() / 3600.0;
+            let said = format!(
+                "{} proven, safety {} h, last {}, within {} h, instants {} h, {} hours, {} days, {} weeks, {} months, {} years",
+                policy.min_proven,
+                hours(policy.keep_safety),
+                rule.keep_last,
+                hours(rule.keep_within),
+                hours(rule.instants_within),
+                rule.hourly,
+                rule.daily,
+                rule.weekly,
+                rule.monthly,
+                rule.yearly,
+            );
+            assert_eq!(said, expected);
         }
-        let hours = |policy: RetentionPolicy| policy.keep_safety.as_secs() / 3600;
-        assert_eq!(hours(RetentionPolicy::development()), 24);
-        assert_eq!(hours(RetentionPolicy::staging()), 72);
-        assert_eq!(hours(RetentionPolicy::production()), 336);
     }
 }

@@ -6,6 +6,7 @@ mod model;
 mod presets;
 mod property;
 mod spoilt;
+mod window;
 
 use super::fixture::{
     ago, ahead, at, berlin, dated, failed, hold, last, only, point, proven, st_johns, tag,
