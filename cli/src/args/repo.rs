@@ -1,7 +1,7 @@
 //! `holdfast repo …`: work on the repository itself, with no coordinator between.
 
 use super::{ConnectionArgs, CopyCommand};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use holdfast_types::RecoveryPointId;
 use std::path::PathBuf;
 
@@ -82,16 +82,17 @@ pub(crate) struct RebuildIndexArgs {
 
 /// What to heal, and with what.
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("second copy").required(true).args(["from_config", "from_copy"])))]
 pub(crate) struct HealArgs {
     #[command(flatten)]
     pub(crate) direct: DirectArgs,
 
     /// A coordinator's configuration that names the second copy and what unlocks it.
-    #[arg(long, value_name = "FILE", required_unless_present = "from_copy")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) from_config: Option<PathBuf>,
 
     /// The name of a [[copy]] of the coordinator's configuration.
-    #[arg(long, value_name = "NAME", conflicts_with = "from_config")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) from_copy: Option<String>,
 
     /// Read every pack first; otherwise only damage is healed that is known or that a listing shows.

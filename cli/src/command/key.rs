@@ -11,7 +11,7 @@ use holdfast_coordinator::repository::{Creation, KeyUse, export_sheet, fault_of,
 use holdfast_repository::{KeyListing, KeyRefusal, Repository, RepositoryError};
 use holdfast_service::clock::{Clock as _, SystemClock};
 use holdfast_service::failure::Code;
-use holdfast_types::KeyHolder;
+use holdfast_types::{CopyName, KeyHolder};
 
 /// `holdfast key …`.
 pub(super) async fn run(context: Context, command: KeyCommand) -> Outcome<()> {
@@ -98,7 +98,7 @@ impl Opened {
             };
             return Err(refused(&refusal.into()));
         }
-        Ok(KeyChangeView::removed(holder, confirm))
+        Ok(KeyChangeView::removed(holder, &self.copies(), confirm))
     }
 
     async fn rotate(
@@ -118,12 +118,16 @@ impl Opened {
         if confirm {
             let rotated = self.repository.rotate_key(&kek, &holder, SystemClock.now());
             rotated.await.map_err(|error| interrupted(&error))?;
+        } else {
+            let fits = self.repository.check_new_key(&kek, &holder).await;
+            fits.map_err(|error| refused(&error))?;
         }
         let option = source.option();
         Ok(KeyChangeView::rotated(
             &own.holder,
             &holder,
             option,
+            &self.copies(),
             confirm,
         ))
     }
@@ -142,6 +146,10 @@ impl Opened {
                 .todo("stop the coordinator, repeat the command, and start it again")),
             Err(error) => Err(interrupted(&error)),
         }
+    }
+
+    fn copies(&self) -> Vec<&CopyName> {
+        self.config.copies.iter().map(|copy| &copy.name).collect()
     }
 
     fn own(&self) -> Outcome<&KeyListing> {

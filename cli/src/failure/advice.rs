@@ -75,6 +75,8 @@ const LOOK_AT_THE_STORE: &str = "look at the disk, or at the bucket's settings, 
      says whether the place still holds a repository";
 const MOUNT_ITS_OWN: &str = "see that [repository] names this cluster's own repository, and that its volume is mounted; \
      docs/runbooks, \"The repository is gone from its place\"";
+const KEPT: &str = "end what keeps it (`holdfast backup unpin ID`, `holdfast hold release NAME`), or wait until a lock or a restore has ended; \
+     --even-the-last removes what only the floor or a safety capture's age keeps";
 const BRING_IT_BACK: &str = "bring the damaged object back from a copy of the repository; undamaged recovery points still \
      restore";
 
@@ -138,7 +140,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         }
         Code::InstantNotRecoverable => "see which instants there are: `holdfast restore window`",
         Code::PlanBlocked => "see what forbids it: `holdfast restore plan`",
-        Code::PointKept => "see what keeps it: `holdfast backup prune`, `holdfast hold list`",
+        Code::PointKept => KEPT,
         Code::SecondOperator => "have another operator run the same command within the hour",
         Code::JobConflict => "wait for the other job (`holdfast jobs list`), or cancel it",
         Code::StaleEpoch => "another coordinator has taken over: talk to that one",

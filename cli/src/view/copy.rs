@@ -220,7 +220,7 @@ impl View for CopyAddedView {
             return format!("{place} is the copy {name} now, and is being filled ({found})");
         }
         format!(
-            "{place}: {found}\nnothing was changed: try the place with `holdfast repo probe --copy {name}`, then repeat it with --confirm"
+            "{place}: {found}\nnothing was changed: where the place exists, try it with `holdfast repo probe --copy {name}`, then repeat this with --confirm"
         )
     }
 }

@@ -4,7 +4,7 @@ use super::some;
 use super::text::{list, short_time, table};
 use crate::output::View;
 use holdfast_repository::{KeyListing, KeyState, MasterRotation};
-use holdfast_types::{KeyHolder, Timestamp};
+use holdfast_types::{CopyName, KeyHolder, Timestamp};
 use serde::Serialize;
 use std::path::Path;
 
@@ -164,25 +164,36 @@ impl KeyChangeView {
         }
     }
 
-    pub(crate) fn removed(holder: &KeyHolder, done: bool) -> Self {
+    /// `copies` are those of the repository.
+    pub(crate) fn removed(holder: &KeyHolder, copies: &[&CopyName], done: bool) -> Self {
         let to_do = match done {
-            true => "if the key may have leaked: `holdfast key rotate-master`",
-            false => "repeat with --confirm",
+            true => format!(
+                "if the key may have leaked: `holdfast key rotate-master`{}",
+                on_copies(copies)
+            ),
+            false => "repeat with --confirm".to_owned(),
         };
         Self {
             done,
             added: None,
             removed: Some(holder.to_string()),
             file: None,
-            to_do: Some(to_do.to_owned()),
+            to_do: Some(to_do),
         }
     }
 
     /// `option` names the new key's kind in the configuration.
-    pub(crate) fn rotated(old: &KeyHolder, new: &KeyHolder, option: &str, done: bool) -> Self {
+    pub(crate) fn rotated(
+        old: &KeyHolder,
+        new: &KeyHolder,
+        option: &str,
+        copies: &[&CopyName],
+        done: bool,
+    ) -> Self {
         let to_do = match done {
             true => format!(
-                "name the new key as {option} under [repository] in the coordinator's configuration before it starts again"
+                "name the new key as {option} under [repository] in the coordinator's configuration before it starts again{}",
+                on_copies(copies)
             ),
             false => "repeat with --confirm".to_owned(),
         };
@@ -193,6 +204,21 @@ impl KeyChangeView {
             file: None,
             to_do: Some(to_do),
         }
+    }
+}
+
+/// What else is to do where copies have the key that was removed.
+fn on_copies(copies: &[&CopyName]) -> String {
+    let commands = copies
+        .iter()
+        .map(|name| format!("`holdfast repo copy sync {name} --release --confirm`"));
+    let commands: Vec<_> = commands.collect();
+    match commands.as_slice() {
+        [] => String::new(),
+        all => format!(
+            "; it opens the copies until they have had a run and then {}",
+            all.join(", ")
+        ),
     }
 }
 

@@ -244,18 +244,23 @@ impl View for PruneView {
 impl PruneView {
     fn summary(&self) -> Vec<(&'static str, String)> {
         let garbage = &self.garbage;
-        let (done, waits) = if self.confirmed {
-            ("Deleted", "Marked, waiting")
+        let (marked, done) = if self.confirmed {
+            ("Marked now", "Deleted")
         } else {
-            ("Would be deleted", "Marked, waiting")
+            ("Would be marked", "Would be deleted")
         };
+        let marks = self.verdicts.iter().filter(|verdict| !verdict.keep).count();
         let mut lines = vec![
+            (
+                marked,
+                format!("{marks} of {} recovery points", self.verdicts.len()),
+            ),
             (done, list(&self.deleted, "no recovery point")),
             ("Kept after all", list(&self.spared, "none")),
             ("Data kept", garbage.kept.text()),
             ("Data no longer needed", garbage.dead.text()),
             ("Data rewritten", garbage.rewritten.text()),
-            (waits, garbage.waiting.text()),
+            ("Marked, waiting", garbage.waiting.text()),
             ("Space freed", garbage.deleted.text()),
         ];
         if let Some(next) = garbage.next_deletion {

@@ -19,6 +19,7 @@ pub(crate) struct VerifyView {
     packs_read: u64,
     chunks: u64,
     unexplained_chunks: u64,
+    unindexed_packs: u64,
     pub(crate) recovery_points: u64,
     bytes_read: u64,
     elapsed_ms: u64,
@@ -114,6 +115,7 @@ impl VerifyView {
             packs_read: report.packs_read,
             chunks: report.chunks,
             unexplained_chunks: report.unexplained,
+            unindexed_packs: report.unindexed,
             recovery_points: report.points,
             bytes_read: report.bytes_read,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -189,6 +191,13 @@ impl View for VerifyView {
             parts.push(format!(
                 "{} chunks are well sealed and belong to no recovery point's namespace: left by captures that were not committed",
                 grouped(self.unexplained_chunks)
+            ));
+        }
+        if self.unindexed_packs > 0 {
+            parts.push(format!(
+                "{} of {} packs are in no index: a backup writes them just now or was cut off, or an index is lost. No data is missing, but every start reads these packs' own lists; if no backup runs, write them anew: stop the coordinator, `holdfast repo rebuild-index --confirm`",
+                grouped(self.unindexed_packs),
+                grouped(self.packs)
             ));
         }
         if !self.affected.is_empty() {

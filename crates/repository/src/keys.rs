@@ -116,6 +116,18 @@ impl Keys<'_> {
         holder: &KeyHolder,
         now: Timestamp,
     ) -> Result<OwnKey, RepositoryError> {
+        for slot in self.check_new(kek, holder).await? {
+            self.erase(&slot, now).await?;
+        }
+        self.wrap(self.ring, kek, holder, now).await
+    }
+
+    /// Whether a further KEK may be added, or refused. Returns the removals that have begun and must end first.
+    pub(crate) async fn check_new(
+        &self,
+        kek: &Kek,
+        holder: &KeyHolder,
+    ) -> Result<Vec<KeySlot>, RepositoryError> {
         let slots = key_slot::survey(self.store, self.id).await?;
         if slots
             .iter()
@@ -123,7 +135,7 @@ impl Keys<'_> {
         {
             return Err(KeyRefusal::Outdated.into());
         }
-        let (taken, removing): (Vec<_>, Vec<_>) = slots.iter().partition(|slot| !slot.is_removed());
+        let (removing, taken): (Vec<_>, Vec<_>) = slots.into_iter().partition(KeySlot::is_removed);
         if taken.len() >= MAX_HOLDERS {
             return Err(KeyRefusal::TooMany { max: MAX_HOLDERS }.into());
         }
@@ -140,10 +152,7 @@ impl Keys<'_> {
                 return Err(KeyRefusal::KeyHeld { holder }.into());
             }
         }
-        for slot in removing {
-            self.erase(slot, now).await?;
-        }
-        self.wrap(self.ring, kek, holder, now).await
+        Ok(removing)
     }
 
     /// Writes the key file of a ring for a holder, both copies, and makes sure that it opens.

@@ -65,7 +65,8 @@ pub struct SyncedPoint {
 pub struct KeysSynced {
     /// Objects that were written.
     pub written: u64,
-    /// Holders whose keys open only the copy: removed on the primary, or lost there.
+    /// Holders whose keys open only the copy, removed on the primary or lost there; and older files of holders whose keys were
+    /// replaced, which are called so.
     pub only_in_copy: Vec<String>,
 }
 

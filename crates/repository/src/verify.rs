@@ -29,6 +29,8 @@ use crate::core_state::CoreState;
 use crate::reader::Reader;
 use crate::{Damage, RepositoryError, layout, quarantine, wal};
 use holdfast_archive::RepositoryFile;
+use holdfast_types::PackId;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Checks what `options` ask for.
@@ -56,8 +58,8 @@ pub(crate) async fn verify(
     }
     small::check_description(core, description, &mut report).await?;
     small::check_notes(core, &mut report).await?;
-    small::check_indexes(core, &mut report).await?;
-    check_sizes(core, &mut report).await?;
+    let indexed = small::check_indexes(core, &mut report).await?;
+    check_sizes(core, &indexed, &mut report).await?;
     small::check_unknown_packs(core, &mut report).await?;
     let needs = points::check(core, &reader, &mut report).await?;
     if options.level == VerifyLevel::Full {
@@ -71,12 +73,17 @@ pub(crate) async fn verify(
     Ok(report)
 }
 
-async fn check_sizes(core: &CoreState, report: &mut VerifyReport) -> Result<(), RepositoryError> {
+async fn check_sizes(
+    core: &CoreState,
+    indexed: &HashSet<PackId>,
+    report: &mut VerifyReport,
+) -> Result<(), RepositoryError> {
     core.compare_packs().await?;
     let catalog = core.catalog();
     for (_, pack) in catalog.packs() {
         report.packs += 1;
         match pack.state {
+            PackState::Sound if !indexed.contains(&pack.id) => report.unindexed += 1,
             PackState::Sound | PackState::Removed => {}
             PackState::Missing => report.damage(layout::pack(&pack.id), Damage::Missing),
             PackState::WrongSize { found } => {

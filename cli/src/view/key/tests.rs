@@ -62,16 +62,23 @@ fn lists_say_what_is_to_do() {
 
 #[test]
 fn changes_say_whether_they_were_done() {
-    let planned = KeyChangeView::removed(&holder("alice"), false).text();
+    let planned = KeyChangeView::removed(&holder("alice"), &[], false).text();
     insta::assert_snapshot!(planned, @r"
     the key of alice would open nothing any more
     to do: repeat with --confirm
     ");
-    let rotated = KeyChangeView::rotated(&holder("ops"), &holder("ops-2"), "key_file", true);
+    let (ops, new) = (holder("ops"), holder("ops-2"));
+    let rotated = KeyChangeView::rotated(&ops, &new, "key_file", &[], true);
     insta::assert_snapshot!(rotated.text(), @r"
     the key of ops-2 opens the repository
     the key of ops opens nothing any more
     to do: name the new key as key_file under [repository] in the coordinator's configuration before it starts again
+    ");
+    let near = "near".parse().unwrap();
+    let removed = KeyChangeView::removed(&ops, &[&near], true);
+    insta::assert_snapshot!(removed.text(), @r"
+    the key of ops opens nothing any more
+    to do: if the key may have leaked: `holdfast key rotate-master`; it opens the copies until they have had a run and then `holdfast repo copy sync near --release --confirm`
     ");
     let exported = KeyChangeView::exported(&holder("safe"), Path::new("sheet.txt")).text();
     insta::assert_snapshot!(exported, @r"

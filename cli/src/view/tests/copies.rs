@@ -99,6 +99,7 @@ fn promoted(known: Known, done: Option<Promoted>) -> PromotionView {
         packs_read: 0,
         chunks: 0,
         unexplained: 0,
+        unindexed: 0,
         points: 2,
         bytes_read: 0,
         damaged: Vec::new(),
@@ -137,7 +138,7 @@ near: not seen yet
 ");
     insta::assert_snapshot!(added().text(), @r"
 /mnt/near: the place is empty
-nothing was changed: try the place with `holdfast repo probe --copy near`, then repeat it with --confirm
+nothing was changed: where the place exists, try it with `holdfast repo probe --copy near`, then repeat this with --confirm
 ");
     let shown = CopyChangeView::would_release(&behind());
     insta::assert_snapshot!(shown.text(), @r"

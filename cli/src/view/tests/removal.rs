@@ -68,6 +68,7 @@ MARKED                     UNDELETE UNTIL        BY         BECAUSE
 ARCHIVED LOG  DELETED          BYTES    WHY THE REST STAYS
 products/1    90 of 120 parts  3.0 MiB  recovery point 20261101t101530z-0a1b2c3d goes on from operation 41; the store refuses to delete 2
 
+Would be marked        1 of 2 recovery points
 Would be deleted       20261001t101530z-0a1b2c3d
 Kept after all         none
 Data kept              288.0 MiB in 9 packs

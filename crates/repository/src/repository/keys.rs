@@ -28,6 +28,18 @@ impl Repository {
         self.keys().add(kek, holder, now).await.map(drop)
     }
 
+    /// Whether [`add_key`](Self::add_key) and [`rotate_key`](Self::rotate_key) would take this key. Changes nothing.
+    ///
+    /// # Errors
+    /// As they refuse it.
+    pub async fn check_new_key(
+        &self,
+        kek: &Kek,
+        holder: &KeyHolder,
+    ) -> Result<(), RepositoryError> {
+        self.keys().check_new(kek, holder).await.map(drop)
+    }
+
     /// Removes the key of a holder. Never the one that this repository was opened with: so the last one
     /// stays, and whoever removes a key has proven to hold another.
     ///

@@ -20,8 +20,8 @@ use holdfast_store::{ObjectKey, ObjectStore, PutMode};
 use holdfast_types::Timestamp;
 use std::collections::BTreeSet;
 
-/// Makes the keys of a copy those of the primary. With `drop_others`, those of these holders that only the copy has are removed, but
-/// for `own`, with which the primary was opened.
+/// Makes the keys of a copy those of the primary. With `drop_others`, those that only the copy has and that are called so are removed,
+/// but for `own`, with which the primary was opened.
 pub(crate) async fn sync_keys(
     ours: &CoreState,
     copy: &dyn ObjectStore,
@@ -53,20 +53,30 @@ pub(crate) async fn sync_keys(
                 ring: &ours.master,
                 own: own.clone(),
             };
-            let is_named = |slot: &&&KeySlot| {
-                slot.name != own.name && named.contains(&slot.holder().to_string())
-            };
+            let is_named =
+                |slot: &&&KeySlot| slot.name != own.name && named.contains(&label(slot, &here));
             for slot in others.iter().filter(is_named) {
                 keys.drop_slot(slot, now).await?;
                 synced.written += 1;
             }
         }
         None => {
-            let holders = others.iter().map(|slot| slot.holder().to_string());
-            synced.only_in_copy = holders.collect();
+            let labels = others.iter().map(|slot| label(slot, &here));
+            synced.only_in_copy = labels.collect();
         }
     }
     Ok(synced)
+}
+
+/// How a key that only the copy has is called. A holder whose key was wrapped anew since, as a new master key does it, is still one
+/// of the primary's: then only the older file is meant.
+fn label(slot: &KeySlot, primary: &[KeySlot]) -> String {
+    let holder = slot.holder();
+    if primary.iter().any(|other| other.holder() == holder) {
+        format!("{holder} (an older file: the key was replaced since)")
+    } else {
+        holder.to_string()
+    }
 }
 
 /// Writes every key file that makes sense on the primary and stands otherwise on the copy; of `own` only the one that has opened

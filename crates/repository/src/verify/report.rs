@@ -20,6 +20,9 @@ pub struct VerifyReport {
     /// Of them, chunks whose seal is good and whose name no known namespace explains; no readable point
     /// names them. They no longer count as present.
     pub unexplained: u64,
+    /// Packs that are there and that no index names: a writer is at work or has died, or an index is lost. Nothing is missing, but every
+    /// open reads their footers.
+    pub unindexed: u64,
     /// Recovery points that were checked.
     pub points: u64,
     /// Bytes of packs that were read; 0 for a quick check.
@@ -58,6 +61,7 @@ impl VerifyReport {
             packs_read: 0,
             chunks: 0,
             unexplained: 0,
+            unindexed: 0,
             points: 0,
             bytes_read: 0,
             damaged: Vec::new(),

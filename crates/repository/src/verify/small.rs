@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_archive::{ObjectKind, RepositoryFile, sealed};
 use holdfast_store::{ObjectKey, StoreError};
+use holdfast_types::PackId;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Objects read at once.
@@ -91,25 +93,33 @@ pub(super) async fn check_notes(
     Ok(())
 }
 
-/// Every index opens, and stands under its own name.
+/// Every index opens, and stands under its own name. Returns the packs that they name.
 pub(super) async fn check_indexes(
     core: &Arc<CoreState>,
     report: &mut VerifyReport,
-) -> Result<(), RepositoryError> {
+) -> Result<HashSet<PackId>, RepositoryError> {
+    let mut indexed = HashSet::new();
     let listed = core.store.list(&layout::indexes()).await?;
     let mut reads = stream::iter(listed)
         .map(|found| async move {
             let named = named_by_its_end(core, &found.key, found.size).await?;
             let (key, outcome) = load::read_index(&core.store, &core.master, found.key).await?;
-            Ok::<_, RepositoryError>((key, outcome.map(drop).and(named)))
+            let packs = outcome.map(|(_, index)| index.packs.iter().map(|pack| pack.id).collect());
+            Ok::<(_, Result<Vec<_>, _>, _), RepositoryError>((key, packs, named))
         })
         .buffer_unordered(READS_AHEAD);
-    while let Some((key, outcome)) = reads.try_next().await? {
-        if let Err(damage) = outcome {
-            report.damage(key, damage);
+    while let Some((key, packs, named)) = reads.try_next().await? {
+        match packs {
+            Ok(packs) => {
+                indexed.extend(packs);
+                if let Err(damage) = named {
+                    report.damage(key, damage);
+                }
+            }
+            Err(damage) => report.damage(key, damage),
         }
     }
-    Ok(())
+    Ok(indexed)
 }
 
 /// An index is named by the checksum at its end. One under another name is as good, but whoever looks for

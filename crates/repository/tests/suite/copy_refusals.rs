@@ -6,11 +6,12 @@ use crate::place::TestStore;
 use crate::support::{SMALL, capture, copy_of, create, files, kek, open, point_id, restore};
 use bytes::Bytes;
 use holdfast_archive::Kek;
-use holdfast_repository::{Repository, RepositoryError, RoleRefusal};
+use holdfast_repository::{KeysSynced, Repository, RepositoryError, RoleRefusal};
 use holdfast_store::{
     FaultKind, FaultPlan, FaultStore, KeyPrefix, ObjectStore, PutMode, StoreError,
 };
 use holdfast_types::Epoch;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 async fn objects(store: &dyn ObjectStore) -> Vec<(String, Bytes)> {
@@ -172,7 +173,16 @@ async fn a_copy_follows_the_keys_and_refuses_newer_ones() {
 
     let copy = open_copy(&primary, twins.theirs.clone()).await;
     copy.claim_copy(&primary, &name(), term).await.unwrap();
-    assert!(primary.sync_keys(&copy, None).await.unwrap().written > 0);
+    let keys = primary.sync_keys(&copy, None).await.unwrap();
+    assert!(keys.written > 0);
+    // It is not a holder that the primary lacks.
+    let older = "new (an older file: the key was replaced since)".to_owned();
+    assert_eq!(keys.only_in_copy, [older.as_str()]);
+    let both = BTreeSet::from([older, "new".to_owned()]);
+    let released = primary.sync_keys(&copy, Some((at(3), &both))).await;
+    assert_eq!(released.unwrap().written, 1);
+    let keys = primary.sync_keys(&copy, None).await.unwrap();
+    assert_eq!(keys, KeysSynced::default());
     primary.sync_point(&copy, term, &point_id(2)).await.unwrap();
     let alone = open_new(twins.theirs.clone()).await.unwrap();
     for n in 1..=2 {

@@ -222,11 +222,16 @@ async fn what_would_lock_out_or_confuse_is_refused() {
             .await
             .unwrap_err();
         let expected = KeyRefusal::KeyHeld { holder: holder(by) };
-        assert!(
-            matches!(&held, RepositoryError::Keys(found) if *found == expected),
-            "{held}"
-        );
+        let foreseen = repository.check_new_key(&known, &holder("c")).await;
+        for held in [held, foreseen.unwrap_err()] {
+            assert!(
+                matches!(&held, RepositoryError::Keys(found) if *found == expected),
+                "{held}"
+            );
+        }
     }
+    let (new, name) = (raw(3), holder("c"));
+    repository.check_new_key(&new, &name).await.unwrap();
     assert_eq!(key_objects(&store).await, before);
     for n in 0..29 {
         let name = holder(&format!("h{n}"));

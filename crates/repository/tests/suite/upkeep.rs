@@ -43,6 +43,7 @@ async fn is_whole(store: Arc<TestStore>) {
     assert_eq!(repository.report().adopted_packs, 0, "all are indexed");
     let report = full(&repository).await;
     assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.unindexed, 0);
     for n in 1..=2 {
         let restored = restore(&repository, n).await.unwrap();
         assert_eq!(restored, files(n.into()), "point {n}");
@@ -69,6 +70,10 @@ async fn new_indexes_replace_lost_damaged_and_good_ones() {
         let before = names(&store, "index").await;
         let planned = repository.plan_rebuild_index().await.unwrap();
         assert_eq!(names(&store, "index").await, before, "{harm}: a plan");
+        if harm == "lost" {
+            let report = repository.verify(VerifyLevel::Quick).await.unwrap();
+            assert_eq!((report.unindexed, report.is_sound()), (report.packs, true));
+        }
         let epoch = repository.claim_epoch().await.unwrap();
         let rebuilt = repository.rebuild_index(epoch).await.unwrap();
         let counts = |of: &RebuiltIndex| (of.packs, of.chunks, of.written, of.removed, of.damaged);
