@@ -11,6 +11,7 @@ use crate::link::{self, Dial};
 use crate::observer;
 use crate::running::Running;
 use crate::tail::{Board, Following};
+use crate::watch::{self, Watching};
 use holdfast_certs::{ClientTls, Role, TlsError};
 use holdfast_qdrant::{QdrantClient, QdrantConfig, QdrantError, SecretString, Timeouts};
 use holdfast_service::clock::{Clock, SystemClock};
@@ -21,6 +22,8 @@ use holdfast_service::shutdown::{DrainTimeout, Shutdown};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A running command and its leftovers get this long after a stop.
@@ -159,6 +162,19 @@ impl Agent {
         let running = Running::default();
         let (link_slot, link_watch) = link::slot();
         let (observed, observation) = observer::channel();
+        let (looked, storage) = watch::channel();
+        let others = Arc::new(Notify::new());
+        if let Some(root) = self.config.qdrant.storage_dir.clone() {
+            let watching = Watching {
+                root,
+                every: self.config.watch.every,
+                observation: observation.clone(),
+                others: Arc::clone(&others),
+                out: looked,
+                clock: Arc::clone(&clock),
+            };
+            shutdown.spawn(watching.run(shutdown.token()));
+        }
         // Stopped last, so that the outcome of an interrupted command still gets out.
         let session_stop = CancellationToken::new();
         let control = Control {
@@ -168,6 +184,7 @@ impl Agent {
             journal: self.journal.clone(),
             running: running.clone(),
             observation: observation.clone(),
+            storage,
             link: link_slot,
             health: self.health.clone(),
             clock: Arc::clone(&clock),
@@ -176,6 +193,7 @@ impl Agent {
             config: Arc::clone(&self.config),
             link: link_watch.clone(),
             observation,
+            others,
             board: Board::default(),
             clock: Arc::clone(&clock),
         };
@@ -197,28 +215,38 @@ impl Agent {
         ));
         shutdown.spawn(control.run(session_stop.clone()));
         if let Some(server) = self.health_server {
-            let stop = session_stop.clone();
-            shutdown.spawn(async move {
-                if let Err(error) = server.run(stop).await {
-                    tracing::error!(reason = %chain(&error), "the health endpoint failed");
-                }
-            });
+            shutdown.spawn(tell_health(server, session_stop.clone()));
         }
         if let Some(tls) = self.tls {
             let stop = shutdown.token();
             shutdown.spawn(tls.watch(RELOAD_EVERY, async move { stop.cancelled().await }));
         }
         let executing = shutdown.spawn(executor::run(site, running, shutdown.token()));
-        shutdown.requested().await;
-        let drained = tokio::time::timeout(DRAIN_WITHIN, executing).await;
-        session_stop.cancel();
-        if drained.is_err() {
-            tracing::warn!(
-                "the running command did not stop in time; the journal knows how far it was"
-            );
-        }
-        shutdown.drain(DRAIN_WITHIN).await?;
-        Ok(())
+        drain(&shutdown, executing, &session_stop).await
+    }
+}
+
+/// Waits for a stop, then for the command that runs, then for everything else.
+async fn drain(
+    shutdown: &Shutdown,
+    executing: JoinHandle<()>,
+    session_stop: &CancellationToken,
+) -> Result<(), AgentError> {
+    shutdown.requested().await;
+    let drained = tokio::time::timeout(DRAIN_WITHIN, executing).await;
+    session_stop.cancel();
+    if drained.is_err() {
+        tracing::warn!(
+            "the running command did not stop in time; the journal knows how far it was"
+        );
+    }
+    shutdown.drain(DRAIN_WITHIN).await?;
+    Ok(())
+}
+
+async fn tell_health(server: HealthServer, stop: CancellationToken) {
+    if let Err(error) = server.run(stop).await {
+        tracing::error!(reason = %chain(&error), "the health endpoint failed");
     }
 }
 

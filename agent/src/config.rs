@@ -41,6 +41,8 @@ pub struct AgentConfig {
     pub capture: CaptureSection,
     /// How logs are followed.
     pub wal: WalSection,
+    /// How the storage directory is watched.
+    pub watch: WatchSection,
     /// Most bytes of a snapshot stream that wait on disk.
     pub spool_limit: ByteCount,
     /// Bounds of effort.
@@ -82,6 +84,13 @@ pub struct WalSection {
     pub poll: Duration,
     /// Most bytes of entries that are read and not durable yet.
     pub max_unsent: usize,
+}
+
+/// How the storage directory is watched, where it is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchSection {
+    /// Time between two looks at all files, if nothing is noticed before.
+    pub every: Duration,
 }
 
 /// Bounds of effort.
@@ -243,6 +252,7 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
         qdrant,
         capture,
         wal,
+        watch,
         spool,
         limits,
         log,
@@ -269,6 +279,9 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
             storage_dir: qdrant.storage_dir,
         },
         wal,
+        watch: WatchSection {
+            every: Duration::from_secs(bounded("watch.every_secs", watch.every_secs, 1, 3600)?),
+        },
         capture: check_capture(&capture)?,
         spool_limit: ByteCount::mib(bounded("spool.max_mib", spool.max_mib, 16, 1 << 24)?),
         limits: check_limits(&limits)?,
@@ -348,6 +361,7 @@ fn bounded(key: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Age
         "capture.optimizer_wait_secs" => "must be from 0 to 3600",
         "wal.poll_ms" => "must be from 10 to 60000",
         "wal.max_unsent_mib" => "must be from 1 to 4096",
+        "watch.every_secs" => "must be from 1 to 3600",
         "limits.retry_secs" => "must be from 1 to 86400",
         _ => "must be from 10 to 86400",
     };

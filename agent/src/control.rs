@@ -7,6 +7,7 @@ use crate::journal::Journal;
 use crate::link::{Dial, LinkSlot};
 use crate::observer::ObservationReceiver;
 use crate::running::Running;
+use crate::watch::StorageReceiver;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use holdfast_service::clock::Clock;
 use holdfast_service::health::HealthState;
@@ -46,6 +47,8 @@ pub struct Control {
     pub running: Running,
     /// What the observer saw last.
     pub observation: ObservationReceiver,
+    /// What was seen of the storage directory last.
+    pub storage: StorageReceiver,
     /// Where the open connection is offered to commands.
     pub link: LinkSlot,
     /// Readiness.

@@ -7,7 +7,7 @@
 //!
 //! [`Agent`] starts three tasks that meet in the [`journal`]: [`control`] takes commands in and reports,
 //! [`executor`] runs them one at a time ([`capture`], [`restore`]) and has the [`janitor`] clean up,
-//! [`observer`] looks at Qdrant for heartbeats and readiness.
+//! [`observer`] looks at Qdrant for heartbeats and readiness. Beside them [`tail`] follows Qdrant's logs, and [`watch`] its storage directory.
 
 pub mod agent;
 pub mod attempts;
@@ -37,6 +37,7 @@ pub mod restore;
 pub mod running;
 pub mod spool;
 pub mod tail;
+pub mod watch;
 pub mod window;
 
 pub use agent::{Agent, AgentError};

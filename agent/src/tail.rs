@@ -20,3 +20,4 @@ pub use board::{Board, Reading};
 pub use log_folder::LogFolder;
 pub use run::Following;
 pub use scan::LogKey;
+pub(crate) use scan::scan;

@@ -95,8 +95,9 @@ pub(crate) enum Command {
     /// List the Qdrant nodes whose agents have reported.
     #[command(after_help = "Examples:
   holdfast nodes
+  holdfast nodes --shards                    what changes in which shard, as the agents watch it
   holdfast nodes --output json | jq '.nodes[] | select(.connected | not)'")]
-    Nodes(ReadArgs),
+    Nodes(NodesArgs),
     /// List the collections of all connected nodes and their newest recovery points.
     #[command(after_help = "Examples:
   holdfast collections
@@ -185,6 +186,17 @@ It names points and filters, so it takes an operator's certificate.")]
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+}
+
+/// Options of `nodes`.
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+
+    /// Show the shards whose storage the agents watch: what they take, and what has changed since the agents' starts.
+    #[arg(long)]
+    pub(crate) shards: bool,
 }
 
 #[cfg(test)]

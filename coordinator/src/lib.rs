@@ -34,6 +34,7 @@ pub mod rpc;
 pub mod schedule;
 pub mod serve;
 pub mod start;
+pub mod storage;
 pub mod tickets;
 pub mod upkeep;
 pub mod verify;

@@ -52,6 +52,8 @@ pub struct NodeRecord {
     pub inventory: Option<v1::Inventory>,
     /// Why the last report has no inventory.
     pub error: Option<v1::Failure>,
+    /// The last look at the storage directory that it watches.
+    pub storage: Option<v1::StorageWatch>,
     /// Agent's clock minus ours, in microseconds.
     pub clock_offset_us: i64,
 }
@@ -73,6 +75,7 @@ impl Registry {
                 last_server: None,
                 inventory: None,
                 error: None,
+                storage: None,
                 clock_offset_us: 0,
             });
         record.connected = true;
@@ -80,6 +83,8 @@ impl Registry {
         record.reported_at = None;
         record.answers = 0;
         record.pulse = Pulse::default();
+        // Its counts begin anew.
+        record.storage = None;
         record.program.clone_from(&greeting.program);
         record.clock_offset_us = offset(greeting.now, now);
     }
@@ -126,6 +131,9 @@ impl Registry {
         record.server = server;
         if beat.inventory.is_some() {
             record.inventory = beat.inventory;
+        }
+        if beat.storage.is_some() {
+            record.storage = beat.storage;
         }
         record.error = beat.qdrant_error;
         record.answers = beat.answers;

@@ -20,6 +20,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) wal: RawWal,
     #[serde(default)]
+    pub(super) watch: RawWatch,
+    #[serde(default)]
     pub(super) spool: RawSpool,
     #[serde(default)]
     pub(super) limits: RawLimits,
@@ -73,6 +75,18 @@ impl Default for RawWal {
             poll_ms: 100,
             max_unsent_mib: 32,
         }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct RawWatch {
+    pub(super) every_secs: u64,
+}
+
+impl Default for RawWatch {
+    fn default() -> Self {
+        Self { every_secs: 10 }
     }
 }
 

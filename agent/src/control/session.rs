@@ -222,6 +222,7 @@ impl<'a> Session<'a> {
         let now = self.control.clock.now();
         let mut beat = protocol::heartbeat(&seen.inventory, answers, now);
         self.control.observation.tell_pulse(&mut beat);
+        self.control.storage.tell(&mut beat);
         self.send(protocol::beat(beat)).await
     }
 

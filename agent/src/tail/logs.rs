@@ -159,6 +159,11 @@ impl Logs {
         self.logs.remove(&number);
     }
 
+    /// If `now`, the next turn looks for logs, whenever the last one did.
+    pub(super) fn look_for_others(&mut self, now: bool) {
+        self.scanned = self.scanned.filter(|_| !now);
+    }
+
     /// Looks for logs, if it is time, and reads on in each.
     pub(super) fn turn(&mut self, now: &dyn Fn() -> Now) {
         let at = now().steady;

@@ -23,7 +23,7 @@ use holdfast_types::ServerVersion;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ pub struct Following {
     pub link: LinkWatch,
     /// What the observer saw last: the server's version, and states of replicas.
     pub observation: ObservationReceiver,
+    /// Woken when there are other collections or shards.
+    pub others: Arc<Notify>,
     /// Where captures find in which timeline a log is.
     pub board: Board,
     /// Time.
@@ -91,13 +93,15 @@ impl Following {
         let mut turn = tokio::time::interval(self.config.wal.poll);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = turn.tick() => {}
+            let others = tokio::select! {
+                _ = turn.tick() => false,
+                () = self.others.notified() => true,
                 () = stop.cancelled() => return,
-            }
+            };
             let Some(mut turning) = logs.take() else {
                 return;
             };
+            turning.look_for_others(others);
             if stream.is_none() && Instant::now() >= not_before {
                 match self.open().await {
                     Ok(opened) => {

@@ -17,18 +17,18 @@ pub struct LogKey {
 
 /// A collection's folder, and the logs in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FoundCollection {
+pub(crate) struct FoundCollection {
     /// The folder.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The logs' folders, by shard.
-    pub(super) logs: BTreeMap<ShardId, PathBuf>,
+    pub(crate) logs: BTreeMap<ShardId, PathBuf>,
 }
 
 /// Looks for logs. A collection whose name Holdfast can't use is passed over, as no capture has it either.
 ///
 /// # Errors
 /// When the storage directory can't be listed. A folder that goes away meanwhile is no error.
-pub(super) fn scan(storage: &Path) -> io::Result<BTreeMap<CollectionName, FoundCollection>> {
+pub(crate) fn scan(storage: &Path) -> io::Result<BTreeMap<CollectionName, FoundCollection>> {
     let mut found = BTreeMap::new();
     for entry in list(&storage.join("collections"))? {
         let Some(name) = name_of(&entry).and_then(|name| name.parse().ok()) else {

@@ -1,9 +1,9 @@
 //! `status`, `nodes`, `collections` and `diff`.
 
 use super::{Context, coordinator};
-use crate::args::{ConnectionArgs, DiffArgs};
+use crate::args::{ConnectionArgs, DiffArgs, NodesArgs};
 use crate::failure::Outcome;
-use crate::view::{CollectionsView, DiffView, NodesView, StatusView};
+use crate::view::{CollectionsView, DiffView, NodesView, ShardsView, StatusView};
 use holdfast_proto::v1;
 
 /// `holdfast status`.
@@ -15,8 +15,11 @@ pub(super) async fn status(context: Context, connection: &ConnectionArgs) -> Out
 }
 
 /// `holdfast nodes`.
-pub(super) async fn nodes(context: Context, connection: &ConnectionArgs) -> Outcome<()> {
-    let answer = coordinator(connection).await?.nodes().await?;
+pub(super) async fn nodes(context: Context, args: &NodesArgs) -> Outcome<()> {
+    let answer = coordinator(&args.connection).await?.nodes().await?;
+    if args.shards {
+        return context.output.show(&ShardsView::from(&answer));
+    }
     context.output.show(&NodesView::from(&answer))
 }
 

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::fault::Fault;
 use crate::logs;
 use crate::schedule;
+use crate::storage;
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, Timestamp};
 use prometheus_client::encoding::text;
@@ -74,6 +75,13 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
         samples.put(Metric::NodeQdrantUp, &node.node, truth(up));
         let offset = Timestamp::from_micros(node.clock_offset_ms.saturating_mul(1000));
         samples.put(Metric::NodeClockOffset, &node.node, seconds(offset));
+        if let Some(look) = &node.storage {
+            storage_of(&mut samples, &node.node, look);
+        }
+    }
+    for (of, churn) in storage::churn(&core.nodes.list()) {
+        samples.put(Metric::Touched, &of, count(churn.touched_bytes));
+        samples.put(Metric::GoneSegments, &of, count(churn.gone_segments));
     }
     let known = schedule::known_collections(core);
     for (name, standing) in &logs::standings(core, &points, &known) {
@@ -105,6 +113,18 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
         }
     }
     Ok(samples.encode())
+}
+
+fn storage_of(samples: &mut Samples, of: &str, look: &v1::StorageWatch) {
+    samples.put(Metric::StorageFree, of, count(look.free_bytes));
+    samples.put(Metric::StorageTotal, of, count(look.total_bytes));
+    let full = storage::lasts(look).map(|left| left.as_secs_f64());
+    samples.put_if(Metric::StorageFull, of, full);
+    let troubles = look.troubles.len() as u64;
+    samples.put(Metric::StorageTroubles, of, count(troubles));
+    let polled = !look.polling_because.is_empty();
+    samples.put(Metric::StoragePolled, of, truth(polled));
+    samples.put(Metric::StorageOverflows, of, count(look.overflows));
 }
 
 fn overall(samples: &mut Samples, status: &v1::StatusResponse) {

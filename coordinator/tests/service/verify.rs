@@ -3,8 +3,10 @@
 use crate::world::World;
 use holdfast_coordinator::config::Location;
 use holdfast_coordinator::core::Core;
+use holdfast_coordinator::repository::{Creation, open};
 use holdfast_coordinator::verify::Ended;
 use holdfast_coordinator::{start, verify};
+use holdfast_repository::{VerifyLevel, VerifyOptions};
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
 use holdfast_service::shutdown::Shutdown;
 use holdfast_types::Timestamp;
@@ -86,4 +88,30 @@ async fn damage_is_found_in_the_background_and_remembered() {
     );
     shutdown.stop();
     shutdown.drain(Duration::from_secs(30)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_process_found_is_told() {
+    let world = World::new();
+    let running = world.start().await;
+    let mut operator = world.operator(&running).await;
+    let told = |warnings: &[String]| {
+        let damage = |warning: &&String| warning.contains("known to be damaged");
+        warnings.iter().find(damage).cloned()
+    };
+    assert_eq!(told(&operator.status().await.warnings), None);
+    let Location::Disk(place) = &world.config.repository.place else {
+        panic!("a directory was configured");
+    };
+    std::fs::write(place.join("holdfast.json"), "rotten").unwrap();
+    let repository = open(&world.config, Creation::Never, SystemClock.now()).await;
+    let options = VerifyOptions {
+        record: true,
+        ..VerifyOptions::read_only(VerifyLevel::Quick, SystemClock.now())
+    };
+    let report = repository.unwrap().verify_with(&options, &()).await;
+    assert!(!report.unwrap().is_sound());
+    let told = told(&operator.status().await.warnings).expect("it is told at once");
+    assert!(told.contains("holdfast.json"), "{told}");
+    running.stop().await;
 }

@@ -3,7 +3,7 @@
 use super::coordinator::{Commit, FakeCoordinator};
 use super::qdrant::FakeQdrant;
 use super::shard;
-use crate::config::{CaptureSection, Limits, QdrantSection, WalSection};
+use crate::config::{CaptureSection, Limits, QdrantSection, WalSection, WatchSection};
 use crate::order::Method;
 use crate::{Agent, AgentConfig};
 use holdfast_certs::TlsPaths;
@@ -65,6 +65,9 @@ impl World {
                 archive: false,
                 poll: Duration::from_millis(100),
                 max_unsent: 1 << 20,
+            },
+            watch: WatchSection {
+                every: Duration::from_secs(10),
             },
             spool_limit: ByteCount::mib(64),
             limits: Limits {

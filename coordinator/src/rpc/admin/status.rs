@@ -8,6 +8,7 @@ use crate::job::{JobRecord, JobState};
 use crate::logs::{self, CollectionStanding};
 use crate::observe::NodeRecord;
 use crate::repository::fault_of;
+use crate::storage;
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{CollectionName, NodeId, RecoveryPointId, Timestamp};
@@ -43,6 +44,7 @@ pub(in crate::rpc) async fn status(core: &Core, points: &[PointSummary]) -> v1::
             .map(|p| p.id.to_string())
             .unwrap_or_default(),
         warnings: warnings(&Situation {
+            now: core.clock.now(),
             nodes: &nodes,
             jobs: &jobs,
             damaged_points: &core.damaged_points,
@@ -61,7 +63,7 @@ pub(in crate::rpc) async fn status(core: &Core, points: &[PointSummary]) -> v1::
                 .into_iter()
                 .chain(core.keeping.warnings())
                 .collect(),
-            known_damage: core.repository.known_damage().await,
+            known_damage: known_damage(core).await,
             copies: crate::copies::warnings(core).await,
             logs: {
                 let known = crate::schedule::known_collections(core);
@@ -99,6 +101,20 @@ async fn gone(core: &Core) -> Option<String> {
     }
 }
 
+/// Objects that are known to be damaged, whoever found that, unless the last check of this coordinator says so already.
+async fn known_damage(core: &Core) -> Vec<String> {
+    let told = core.verified.get().last;
+    if told.is_some_and(|last| last.needs_attention) {
+        return Vec::new();
+    }
+    // What a store that fails or is slow has to say of it comes later; that it does not answer is a warning of its own.
+    let heeded = tokio::time::timeout(STORE_ANSWERS, core.repository.heed_damage()).await;
+    if !matches!(heeded, Ok(Ok(()))) {
+        tracing::debug!("records of damage could not be read");
+    }
+    core.repository.known_damage().await
+}
+
 /// Recovery points that are gone, in words.
 async fn missed(core: &Core) -> Vec<String> {
     let copies: Vec<_> = core.copies.iter().map(|copy| copy.name()).collect();
@@ -113,6 +129,7 @@ async fn missed(core: &Core) -> Vec<String> {
 
 /// What warnings are drawn from.
 struct Situation<'a> {
+    now: Timestamp,
     nodes: &'a [(NodeId, NodeRecord)],
     jobs: &'a [JobRecord],
     damaged_points: &'a [(RecoveryPointId, String)],
@@ -151,7 +168,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
             situation.damaged_objects
         ));
     }
-    if let (Some(first), true) = (situation.known_damage.first(), situation.checks.is_empty()) {
+    if let Some(first) = situation.known_damage.first() {
         warnings.push(format!(
             "{} objects of the repository are known to be damaged, {first} among them: back up now, what Qdrant still has is stored anew; then `holdfast repo verify` names the recovery points that are affected",
             situation.known_damage.len()
@@ -170,6 +187,7 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
         } else if let Some(error) = &record.error {
             warnings.push(format!("node {node}: {}", error.message));
         }
+        warnings.extend(storage::warnings(node, record, situation.now));
         if let Some(apart) = record.clock_skew() {
             warnings.push(format!(
                 "{}: the clocks of node {node} and of the coordinator are {} s apart: set both by NTP",
@@ -211,6 +229,7 @@ pub(super) fn nodes(nodes: &[(NodeId, NodeRecord)]) -> Vec<v1::NodeStatus> {
         inventory: record.inventory.clone(),
         qdrant_error: record.error.clone(),
         clock_offset_ms: record.clock_offset_us / 1000,
+        storage: record.storage.clone(),
     };
     nodes.iter().map(status).collect()
 }
@@ -353,6 +372,7 @@ mod tests {
     fn warnings_say_what_to_do() {
         let nodes = nodes(NOW.after(Duration::from_secs(7200)));
         let told = warnings(&Situation {
+            now: NOW,
             nodes: &nodes[..1],
             jobs: &[],
             damaged_points: &[],

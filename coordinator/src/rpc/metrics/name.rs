@@ -29,6 +29,22 @@ pub enum Metric {
     NodeQdrantUp,
     /// Its clock.
     NodeClockOffset,
+    /// Free bytes of its storage volume.
+    StorageFree,
+    /// All of them.
+    StorageTotal,
+    /// When it is full.
+    StorageFull,
+    /// What is wrong with the storage directory.
+    StorageTroubles,
+    /// Whether changes are found by looks alone.
+    StoragePolled,
+    /// How often events were lost.
+    StorageOverflows,
+    /// What was written to a collection's files.
+    Touched,
+    /// Segments that its optimizers have replaced.
+    GoneSegments,
     /// Up to when a collection could be brought back.
     RecoverableUntil,
     /// How long ago that is.
@@ -73,6 +89,14 @@ impl Metric {
         Self::NodeConnected,
         Self::NodeQdrantUp,
         Self::NodeClockOffset,
+        Self::StorageFree,
+        Self::StorageTotal,
+        Self::StorageFull,
+        Self::StorageTroubles,
+        Self::StoragePolled,
+        Self::StorageOverflows,
+        Self::Touched,
+        Self::GoneSegments,
         Self::RecoverableUntil,
         Self::Rpo,
         Self::RpoTarget,
@@ -168,6 +192,42 @@ impl Metric {
                 "node_clock_offset_seconds",
                 node,
                 "The node's clock minus the coordinator's",
+            ),
+            Self::StorageFree => (
+                "node_storage_free_bytes",
+                node,
+                "Bytes that are free for Qdrant on the volume of its storage",
+            ),
+            Self::StorageTotal => ("node_storage_total_bytes", node, "Bytes of that volume"),
+            Self::StorageFull => (
+                "node_storage_full_in_seconds",
+                node,
+                "When the volume's bytes or inodes will be used up, if it goes on as in the last hour; absent if nothing is foretold",
+            ),
+            Self::StorageTroubles => (
+                "node_storage_troubles",
+                node,
+                "What was wrong with Qdrant's storage directory in the last hour",
+            ),
+            Self::StoragePolled => (
+                "node_storage_polled",
+                node,
+                "1 if changes of the storage directory are found by looks alone, as the kernel tells of none",
+            ),
+            Self::StorageOverflows => (
+                "node_storage_event_overflows",
+                node,
+                "How often the kernel lost events of the storage directory since the agent's start; a look followed each time",
+            ),
+            Self::Touched => (
+                "collection_touched_bytes",
+                collection,
+                "Bytes on disk of the files that were found new or written to, counted at each look since the agents' start; take deriv() or the difference",
+            ),
+            Self::GoneSegments => (
+                "collection_gone_segments",
+                collection,
+                "Segments that went since the agents' start, as optimizers replace them",
             ),
             Self::RecoverableUntil => (
                 "collection_recoverable_until_seconds",
