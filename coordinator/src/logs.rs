@@ -15,13 +15,15 @@ mod compact;
 mod presence;
 mod prompt;
 mod record;
+mod since;
 mod standing;
 mod stream;
 
-pub use bases::Bases;
+pub use bases::{Bases, Settings};
 pub(crate) use compact::facts_of;
 pub use compact::{Compacted, compact, run as compact_logs};
 pub use prompt::run as prompt_bases;
+pub use since::{SinceCapture, since_capture};
 pub use standing::{CollectionStanding, standings, warnings};
 pub use stream::{ANSWERS, serve};
 

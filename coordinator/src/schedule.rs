@@ -11,6 +11,7 @@
 
 mod alarm;
 mod book;
+mod changes;
 mod note;
 mod standing;
 mod watch;
@@ -71,7 +72,9 @@ pub async fn look(core: &Arc<Core>) -> Result<(), CatalogError> {
             continue;
         };
         let busy = core.book.running().await.map(|job| job.id);
-        let view = view(core, policy, busy);
+        let mut view = view(core, policy, schedule, busy);
+        view.changes = changes::changes(core, policy, schedule).await;
+        core.schedules.saw(&schedule.name, view.changes);
         let verdict = judge(schedule, &memory, &view);
         let wrong = check_verdict(&verdict, schedule, &memory, &view);
         if !wrong.is_empty() {
@@ -88,20 +91,28 @@ pub async fn look(core: &Arc<Core>) -> Result<(), CatalogError> {
                     .put(&core.catalog, &schedule.name, memory)
                     .await?;
             }
+            Verdict::Unchanged { planned, covers } => {
+                tracing::info!(schedule = %schedule.name, %planned, covers, "nothing has changed since the newest captures: they answer it");
+                memory.answer(planned, view.now);
+                core.schedules
+                    .put(&core.catalog, &schedule.name, memory)
+                    .await?;
+            }
             Verdict::Start(start) => begin(core, policy, schedule, memory, &start).await?,
         }
     }
     Ok(())
 }
 
-/// What matters now.
-fn view(core: &Core, policy: &Policy, busy: Option<JobId>) -> View {
+/// What matters now, with the changes that the scheduler saw last.
+fn view(core: &Core, policy: &Policy, schedule: &Schedule, busy: Option<JobId>) -> View {
     View {
         now: core.clock.now(),
         watching_since: core.started,
         unsettled: watch::unsettled(core, policy),
         busy,
         slow: None,
+        changes: core.schedules.changes(&schedule.name),
     }
 }
 
@@ -213,7 +224,7 @@ async fn begin(
         .await?;
     match start_job(core, policy, schedule, start).await {
         Ok(job) => {
-            tracing::info!(schedule = %name, planned = %start.planned, covers = start.covers, attempt = start.attempt, %job, "a scheduled run begins");
+            tracing::info!(schedule = %name, planned = %start.planned, covers = start.covers, attempt = start.attempt, early = start.early, %job, "a scheduled run begins");
             memory.began(job);
         }
         Err(reason) => {

@@ -221,6 +221,14 @@ impl Qdrant {
         self.call(reqwest::Method::PUT, path, Some(body)).await
     }
 
+    /// `PATCH path` with a body.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn patch(&self, path: &str, body: Value) -> Result<Value> {
+        self.call(reqwest::Method::PATCH, path, Some(body)).await
+    }
+
     /// `DELETE path`.
     ///
     /// # Errors

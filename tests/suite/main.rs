@@ -1,5 +1,6 @@
 //! Cross-crate tests with real processes on loopback. One binary, one module for each subject.
 
+mod adaptive;
 mod archive;
 mod bad_input;
 mod by_hand;

@@ -3,7 +3,8 @@
 use holdfast_archive::Manifest;
 use holdfast_decide::recency::{BaseFacts, BasePoint};
 use holdfast_types::{CollectionName, RecoveryPointId, Timestamp};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Captures that are kept in mind of each collection: the newest may be deleted or turn out damaged.
 const KEPT: usize = 4;
@@ -12,7 +13,32 @@ const KEPT: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bases {
     /// By time of commit, the newest last.
-    of: BTreeMap<CollectionName, Vec<(Timestamp, BasePoint)>>,
+    of: BTreeMap<CollectionName, Vec<Known>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    committed: Timestamp,
+    point: BasePoint,
+    settings: Settings,
+}
+
+/// What of a collection no log tells: its configuration and its aliases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Null where it is not known.
+    config: Value,
+    aliases: BTreeSet<String>,
+}
+
+impl Settings {
+    /// From the `result` of `GET /collections/{name}`.
+    pub fn new<A: ToString>(info: &Value, aliases: impl Iterator<Item = A>) -> Self {
+        Self {
+            config: info.get("config").cloned().unwrap_or_default(),
+            aliases: aliases.map(|alias| alias.to_string()).collect(),
+        }
+    }
 }
 
 impl Bases {
@@ -36,13 +62,16 @@ impl Bases {
                 continue;
             }
             let known = self.of.entry(collection.name.clone()).or_default();
-            known.retain(|(_, point)| point.point != manifest.id);
-            let point = BasePoint {
-                point: manifest.id.clone(),
-                shards,
-            };
-            known.push((manifest.committed, point));
-            known.sort_by_key(|(committed, _)| *committed);
+            known.retain(|known| known.point.point != manifest.id);
+            known.push(Known {
+                committed: manifest.committed,
+                point: BasePoint {
+                    point: manifest.id.clone(),
+                    shards,
+                },
+                settings: Settings::new(&collection.info, collection.aliases.iter()),
+            });
+            known.sort_by_key(|known| known.committed);
             let surplus = known.len().saturating_sub(KEPT);
             known.drain(..surplus);
         }
@@ -55,17 +84,29 @@ impl Bases {
         there: impl Fn(&RecoveryPointId) -> bool,
     ) -> Vec<BasePoint> {
         let known = self.of.get(collection).into_iter().flatten();
-        let known = known.filter(|(_, point)| there(&point.point));
-        known.map(|(_, point)| point.clone()).collect()
+        let known = known.filter(|known| there(&known.point.point));
+        known.map(|known| known.point.clone()).collect()
+    }
+
+    /// The newest of a collection that counts.
+    pub(super) fn newest(
+        &self,
+        collection: &CollectionName,
+        counts: impl Fn(&RecoveryPointId) -> bool,
+    ) -> Option<(&BasePoint, &Settings)> {
+        let mut known = self.of.get(collection)?.iter().rev();
+        let newest = known.find(|known| counts(&known.point.point))?;
+        Some((&newest.point, &newest.settings))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Bases, KEPT};
+    use super::{Bases, KEPT, Settings};
     use crate::fixture::manifest;
     use holdfast_archive::WalMark;
     use holdfast_types::TimelineId;
+    use serde_json::json;
 
     #[test]
     fn the_newest_are_kept_in_mind() {
@@ -87,6 +128,16 @@ mod tests {
             all[0].shards[0].mark,
             Some((TimelineId::from_bytes([1; 16]), 7))
         );
+        let (newest, settings) = bases.newest(&docs, |_| true).unwrap();
+        assert!(newest.point.as_str().ends_with('6'));
+        let info = json!({"config": null, "points_count": 7});
+        assert_eq!(*settings, Settings::new(&info, ["live"].iter()));
+        assert_ne!(*settings, Settings::new(&info, ["old"].iter()));
+        let info = json!({"config": {"params": {}}});
+        assert_ne!(*settings, Settings::new(&info, ["live"].iter()));
+        let older = bases.newest(&docs, |id| !id.as_str().ends_with('6'));
+        assert!(older.unwrap().0.point.as_str().ends_with('5'));
+        assert!(bases.newest(&docs, |_| false).is_none());
         assert_eq!(bases.of(&docs, |id| id.as_str().ends_with('5')).len(), 1);
         assert!(bases.of(&"other".parse().unwrap(), |_| true).is_empty());
         let mut imported = manifest("20261121t101530z-00000009", 9);

@@ -55,6 +55,11 @@ pub(super) fn proofs(
 }
 
 impl Known<'_> {
+    /// Whether it is known not to restore.
+    pub(crate) fn is_bad(self) -> bool {
+        matches!(self.proof(), Proof::Failed { .. })
+    }
+
     fn proof(self) -> Proof {
         match self {
             Self::Damaged => Proof::Failed {

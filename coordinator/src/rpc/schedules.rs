@@ -88,6 +88,7 @@ fn wire(standing: &schedule::Standing<'_>) -> v1::ScheduleStatus {
 
 fn run(run: &LastRun) -> v1::ScheduleRun {
     let (outcome, reasons) = match &run.outcome {
+        Outcome::Succeeded if run.job.is_none() => ("unchanged", Vec::new()),
         Outcome::Succeeded => ("succeeded", Vec::new()),
         Outcome::Incomplete { left_out } => ("incomplete", left_out.clone()),
         Outcome::Failed { reason } => ("failed", vec![reason.clone()]),

@@ -27,13 +27,13 @@ pub fn warnings(core: &Core, points: &[PointSummary], busy: Option<JobId>) -> Ve
     let now = core.clock.now();
     let seen = core.nodes.observation(core.epoch, None, 0);
     let known = watch::known(&seen);
-    let view = view(core, policy, busy);
     let mut warnings = Vec::new();
     for schedule in &policy.schedules {
         let Some(memory) = core.schedules.get(&schedule.name) else {
             continue;
         };
         if let Some(late) = lateness(schedule, &memory, now) {
+            let view = view(core, policy, schedule, busy.clone());
             let verdict = judge(schedule, &memory, &view);
             let at_risk = at_risk(policy, schedule, &memory, &known);
             warnings.push(told(schedule, &memory, &late, &verdict, &at_risk));
@@ -86,6 +86,9 @@ pub(super) fn why_not_now(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Start(_) => {
             "it is due and has not begun: does the coordinator's scheduler run?".to_owned()
+        }
+        Verdict::Unchanged { .. } => {
+            "nothing has changed since the newest captures: they answer it".to_owned()
         }
         Verdict::Skip { .. } => "it passes over what came due during downtime".to_owned(),
         Verdict::Wait {

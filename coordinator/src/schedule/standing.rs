@@ -31,10 +31,10 @@ pub fn standings(core: &Core, busy: Option<JobId>) -> Vec<Standing<'_>> {
     let Some(LoadedPolicy { policy, .. }) = &core.policy else {
         return Vec::new();
     };
-    let view = view(core, policy, busy);
     let known = known_collections(core);
     let mut standings = Vec::new();
     for schedule in &policy.schedules {
+        let view = view(core, policy, schedule, busy.clone());
         let now = view.now;
         let memory = core.schedules.get(&schedule.name);
         // Before the first look of the scheduler nothing is recorded.

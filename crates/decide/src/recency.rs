@@ -77,15 +77,8 @@ fn of_point(point: &BasePoint, logs: &[LogFacts]) -> Option<Recency> {
 }
 
 fn of_shard(base: &BaseFacts, logs: &[LogFacts]) -> (Timestamp, bool) {
-    let goes_on = |log: &&LogFacts| {
-        base.mark.is_some_and(|(timeline, certain)| {
-            log.shard == base.shard
-                && log.timeline == timeline
-                && (log.first..=log.next).contains(&certain)
-        })
-    };
-    match logs.iter().find(goes_on) {
-        Some(log) => {
+    match log_of(base, logs) {
+        Some((log, _)) => {
             let until = log.complete_until.unwrap_or(base.captured_at);
             (until.max(base.captured_at), log.open)
         }
@@ -93,9 +86,47 @@ fn of_shard(base: &BaseFacts, logs: &[LogFacts]) -> (Timestamp, bool) {
     }
 }
 
+/// What was written to a collection since a recovery point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Operations in the logs of all shards; some of them may be in the recovery point already, never the other way round.
+    pub operations: u64,
+    /// All that was acknowledged before this instant is counted.
+    pub until: Timestamp,
+}
+
+/// What was written since this point; `None` if it has no shard, or the log of one does not go on from it without a gap, is not followed, or is
+/// not known to be complete.
+#[must_use]
+pub fn written_since(point: &BasePoint, logs: &[LogFacts]) -> Option<Written> {
+    let shards = point.shards.iter().map(|base| {
+        let (log, certain) = log_of(base, logs)?;
+        Some(Written {
+            operations: log.next - certain,
+            until: log.complete_until.filter(|_| log.open)?,
+        })
+    });
+    let shards: Option<Vec<Written>> = shards.collect();
+    shards?.into_iter().reduce(|all, shard| Written {
+        operations: all.operations.saturating_add(shard.operations),
+        until: all.until.min(shard.until),
+    })
+}
+
+/// The log that goes on from a shard without a gap, and the index below which the shard has every operation.
+fn log_of<'a>(base: &BaseFacts, logs: &'a [LogFacts]) -> Option<(&'a LogFacts, u64)> {
+    let (timeline, certain) = base.mark?;
+    let goes_on = |log: &&LogFacts| {
+        log.shard == base.shard
+            && log.timeline == timeline
+            && (log.first..=log.next).contains(&certain)
+    };
+    Some((logs.iter().find(goes_on)?, certain))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{BaseFacts, BasePoint, LogFacts, Recency, recency};
+    use super::{BaseFacts, BasePoint, LogFacts, Recency, Written, recency, written_since};
     use holdfast_types::{RecoveryPointId, ShardId, TimelineId, Timestamp};
     use proptest::prelude::*;
 
@@ -170,6 +201,41 @@ mod tests {
             of(&[base(0, 10, None)], &[log(0, 1, 0, 50, Some(90))]),
             (10, false)
         );
+    }
+
+    #[test]
+    fn what_was_written_is_counted_where_nothing_is_missing() {
+        let written = |shards: &[BaseFacts], logs: &[LogFacts]| {
+            let point = BasePoint {
+                point: id(1),
+                shards: shards.to_vec(),
+            };
+            written_since(&point, logs)
+        };
+        let both = [base(0, 10, Some((1, 5))), base(1, 11, Some((2, 7)))];
+        let logs = [log(0, 1, 0, 50, Some(90)), log(1, 2, 7, 7, Some(80))];
+        let counted = |operations, until| {
+            Some(Written {
+                operations,
+                until: at(until),
+            })
+        };
+        assert_eq!(written(&both, &logs), counted(45, 80));
+        assert_eq!(written(&both[1..], &logs), counted(0, 80));
+        assert_eq!(written(&both, &logs[..1]), None, "one is not archived");
+        assert_eq!(written(&[], &logs), None);
+        for unknown in [
+            log(0, 1, 6, 50, Some(90)),
+            log(0, 2, 0, 50, Some(90)),
+            log(0, 1, 0, 50, None),
+            LogFacts {
+                open: false,
+                ..log(0, 1, 0, 50, Some(90))
+            },
+        ] {
+            let found = written(&both[..1], std::slice::from_ref(&unknown));
+            assert_eq!(found, None, "{unknown:?}");
+        }
     }
 
     #[test]

@@ -14,12 +14,16 @@
 //! neither repeats nor forgets. A clock that went back does not silence a schedule: what was answered "in the future"
 //! counts as answered now.
 //!
+//! **Adaptive.** Where it is asked for, a run of which it is certain that nothing has changed since the newest captures is answered by
+//! them ([`Unchanged`]), and one begins before its time when much was written ([`Early`]).
+//!
 //! **Not running is an alarm.** [`lateness`] compares the oldest planned instant without a success with now, whatever
 //! the reason was.
 //!
 //! [`check_verdict`] reads verdicts again and shares no code with the planner. This module looks up no zones and
 //! does not know collections ([`crate::policy`] does).
 
+mod adaptive;
 mod check;
 mod cron;
 mod definition;
@@ -32,6 +36,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use adaptive::{Changes, Early, Unchanged};
 pub use check::{ScheduleViolation, check_verdict};
 pub use cron::{Cron, ParseCronError};
 pub use definition::{CatchUp, Kind, Limits, MAX_JITTER, Schedule};

@@ -3,7 +3,7 @@
 use super::duration::duration_text;
 use super::{Policy, VerifyPolicy};
 use crate::retention::{RetentionPolicy, Rule};
-use crate::schedule::{CatchUp, Kind, Limits, Schedule, Timing};
+use crate::schedule::{CatchUp, Kind, Limits, Schedule, Timing, Unchanged};
 use holdfast_types::{CollectionName, ScheduleName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -140,6 +140,16 @@ pub fn schedule_lines(schedule: &Schedule) -> Vec<String> {
     });
     if schedule.catch_up == CatchUp::Skip {
         lines.push("does not catch up after downtime".to_owned());
+    }
+    if schedule.unchanged == Unchanged::Skip {
+        lines.push("captures nothing if it is certain that nothing has changed".to_owned());
+    }
+    if let Some(early) = &schedule.early {
+        lines.push(format!(
+            "begins before its time after {} operations, but no closer together than {}",
+            early.operations,
+            duration_text(early.apart)
+        ));
     }
     if schedule.priority != 0 {
         lines.push(format!("priority {}", schedule.priority));

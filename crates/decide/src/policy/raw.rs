@@ -50,6 +50,12 @@ pub struct RawSchedule {
     pub full_every: Option<u32>,
     /// `now` or `skip`.
     pub catch_up: Option<String>,
+    /// `capture` or `skip`.
+    pub unchanged: Option<String>,
+    /// Operations.
+    pub early_after: Option<u64>,
+    /// A duration.
+    pub early_apart: Option<String>,
     /// Of several that are due the greater goes first.
     pub priority: i32,
     /// Words for its recovery points.

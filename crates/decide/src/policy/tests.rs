@@ -151,6 +151,29 @@ fn what_can_not_be_meant_is_named() {
 }
 
 #[test]
+fn what_can_not_be_meant_of_runs_that_adapt_is_named() {
+    let schedule = |lines: &str| format!("[[schedules]]\nname = \"s\"\n{lines}");
+    for (text, says) in [
+        (
+            schedule("every = \"1h\"\nunchanged = \"no\""),
+            "capture or skip",
+        ),
+        (schedule("every = \"1h\"\nearly_after = 0"), "1 operation"),
+        (
+            schedule("every = \"1h\"\nearly_apart = \"5m\""),
+            "without early_after",
+        ),
+        (
+            schedule("every = \"1h\"\nearly_after = 9\nearly_apart = \"5s\""),
+            "1m at least",
+        ),
+    ] {
+        let error = read(&text).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
 fn without_rules_everything_follows_every_schedule() {
     let policy = policy("[[schedules]]\nname = \"s\"\nevery = \"1h\"");
     let chosen = policy.rule_of(&name("docs")).unwrap();

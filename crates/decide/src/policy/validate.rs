@@ -8,11 +8,13 @@ use super::raw::{
 use super::rules::{LAST_IN_ORDER, PolicyRule, RuleOrigin};
 use super::{Policy, VerifyPolicy};
 use crate::retention::RetentionPolicy;
-use crate::schedule::{CatchUp, Kind, Limits, MAX_JITTER, Schedule, Timing, Windows};
+use crate::schedule::{
+    CatchUp, Early, Kind, Limits, MAX_JITTER, Schedule, Timing, Unchanged, Windows,
+};
 use holdfast_types::ScheduleName;
 use jiff::tz::TimeZone;
 use std::fmt::Display;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ const MAX_SCHEDULES: usize = 100;
 const MAX_RULES: usize = 1000;
 /// Shortest grid. Below a minute is for tests: every snapshot leaves a small segment.
 const LEAST_EVERY: Duration = Duration::from_secs(1);
+/// Runs that begin before their time are this far apart, if nothing is said, and at least.
+const EARLY_APART: Duration = Duration::from_mins(15);
+const LEAST_EARLY_APART: Duration = Duration::from_mins(1);
 const MOST_EVERY: Duration = Duration::from_hours(366 * 24);
 
 /// Looks up a zone by its name.
@@ -170,12 +175,46 @@ fn schedule(
         windows: Windows(windows.collect::<Result<_, _>>()?),
         kind,
         catch_up,
+        unchanged: unchanged(&at, raw.unchanged.as_deref())?,
+        early: early(&at, raw.early_after, raw.early_apart.as_ref())?,
         priority: raw.priority,
         tags: tags.collect::<Result<_, _>>()?,
         tolerance: duration(&at, raw.tolerance.as_ref())?,
         limits: limits(&at, raw.limits.as_ref(), policy_limits)?,
         name,
     })
+}
+
+fn unchanged(at: &str, text: Option<&str>) -> Result<Unchanged, BadPolicy> {
+    match text {
+        None | Some("capture") => Ok(Unchanged::Capture),
+        Some("skip") => Ok(Unchanged::Skip),
+        Some(other) => Err(bad(
+            at,
+            format!("unchanged {other:?} is unknown: capture or skip"),
+        )),
+    }
+}
+
+fn early(at: &str, after: Option<u64>, apart: Option<&String>) -> Result<Option<Early>, BadPolicy> {
+    let apart = duration(at, apart)?;
+    let Some(after) = after else {
+        return match apart {
+            None => Ok(None),
+            Some(_) => Err(bad(
+                at,
+                "early_apart says nothing without early_after, the number of operations",
+            )),
+        };
+    };
+    let operations = NonZeroU64::new(after)
+        .ok_or_else(|| bad(at, "early_after must be 1 operation at least"))?;
+    let apart = apart.unwrap_or(EARLY_APART);
+    if apart < LEAST_EARLY_APART {
+        let least = duration_text(LEAST_EARLY_APART);
+        return Err(bad(at, format!("early_apart must be {least} at least")));
+    }
+    Ok(Some(Early { operations, apart }))
 }
 
 fn kind(at: &str, kind: Option<&str>, full_every: Option<u32>) -> Result<Kind, BadPolicy> {

@@ -5,6 +5,7 @@
 
 mod instant;
 
+use super::adaptive::Unchanged;
 use super::definition::{CatchUp, Schedule};
 use super::judge::{SKIP_AFTER, Start, Verdict, View, WaitReason};
 use super::memory::{OpenState, ScheduleMemory};
@@ -37,6 +38,10 @@ pub enum ScheduleViolation {
     SkippedWithoutLeave(Timestamp),
     /// Full and incremental are confused.
     WrongKind,
+    /// It begins before its time although that is not asked for, or not enough was written, or one began just before.
+    NotEarly(Timestamp),
+    /// It takes this instant as answered although something may have changed, or a capture is asked for.
+    NotUnchanged(Timestamp),
     /// It waits although this instant is due.
     Forgotten(Timestamp),
 }
@@ -52,12 +57,14 @@ pub fn check_verdict(
     match verdict {
         Verdict::Start(start) => check_start(start, schedule, memory, view),
         Verdict::Skip { planned, .. } => check_skip(*planned, schedule, memory, view),
+        Verdict::Unchanged { planned, .. } => check_unchanged(*planned, schedule, memory, view),
         Verdict::Wait { why, .. } => match why {
             WaitReason::NotDue => forgotten(schedule, memory, view),
             WaitReason::Never
             | WaitReason::Running
             | WaitReason::Backoff { .. }
             | WaitReason::OutsideWindow
+            | WaitReason::LogsBehind
             | WaitReason::Unsettled(_)
             | WaitReason::Busy(_)
             | WaitReason::Slow(_) => Vec::new(),
@@ -73,12 +80,16 @@ fn check_start(
 ) -> Vec<ScheduleViolation> {
     use ScheduleViolation as V;
     let mut wrong = Vec::new();
-    if !is_planned(&schedule.timing, &schedule.zone, start.planned) {
+    let open = memory.open.as_ref();
+    // What failed had come, and may have been early; since then the clock may have gone back.
+    let repeats = open.is_some_and(|open| open.planned == start.planned);
+    if start.early {
+        if start.planned != view.now || !may_be_early(schedule, memory, view) {
+            wrong.push(V::NotEarly(start.planned));
+        }
+    } else if !repeats && !is_planned(&schedule.timing, &schedule.zone, start.planned) {
         wrong.push(V::NotPlanned(start.planned));
     }
-    let open = memory.open.as_ref();
-    // What failed had come; since then the clock may have gone back.
-    let repeats = open.is_some_and(|open| open.planned == start.planned);
     if start.planned > view.now && !repeats {
         wrong.push(V::TooEarly(start.planned));
     }
@@ -158,6 +169,55 @@ fn check_skip(
     wrong
 }
 
+fn may_be_early(schedule: &Schedule, memory: &ScheduleMemory, view: &View) -> bool {
+    let Some(early) = &schedule.early else {
+        return false;
+    };
+    let too_soon = match &memory.last_run {
+        Some(run) => view.now < run.begun.after(early.apart),
+        None => false,
+    };
+    !too_soon && memory.open.is_none() && view.changes.operations >= early.operations.get()
+}
+
+fn check_unchanged(
+    planned: Timestamp,
+    schedule: &Schedule,
+    memory: &ScheduleMemory,
+    view: &View,
+) -> Vec<ScheduleViolation> {
+    use ScheduleViolation as V;
+    let mut wrong = Vec::new();
+    if !is_planned(&schedule.timing, &schedule.zone, planned) {
+        wrong.push(V::NotPlanned(planned));
+    }
+    if planned > view.now {
+        wrong.push(V::TooEarly(planned));
+    }
+    if planned <= memory.handled && memory.handled <= view.now {
+        wrong.push(V::Twice(planned));
+    }
+    if view.unsettled.is_some() {
+        wrong.push(V::Unsettled);
+    }
+    let full = match schedule.kind {
+        super::Kind::Incremental => false,
+        super::Kind::Full => true,
+        super::Kind::FullEvery(every) => memory
+            .since_full
+            .is_none_or(|runs| u64::from(runs) + 1 >= u64::from(every.get())),
+    };
+    let certain = match view.changes.unchanged_until {
+        Some(until) => planned <= until,
+        None => false,
+    };
+    let wanted = schedule.unchanged == Unchanged::Capture || memory.open.is_some() || full;
+    if wanted || !certain {
+        wrong.push(V::NotUnchanged(planned));
+    }
+    wrong
+}
+
 /// Without windows, whatever is older than the longest jitter is due.
 fn forgotten(schedule: &Schedule, memory: &ScheduleMemory, view: &View) -> Vec<ScheduleViolation> {
     /// How far back single minutes are looked at.
@@ -208,6 +268,8 @@ impl fmt::Display for ScheduleViolation {
             Self::Pushed => f.write_str("it does not give way to the database"),
             Self::SkippedWithoutLeave(at) => write!(f, "{at} may not be passed over"),
             Self::WrongKind => f.write_str("full and incremental are confused"),
+            Self::NotEarly(at) => write!(f, "nothing lets it begin at {at}, before its time"),
+            Self::NotUnchanged(at) => write!(f, "something may have changed by {at}"),
             Self::Forgotten(at) => write!(f, "{at} is due"),
         }
     }

@@ -1,5 +1,6 @@
 //! One schedule.
 
+use super::adaptive::{Early, Unchanged};
 use super::timing::Timing;
 use super::window::Windows;
 use holdfast_types::{ScheduleName, Tag, Timestamp};
@@ -28,6 +29,10 @@ pub struct Schedule {
     pub kind: Kind,
     /// What about instants that came due while no coordinator ran.
     pub catch_up: CatchUp,
+    /// What about runs that nothing needs.
+    pub unchanged: Unchanged,
+    /// When a run begins before its time; never if `None`.
+    pub early: Option<Early>,
     /// Of several that are due the greater goes first.
     pub priority: i32,
     /// Words for its recovery points.

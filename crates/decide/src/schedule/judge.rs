@@ -1,5 +1,6 @@
 //! What to do about one schedule now, and why.
 
+use super::adaptive::{Changes, Needed, is_early, is_needed};
 use super::definition::{CatchUp, Schedule};
 use super::memory::{OpenRun, OpenState, ScheduleMemory, backoff};
 use holdfast_types::{JobId, NodeId, Timestamp};
@@ -28,6 +29,8 @@ pub struct View {
     pub busy: Option<JobId>,
     /// A node that answers queries too slowly.
     pub slow: Option<Slow>,
+    /// What was written since the newest captures.
+    pub changes: Changes,
 }
 
 /// A node whose queries take too long.
@@ -53,6 +56,13 @@ pub enum Verdict {
         /// How many are.
         covers: u64,
     },
+    /// Take what is due as answered: nothing has changed since the newest captures.
+    Unchanged {
+        /// The newest planned instant that they answer.
+        planned: Timestamp,
+        /// How many they do.
+        covers: u64,
+    },
     /// Nothing.
     Wait {
         /// Until when at least, if that is known.
@@ -75,6 +85,8 @@ pub struct Start {
     pub full: bool,
     /// Whether its instant came due while no coordinator ran.
     pub catching_up: bool,
+    /// Whether it begins before its time, as much was written: then its instant is now, and no planned one.
+    pub early: bool,
     /// Set if it runs although a node is slow, because it has waited long enough.
     pub despite: Option<Slow>,
 }
@@ -97,6 +109,8 @@ pub enum WaitReason {
     },
     /// It is due, but not in a window.
     OutsideWindow,
+    /// It is due, and soon it is known whether anything needs it.
+    LogsBehind,
     /// The coordinator has just started.
     Unsettled(String),
     /// Another job runs.
@@ -112,6 +126,7 @@ struct Due {
     attempt: u32,
     start: Timestamp,
     catching_up: bool,
+    early: bool,
 }
 
 /// Judges one schedule.
@@ -131,13 +146,24 @@ pub fn judge(schedule: &Schedule, memory: &ScheduleMemory, view: &View) -> Verdi
         .map_or_else(|| again_or_later(schedule, memory, failed, now), Ok);
     let due = match due {
         Ok(due) => due,
-        Err(later) => return later,
+        Err(later) => match early(schedule, memory, view, &later) {
+            Some(early) => early,
+            None => return later,
+        },
     };
     if due.catching_up && schedule.catch_up == CatchUp::Skip && now.since(due.start) > SKIP_AFTER {
         return Verdict::Skip {
             planned: due.planned,
             covers: due.covers,
         };
+    }
+    if failed.is_none() && !due.early {
+        let (planned, covers) = (due.planned, due.covers);
+        match is_needed(schedule, memory, view, planned, due.start) {
+            Needed::Yes => {}
+            Needed::No => return Verdict::Unchanged { planned, covers },
+            Needed::KnownBy(then) => return wait(Some(then), WaitReason::LogsBehind),
+        }
     }
     if !schedule.windows.allow(now, &schedule.zone) {
         let opens = schedule.windows.open_from(now, &schedule.zone);
@@ -161,7 +187,32 @@ pub fn judge(schedule: &Schedule, memory: &ScheduleMemory, view: &View) -> Verdi
         attempt: due.attempt,
         full: memory.full_is_due(schedule.kind),
         catching_up: due.catching_up,
+        early: due.early,
         despite: view.slow.clone(),
+    })
+}
+
+/// A run before its time, where nothing is due.
+fn early(
+    schedule: &Schedule,
+    memory: &ScheduleMemory,
+    view: &View,
+    later: &Verdict,
+) -> Option<Due> {
+    let not_due = matches!(
+        later,
+        Verdict::Wait {
+            why: WaitReason::NotDue,
+            ..
+        }
+    );
+    (not_due && is_early(schedule, memory, view)).then_some(Due {
+        planned: view.now,
+        covers: 0,
+        attempt: 1,
+        start: view.now,
+        catching_up: false,
+        early: true,
     })
 }
 
@@ -190,6 +241,7 @@ fn again_or_later(
                 attempt: open.attempt.saturating_add(1),
                 start: again,
                 catching_up: false,
+                early: false,
             })
         }
         Some((_, OpenState::Running { .. })) | None => {
@@ -242,6 +294,7 @@ fn newest_due(
         attempt: 1,
         start,
         catching_up: start < view.watching_since,
+        early: false,
     })
 }
 
@@ -287,6 +340,9 @@ impl fmt::Display for WaitReason {
                 write!(f, "attempt {attempt} failed ({reason}) and is repeated")
             }
             Self::OutsideWindow => f.write_str("it is due, and waits for its window"),
+            Self::LogsBehind => {
+                f.write_str("it is due, and soon it is known whether anything has changed")
+            }
             Self::Unsettled(why) => write!(f, "it is due, and waits: {why}"),
             Self::Busy(job) => write!(f, "it is due, and waits for job {job}"),
             Self::Slow(slow) => write!(f, "it is due, and gives way to the database: {slow}"),

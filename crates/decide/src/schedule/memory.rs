@@ -238,6 +238,24 @@ impl ScheduleMemory {
         });
     }
 
+    /// The captures that are there answer planned instants: as a success that captured what they hold.
+    pub fn answer(&mut self, planned: Timestamp, now: Timestamp) {
+        let run = LastRun {
+            planned,
+            begun: now,
+            ended: now,
+            job: None,
+            full: false,
+            outcome: Outcome::Succeeded,
+        };
+        self.handled = planned;
+        self.open = None;
+        self.satisfied = self.satisfied.max(planned);
+        self.failures = 0;
+        self.last_run = Some(run.clone());
+        self.last_success = Some(run);
+    }
+
     /// The attempt under way has ended.
     pub fn end(&mut self, ended: Ended, now: Timestamp) {
         let Some(mut open) = self.open.take() else {

@@ -1,5 +1,6 @@
 //! Tests of schedules: cron against a model that looks at every minute, scenarios, and simulations.
 
+mod adaptive;
 mod cron;
 mod scenario;
 mod simulation;
@@ -7,8 +8,8 @@ mod spoilt;
 mod window;
 
 use super::{
-    CatchUp, Kind, Limits, Schedule, ScheduleMemory, Start, Timing, Verdict, View, Windows,
-    check_verdict, judge,
+    CatchUp, Changes, Kind, Limits, Schedule, ScheduleMemory, Start, Timing, Unchanged, Verdict,
+    View, Windows, check_verdict, judge,
 };
 use holdfast_types::Timestamp;
 use jiff::tz::TimeZone;
@@ -36,6 +37,8 @@ pub(super) fn schedule(timing: Timing) -> Schedule {
         windows: Windows::default(),
         kind: Kind::Incremental,
         catch_up: CatchUp::Now,
+        unchanged: Unchanged::Capture,
+        early: None,
         priority: 0,
         tags: [].into(),
         tolerance: None,
@@ -63,6 +66,7 @@ pub(super) fn view(now: Timestamp) -> View {
         unsettled: None,
         busy: None,
         slow: None,
+        changes: Changes::default(),
     }
 }
 
@@ -80,6 +84,8 @@ pub(super) fn judged(schedule: &Schedule, memory: &ScheduleMemory, view: &View) 
 pub(super) fn started(verdict: Verdict) -> Start {
     match verdict {
         Verdict::Start(start) => start,
-        other @ (Verdict::Skip { .. } | Verdict::Wait { .. }) => panic!("no start: {other:?}"),
+        other @ (Verdict::Skip { .. } | Verdict::Unchanged { .. } | Verdict::Wait { .. }) => {
+            panic!("no start: {other:?}")
+        }
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 fn waits(verdict: Verdict) -> (Option<Timestamp>, WaitReason) {
     match verdict {
         Verdict::Wait { until, why } => (until, why),
-        other @ (Verdict::Start(_) | Verdict::Skip { .. }) => panic!("no wait: {other:?}"),
+        other @ (Verdict::Start(_) | Verdict::Skip { .. } | Verdict::Unchanged { .. }) => {
+            panic!("no wait: {other:?}")
+        }
     }
 }
 
@@ -51,6 +53,7 @@ fn a_night_goes_by() {
         attempt: 1,
         full: false,
         catching_up: false,
+        early: false,
         despite: None,
     };
     assert_eq!(start, expected);
@@ -148,7 +151,7 @@ fn what_failed_is_repeated_until_the_next_instant() {
                 assert!(until.is_some_and(|until| until > now));
                 now = now.after(Duration::from_secs(30));
             }
-            Verdict::Skip { .. } => panic!("nothing is passed over"),
+            Verdict::Skip { .. } | Verdict::Unchanged { .. } => panic!("nothing is passed over"),
         }
     }
     assert_eq!(

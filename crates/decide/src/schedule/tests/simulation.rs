@@ -1,10 +1,13 @@
 //! Weeks of looking, with failures, restarts, downtime and other jobs drawn at random; promises are counted afterwards.
 
 use super::{at, every, judged, minutes, schedule, windows, zone};
-use crate::schedule::{CatchUp, Ended, Schedule, ScheduleMemory, Timing, Verdict, View};
+use crate::schedule::{
+    CatchUp, Changes, Early, Ended, Schedule, ScheduleMemory, Timing, Unchanged, Verdict, View,
+};
 use holdfast_types::Timestamp;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// What happens at one look.
@@ -22,6 +25,10 @@ enum Event {
     CrashBeforeJob,
     /// Another job runs, or has ended.
     Other(bool),
+    /// Somebody writes so many operations.
+    Write(u64),
+    /// Logs are archived, or no longer.
+    Logs(bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -32,6 +39,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1_u64..3000).prop_map(Event::Down),
         1 => Just(Event::CrashBeforeJob),
         1 => any::<bool>().prop_map(Event::Other),
+        2 => (1_u64..200).prop_map(Event::Write),
+        1 => any::<bool>().prop_map(Event::Logs),
     ]
 }
 
@@ -48,12 +57,19 @@ fn schedules() -> Vec<Schedule> {
     nights.windows = windows(&["22:00-06:00"]);
     let mut skipping = cron("30 */4 * * *", "Australia/Lord_Howe");
     skipping.catch_up = CatchUp::Skip;
+    let mut adaptive = every(3600);
+    adaptive.unchanged = Unchanged::Skip;
+    adaptive.early = Some(Early {
+        operations: NonZeroU64::new(300).unwrap(),
+        apart: minutes(10),
+    });
     vec![
         every(900),
         cron("*/20 1-3 * * *", "Europe/Berlin"),
         jittered,
         nights,
         skipping,
+        adaptive,
     ]
 }
 
@@ -62,6 +78,9 @@ struct Run {
     now: Timestamp,
     watching_since: Timestamp,
     other: bool,
+    /// Operations since the newest capture, and whether that is known.
+    written: u64,
+    logs: bool,
     /// Attempts by planned instant.
     attempts: BTreeMap<Timestamp, Vec<u32>>,
     catching_up: u32,
@@ -75,6 +94,7 @@ impl Run {
             unsettled: None,
             busy: self.other.then(|| "restore-1".parse().unwrap()),
             slow: None,
+            changes: self.changes(),
         };
         match judged(schedule, &self.memory, &view) {
             Verdict::Start(start) => {
@@ -108,6 +128,11 @@ impl Run {
                     self.memory.began("backup-1".parse().unwrap());
                 }
             }
+            Verdict::Unchanged { planned, .. } => {
+                assert_eq!(self.written, 0, "something has changed");
+                self.attempts.entry(planned).or_default().push(1);
+                self.memory.answer(planned, self.now);
+            }
             Verdict::Skip { planned, covers } => self.memory.skip(planned, covers, self.now),
             Verdict::Wait { until, .. } => {
                 assert!(
@@ -118,7 +143,22 @@ impl Run {
         }
     }
 
+    /// As logs tell it, which are known to the minute where they are known at all.
+    fn changes(&self) -> Changes {
+        if !self.logs {
+            return Changes::default();
+        }
+        let nothing = self.written == 0;
+        Changes {
+            operations: self.written,
+            unchanged_until: nothing.then_some(self.now),
+        }
+    }
+
     fn end(&mut self, ended: Ended) {
+        if matches!(ended, Ended::Succeeded { .. }) {
+            self.written = 0;
+        }
         self.memory.end(ended, self.now);
     }
 
@@ -141,7 +181,7 @@ proptest! {
 
     #[test]
     fn nothing_is_forgotten_and_nothing_runs_twice(
-        which in 0..5_usize,
+        which in 0..6_usize,
         spring in any::<bool>(),
         events in prop::collection::vec(event(), 1..120),
     ) {
@@ -152,6 +192,8 @@ proptest! {
             now: begin,
             watching_since: begin,
             other: false,
+            written: 0,
+            logs: true,
             attempts: BTreeMap::new(),
             catching_up: 0,
         };
@@ -175,6 +217,8 @@ proptest! {
                 }
                 Event::CrashBeforeJob => run.look(schedule, true),
                 // Another one begins only while none runs.
+                Event::Write(operations) => run.written += operations,
+                Event::Logs(known) => run.logs = known,
                 Event::Other(on) => run.other = on && !run.running(),
             }
         }

@@ -14,6 +14,7 @@ fn start() -> Start {
         attempt: 1,
         full: false,
         catching_up: false,
+        early: false,
         despite: None,
     }
 }
