@@ -83,8 +83,6 @@ impl Registry {
         record.reported_at = None;
         record.answers = 0;
         record.pulse = Pulse::default();
-        // Its counts begin anew.
-        record.storage = None;
         record.program.clone_from(&greeting.program);
         record.clock_offset_us = offset(greeting.now, now);
     }

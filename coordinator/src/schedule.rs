@@ -2,7 +2,7 @@
 //!
 //! What to do is decided by `holdfast_decide::schedule` and read again by its checker; here it is carried out. The memory of
 //! a schedule is durable before its job begins: a restart neither repeats nor forgets. Another coordinator that takes over with
-//! another catalogue finds in the notes of recovery points what was answered.
+//! another catalogue finds in the notes of recovery points what was answered; runs that nothing needed leave none, and are looked at anew.
 //!
 //! | while … | a run is recorded | its job begins | its job runs |
 //! |---|---|---|---|
@@ -27,7 +27,8 @@ use crate::execute;
 use crate::job::{JobRecord, JobState, Work};
 use holdfast_decide::policy::{Policy, select};
 use holdfast_decide::schedule::{
-    Ended, OpenRun, OpenState, Schedule, ScheduleMemory, Start, Verdict, View, check_verdict, judge,
+    Changes, Ended, OpenRun, OpenState, Schedule, ScheduleMemory, Start, Unchanged, Verdict, View,
+    check_verdict, judge,
 };
 use holdfast_decide::{NodeView, Observation, ServerView};
 use holdfast_proto::convert::{BackupOrder, Method};
@@ -37,6 +38,9 @@ use std::time::Duration;
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_secs(1);
+
+/// What was written is counted so often, for runs before their time.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// Looks until the process ends.
 pub async fn run(core: Arc<Core>) {
@@ -72,9 +76,7 @@ pub async fn look(core: &Arc<Core>) -> Result<(), CatalogError> {
             continue;
         };
         let busy = core.book.running().await.map(|job| job.id);
-        let mut view = view(core, policy, schedule, busy);
-        view.changes = changes::changes(core, policy, schedule).await;
-        core.schedules.saw(&schedule.name, view.changes);
+        let view = adapted(core, policy, schedule, &memory, busy).await;
         let verdict = judge(schedule, &memory, &view);
         let wrong = check_verdict(&verdict, schedule, &memory, &view);
         if !wrong.is_empty() {
@@ -104,6 +106,37 @@ pub async fn look(core: &Arc<Core>) -> Result<(), CatalogError> {
     Ok(())
 }
 
+/// What matters now, with what was written, where the verdict goes by that.
+async fn adapted(
+    core: &Core,
+    policy: &Policy,
+    schedule: &Schedule,
+    memory: &ScheduleMemory,
+    busy: Option<JobId>,
+) -> View {
+    let mut view = view(core, policy, schedule, busy);
+    let seen = core.schedules.changes(&schedule.name);
+    view.changes = Changes::default();
+    let due = matches!(judge(schedule, memory, &view), Verdict::Start(_));
+    let asks = due && schedule.unchanged == Unchanged::Skip;
+    if asks {
+        // What was told before may not have what came since.
+        core.observe().await;
+    } else if due || schedule.early.is_none() {
+        return view;
+    } else if let Some((at, seen)) = seen
+        && view.now.since(at) < COUNT_EVERY
+        && at <= view.now
+    {
+        view.changes = seen;
+        return view;
+    }
+    view.changes = changes::changes(core, policy, schedule, asks).await;
+    view.now = core.clock.now();
+    core.schedules.saw(&schedule.name, view.changes, view.now);
+    view
+}
+
 /// What matters now, with the changes that the scheduler saw last.
 fn view(core: &Core, policy: &Policy, schedule: &Schedule, busy: Option<JobId>) -> View {
     View {
@@ -112,7 +145,11 @@ fn view(core: &Core, policy: &Policy, schedule: &Schedule, busy: Option<JobId>) 
         unsettled: watch::unsettled(core, policy),
         busy,
         slow: None,
-        changes: core.schedules.changes(&schedule.name),
+        changes: core
+            .schedules
+            .changes(&schedule.name)
+            .map(|(_, seen)| seen)
+            .unwrap_or_default(),
     }
 }
 

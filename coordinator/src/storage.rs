@@ -10,7 +10,7 @@ use std::time::Duration;
 const SOON_FULL: Duration = Duration::from_secs(24 * 3600);
 /// One with less than that free is, in hundredths, whatever is foretold.
 const LEAST_FREE: u64 = 5;
-/// A look older than that tells nothing of now.
+/// A look that is due for longer is told of.
 const STALE: Duration = Duration::from_secs(15 * 60);
 
 /// What shards of one collection have gone through, on all nodes since their agents' starts.
@@ -81,6 +81,12 @@ pub fn warnings(node: &NodeId, record: &NodeRecord, now: Timestamp) -> Vec<Strin
             ));
         }
     }
+    if look.polling_because.contains("raise fs.inotify") {
+        warnings.push(format!(
+            "node {node}: changes of Qdrant's storage are found by looks alone: {}",
+            look.polling_because
+        ));
+    }
     for trouble in &look.troubles {
         warnings.push(format!(
             "node {node}: {} (last seen {}): back up now, then look at the disk and into Qdrant's log",
@@ -89,7 +95,8 @@ pub fn warnings(node: &NodeId, record: &NodeRecord, now: Timestamp) -> Vec<Strin
         ));
     }
     let looked = Timestamp::from_micros(look.looked_us.saturating_sub(record.clock_offset_us));
-    if now.since(looked) > STALE {
+    let due = looked.after(Duration::from_secs(look.next_look_secs));
+    if now.since(due) > STALE {
         warnings.push(format!(
             "node {node}: Qdrant's storage was last looked at {looked}: its disk hangs, or the agent does; see its log"
         ));
@@ -195,14 +202,14 @@ mod tests {
         };
         let bad = v1::StorageWatch {
             troubles: vec![trouble],
+            next_look_secs: 60,
             ..look(500, None)
         };
-        let told_of = told(bad, Duration::from_secs(1000));
+        assert_eq!(told(bad.clone(), Duration::from_secs(950)).len(), 1);
+        let told_of = told(bad, Duration::from_secs(970));
         assert_eq!(told_of.len(), 2);
-        assert!(
-            told_of[0].starts_with("node n1: docs/0: Input/output error (last seen 2026-"),
-            "{told_of:?}"
-        );
+        let first = "node n1: docs/0: Input/output error (last seen 2026-";
+        assert!(told_of[0].starts_with(first), "{told_of:?}");
         assert!(told_of[1].contains("last looked at"), "{told_of:?}");
     }
 

@@ -8,6 +8,7 @@ use crate::failure::Failed;
 use crate::grpc;
 use crate::order::{Command, CommandId};
 use crate::outcome::Outcome;
+use crate::watch::StorageReceiver;
 use holdfast_proto::v1;
 use holdfast_proto::v1::agent_control_client::AgentControlClient;
 use holdfast_service::failure::Code;
@@ -79,6 +80,7 @@ struct Session<'a> {
     reported: HashSet<CommandId>,
     last_progress: Option<(CommandId, v1::Progress)>,
     observing: Observing,
+    storage: StorageReceiver,
 }
 
 impl<'a> Session<'a> {
@@ -117,6 +119,8 @@ impl<'a> Session<'a> {
         control.link.set(channel, welcomed.epoch);
         control.health.ready(HEALTH_PART);
         tracing::info!(epoch = welcomed.epoch.0, "connected to the coordinator");
+        let mut storage = control.storage.clone();
+        storage.begin_anew();
         Ok(Self {
             control,
             out,
@@ -125,6 +129,7 @@ impl<'a> Session<'a> {
             reported: HashSet::new(),
             last_progress: None,
             observing: Observing::default(),
+            storage,
         })
     }
 
@@ -222,7 +227,7 @@ impl<'a> Session<'a> {
         let now = self.control.clock.now();
         let mut beat = protocol::heartbeat(&seen.inventory, answers, now);
         self.control.observation.tell_pulse(&mut beat);
-        self.control.storage.tell(&mut beat);
+        self.storage.tell(&mut beat);
         self.send(protocol::beat(beat)).await
     }
 

@@ -46,6 +46,16 @@ pub(super) struct Events {
 }
 
 impl Events {
+    /// No events at all, for this reason.
+    pub(super) fn none(why: &str) -> Self {
+        Self {
+            watcher: None,
+            watched: BTreeSet::new(),
+            marks: Arc::default(),
+            polling: Some(why.to_owned()),
+        }
+    }
+
     /// No folder is watched yet.
     pub(super) fn new(storage: &Path) -> Self {
         let marks = Arc::new(Marks::default());
@@ -82,25 +92,27 @@ impl Events {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        for gone in self.watched.difference(&folders) {
+        let surplus = self.watched.difference(&folders).cloned();
+        for gone in surplus.collect::<Vec<_>>() {
             // The kernel has removed it already if the folder is gone.
-            let _gone = watcher.unwatch(gone);
+            let _gone = watcher.unwatch(&gone);
+            self.watched.remove(&gone);
         }
-        self.watched.clear();
-        let mut failed = None;
+        self.polling = None;
         for path in folders {
             match watcher.watch(&path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.watched.insert(path);
                 }
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_gone(&error) => {
+                    self.watched.remove(&path);
+                }
                 Err(error) => {
-                    failed = Some(refused(&error));
+                    self.polling = Some(refused(&error));
                     break;
                 }
             }
         }
-        self.polling = failed;
     }
 
     /// Folders that are watched.
@@ -118,10 +130,10 @@ fn watcher(storage: &Path, marks: &Arc<Marks>) -> Result<RecommendedWatcher, Str
             storage.display()
         ));
     }
-    let marks = Arc::clone(marks);
+    let (marks, root) = (Arc::clone(marks), storage.join("collections"));
     let leave = move |event: notify::Result<Event>| {
         // What can't be told is looked for.
-        let matters = event.as_ref().map_or(true, matters);
+        let matters = event.as_ref().map_or(true, |event| matters(event, &root));
         if event.is_ok_and(|event| event.need_rescan()) {
             marks.overflows.fetch_add(1, Ordering::Relaxed);
         }
@@ -132,14 +144,29 @@ fn watcher(storage: &Path, marks: &Arc<Marks>) -> Result<RecommendedWatcher, Str
     notify::recommended_watcher(leave).map_err(|error| refused(&error))
 }
 
-fn matters(event: &Event) -> bool {
+fn matters(event: &Event, root: &Path) -> bool {
     match event.kind {
         EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
-            true
+            event.paths.iter().any(|path| is_part(path, root))
         }
-        // Scans open folders, too.
+        // Looks open folders, too.
         EventKind::Access(_) | EventKind::Modify(_) => false,
         EventKind::Any | EventKind::Other => true,
+    }
+}
+
+/// Whether it may be a collection, a shard, or a segment: beside those Qdrant replaces small files all the time.
+fn is_part(path: &Path, root: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(root) else {
+        return true;
+    };
+    let parts: Vec<_> = below.iter().filter_map(|part| part.to_str()).collect();
+    match parts.as_slice() {
+        [] | [_] => true,
+        [_, shard] => shard.parse::<u32>().is_ok(),
+        [_, _, part] => matches!(*part, "segments" | "wal"),
+        [_, _, part, segment] => *part == "segments" && !segment.contains('.'),
+        [_, _, _, _, ..] => false,
     }
 }
 
@@ -193,6 +220,7 @@ mod tests {
     use notify::event::{AccessKind, CreateKind, Flag};
     use notify::{Event, EventKind};
     use std::collections::BTreeSet;
+    use std::path::Path;
     use std::time::Duration;
 
     const SOON: Duration = Duration::from_secs(10);
@@ -200,10 +228,11 @@ mod tests {
     #[tokio::test]
     async fn what_comes_and_goes_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let inner = dir.path().join("docs");
-        fs::create_dir(&inner).unwrap();
+        let root = dir.path().join("collections");
+        let inner = root.join("docs");
+        fs::create_dir_all(&inner).unwrap();
         let mut events = Events::new(dir.path());
-        let folders = BTreeSet::from([dir.path().to_owned(), inner.clone()]);
+        let folders = BTreeSet::from([root, inner.clone()]);
         events.watch(folders.clone());
         assert_eq!((events.len(), events.polling_because()), (2, None));
         for change in [
@@ -219,7 +248,7 @@ mod tests {
         fs::create_dir(&inner).unwrap();
         events.watch(folders);
         assert_eq!(events.len(), 2);
-        fs::write(inner.join("config.json"), "").unwrap();
+        fs::create_dir(inner.join("2")).unwrap();
         tokio::time::timeout(SOON, events.news()).await.unwrap();
     }
 
@@ -233,12 +262,26 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_no_news_and_lost_events_are() {
-        let event = |kind| super::matters(&Event::new(kind));
-        assert!(!event(EventKind::Access(AccessKind::Any)));
-        assert!(event(EventKind::Create(CreateKind::Folder)));
+    fn looks_and_small_files_are_no_news_and_lost_events_are() {
+        let root = Path::new("/q/collections");
+        let matters = |event: &Event| super::matters(event, root);
+        assert!(!matters(&Event::new(EventKind::Access(AccessKind::Any))));
         let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert!(super::matters(&lost) && lost.need_rescan());
+        assert!(matters(&lost) && lost.need_rescan());
+        for (path, expected) in [
+            ("docs", true),
+            ("docs/0", true),
+            ("docs/0/wal", true),
+            ("docs/0/segments/6f1a", true),
+            ("docs/config.json", false),
+            ("docs/0/newest_clocks.json", false),
+            ("docs/0/applied_seq.json", false),
+            ("docs/0/segments/6f1a/segment.json", false),
+            ("docs/0/segments/6f1a.deleted", false),
+        ] {
+            let event = Event::new(EventKind::Create(CreateKind::Any)).add_path(root.join(path));
+            assert_eq!(matters(&event), expected, "{path}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use fs_err as fs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use std::path::Path;
 const MAX_DEPTH: usize = 8;
 /// Bytes of a block, as `stat` counts them.
 const BLOCK: u64 = 512;
+/// Errors of one look that are kept in words.
+const ERRORS: usize = 4;
 
 /// A file as it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +31,9 @@ pub(super) struct Stamp {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ShardFiles {
     files: BTreeMap<Box<str>, Stamp>,
-    segments: BTreeSet<Box<str>>,
-    /// What could not be looked at, in words.
+    /// Inodes of the folders that say whether it still is the same shard, and the same segment: `wal`, `segments/ID`.
+    folders: BTreeMap<Box<str>, u64>,
+    /// What could not be looked at, in words: some of it.
     pub(super) errors: Vec<String>,
     /// Whether there were more files than are looked at.
     pub(super) cut: bool,
@@ -44,10 +48,29 @@ pub(super) struct Changes {
     pub(super) new_segments: u64,
     /// Segments that went.
     pub(super) gone_segments: u64,
-    /// Files that are shorter than before.
-    pub(super) shrunk: Vec<String>,
-    /// Files that are missing in a segment that is still there.
-    pub(super) vanished: Vec<String>,
+    /// Files that no server loses so, if they still are lost at the next look.
+    pub(super) suspects: BTreeSet<Suspect>,
+}
+
+/// A file that may be lost, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Suspect {
+    /// Its path below the shard's folder.
+    pub(super) path: Box<str>,
+    /// Inode of its segment's folder, and of the shard's log.
+    place: (u64, u64),
+    /// It was so long, in bytes, and is shorter; `None` if it is gone.
+    pub(super) was: Option<u64>,
+}
+
+/// What a server does with a file of a segment while the segment lives.
+enum Habit {
+    /// It is only ever made longer: vectors and payloads.
+    Grows,
+    /// It stays there: ids, and what says that there is a segment.
+    Stays,
+    /// Anything: indexes, the log, what is being built.
+    Any,
 }
 
 impl ShardFiles {
@@ -70,7 +93,16 @@ impl ShardFiles {
 
     /// Segments that were seen.
     pub(super) fn segments(&self) -> usize {
-        self.segments.len()
+        self.segment_folders().count()
+    }
+
+    /// Whether everything was seen.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.cut && self.errors.is_empty()
+    }
+
+    fn segment_folders(&self) -> impl Iterator<Item = &Box<str>> {
+        self.folders.keys().filter(|path| &***path != "wal")
     }
 
     fn descend(&mut self, folder: &Path, below: &str, depth: usize, most: usize) {
@@ -101,8 +133,8 @@ impl ShardFiles {
                 }
             };
             if meta.is_dir() && depth < MAX_DEPTH {
-                if below == "segments" {
-                    self.segments.insert(path.clone().into());
+                if below == "segments" || path == "wal" {
+                    self.folders.insert(path.clone().into(), meta.ino());
                 }
                 self.descend(&entry.path(), &path, depth + 1, most);
             } else if meta.is_file() {
@@ -119,190 +151,110 @@ impl ShardFiles {
 
     /// That something has gone between listing and looking is no failure.
     fn failed(&mut self, error: &io::Error) {
-        if error.kind() != io::ErrorKind::NotFound {
+        if error.kind() != io::ErrorKind::NotFound && self.errors.len() < ERRORS {
             self.errors.push(error.to_string());
         }
     }
 
-    /// What is different from the look before. Of a look that did not see everything, nothing is said to be missing.
+    /// What is different from the look before. Both saw everything.
     pub(super) fn since(&self, before: &Self) -> Changes {
-        let mut changes = Changes {
-            new_segments: count(&self.segments, &before.segments),
-            gone_segments: count(&before.segments, &self.segments),
-            ..Changes::default()
-        };
+        let mut changes = Changes::default();
+        let mut segments: BTreeSet<_> = before.segment_folders().collect();
+        for segment in self.segment_folders() {
+            if !segments.remove(segment) {
+                changes.new_segments += 1;
+            }
+        }
+        changes.gone_segments = segments.len() as u64;
         for (path, stamp) in &self.files {
             let old = before.files.get(path);
             if old != Some(stamp) {
-                changes.touched += stamp.stored;
+                changes.touched = changes.touched.saturating_add(stamp.stored);
             }
-            if old.is_some_and(|old| old.inode == stamp.inode && old.size > stamp.size)
-                && is_core(path)
-            {
-                changes.shrunk.push(path.to_string());
+            let shorter = old.filter(|old| old.inode == stamp.inode && old.size > stamp.size);
+            if let (Some(old), Habit::Grows) = (shorter, habit(path)) {
+                let suspect = before.suspect(path, Some(old.size));
+                changes.suspects.extend(suspect);
             }
         }
-        let whole = !self.cut && !before.cut && self.errors.is_empty();
-        if whole {
-            let gone = before.files.keys();
-            let gone = gone.filter(|path| {
-                !self.files.contains_key(*path) && is_core(path) && self.has_folder_of(path)
-            });
-            changes.vanished = gone.map(ToString::to_string).collect();
-        }
+        let gone = before.files.keys();
+        let gone = gone.filter(|path| !self.files.contains_key(*path));
+        let gone = gone.filter(|path| !matches!(habit(path), Habit::Any));
+        let gone = gone.filter_map(|path| before.suspect(path, None));
+        changes.suspects.extend(gone);
+        changes.suspects.retain(|suspect| self.confirms(suspect));
         changes
     }
 
-    /// Whether files stand beside it: of a part of a segment that is gone whole, as a vector that was dropped, nothing is said.
+    /// A file of this look that is found lost at the next.
+    fn suspect(&self, path: &str, was: Option<u64>) -> Option<Suspect> {
+        Some(Suspect {
+            path: path.into(),
+            place: self.place_of(path)?,
+            was,
+        })
+    }
+
+    /// The folders that a file's segment has to stay in for its loss to be one.
+    fn place_of(&self, path: &str) -> Option<(u64, u64)> {
+        let mut parts = path.split('/');
+        let segment = parts.nth(1)?;
+        let folder = format!("segments/{segment}");
+        Some((
+            *self.folders.get(folder.as_str())?,
+            *self.folders.get("wal")?,
+        ))
+    }
+
+    /// Whether a file still is lost: its shard is not being removed and was not recovered, its segment is the same, and other files of its
+    /// folder stand. Of a part of a segment that is gone whole, as a vector that was dropped, nothing is said.
+    pub(super) fn confirms(&self, suspect: &Suspect) -> bool {
+        let path = &*suspect.path;
+        let stands = self.files.contains_key("shard_config.json")
+            && self.place_of(path) == Some(suspect.place);
+        let lost = match (self.files.get(path), suspect.was) {
+            (None, None) => self.has_folder_of(path),
+            (Some(stamp), Some(was)) => stamp.size < was,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        stands && lost
+    }
+
     fn has_folder_of(&self, path: &str) -> bool {
         let Some((folder, _)) = path.rsplit_once('/') else {
             return true;
         };
         let beside = format!("{folder}/");
-        let from = (
-            std::ops::Bound::Excluded(beside.as_str()),
-            std::ops::Bound::Unbounded,
-        );
+        let from = (Bound::Excluded(beside.as_str()), Bound::Unbounded);
         let next = self.files.range::<str, _>(from).next();
         next.is_some_and(|(next, _)| next.starts_with(&beside))
     }
 }
 
-fn count(of: &BTreeSet<Box<str>>, without: &BTreeSet<Box<str>>) -> u64 {
-    of.difference(without).count() as u64
-}
-
-/// Whether a file is one that Qdrant only ever makes longer while the segment lives: vectors, payloads, ids. Everything else it
-/// replaces and removes as it likes: indexes, its log, what it is still building.
-fn is_core(path: &str) -> bool {
+fn habit(path: &str) -> Habit {
     let mut parts = path.split('/');
     let (Some("segments"), Some(segment), Some(part)) = (parts.next(), parts.next(), parts.next())
     else {
-        return false;
+        return Habit::Any;
     };
-    let stores = part.starts_with("vector_storage")
-        || part.starts_with("payload_storage")
-        || part.starts_with("id_tracker");
     // `ID.deleted` is a segment that is being removed.
-    stores && !segment.contains('.') && !path.ends_with(".tmp")
+    if segment.contains('.') || path.ends_with(".tmp") {
+        return Habit::Any;
+    }
+    let starts = |names: &[&str]| names.iter().any(|name| part.starts_with(name));
+    if starts(&["vector_storage", "payload_storage"]) {
+        Habit::Grows
+    } else if starts(&[
+        "id_tracker",
+        "mutable_id_tracker",
+        "segment.json",
+        "version.info",
+    ]) {
+        Habit::Stays
+    } else {
+        Habit::Any
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Changes, ShardFiles};
-    use fs_err as fs;
-    use std::path::Path;
-
-    const MOST: usize = 100;
-    const CHUNK: &str = "segments/a/vector_storage/vectors/chunk_0.mmap";
-    const OTHER: &str = "segments/a/vector_storage/vectors/chunk_1.mmap";
-
-    fn write(shard: &Path, path: &str, bytes: usize) {
-        let path = shard.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, vec![7; bytes]).unwrap();
-    }
-
-    fn shard() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), CHUNK, 10_000);
-        write(dir.path(), OTHER, 10_000);
-        write(dir.path(), "segments/a/segment.json", 10);
-        write(dir.path(), "wal/open-1", 50_000);
-        dir
-    }
-
-    /// What `change` changes.
-    fn after(change: impl FnOnce(&Path)) -> (ShardFiles, Changes) {
-        let dir = shard();
-        let before = ShardFiles::look(dir.path(), MOST);
-        assert_eq!((before.len(), before.segments()), (4, 1));
-        assert!(before.stored() >= 70_010, "{}", before.stored());
-        change(dir.path());
-        let now = ShardFiles::look(dir.path(), MOST);
-        let changes = now.since(&before);
-        (now, changes)
-    }
-
-    #[test]
-    fn nothing_has_changed() {
-        let (_, changes) = after(|_| ());
-        assert_eq!(changes, Changes::default());
-    }
-
-    #[test]
-    fn what_was_written_through_a_memory_map_counts() {
-        use std::os::unix::fs::FileExt as _;
-        // A write of the same length in its middle, as the kernel sees one of a mapped page.
-        let (_, changes) = after(|shard| {
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .open(shard.join("wal/open-1"));
-            let file = file.unwrap();
-            file.file().write_all_at(b"new", 100).unwrap();
-            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
-            file.file().set_modified(later).unwrap();
-        });
-        assert!((50_000..70_000).contains(&changes.touched), "{changes:?}");
-        assert_eq!((changes.shrunk, changes.vanished), (vec![], vec![]));
-    }
-
-    #[test]
-    fn segments_come_and_go() {
-        let (now, changes) = after(|shard| {
-            write(shard, "segments/b/vector_storage/vectors/chunk_0.mmap", 1);
-            write(shard, "segments/c/segment.json", 1);
-            fs::remove_dir_all(shard.join("segments/a")).unwrap();
-        });
-        assert_eq!((changes.new_segments, changes.gone_segments), (2, 1));
-        assert_eq!(
-            changes.vanished,
-            Vec::<String>::new(),
-            "as an optimizer does"
-        );
-        assert_eq!(now.segments(), 2);
-    }
-
-    #[test]
-    fn what_no_server_does_is_told() {
-        let (_, changes) = after(|shard| fs::remove_file(shard.join(OTHER)).unwrap());
-        assert_eq!(changes.vanished, [OTHER]);
-        let (_, changes) = after(|shard| {
-            let file = fs::OpenOptions::new().write(true).open(shard.join(CHUNK));
-            file.unwrap().set_len(100).unwrap();
-        });
-        assert_eq!(
-            (changes.shrunk, changes.vanished),
-            (vec![CHUNK.to_owned()], vec![])
-        );
-    }
-
-    #[test]
-    fn what_servers_do_is_not_told() {
-        let (_, changes) = after(|shard| {
-            // A vector is dropped, its log is cut, a segment is on its way out, a file is replaced by a shorter one.
-            fs::remove_dir_all(shard.join("segments/a/vector_storage")).unwrap();
-            write(shard, "wal/open-2", 10);
-            fs::rename(shard.join("wal/open-2"), shard.join("wal/open-1")).unwrap();
-            write(shard, "segments/a/segment.json", 5);
-        });
-        assert_eq!((changes.shrunk, changes.vanished), (vec![], vec![]));
-        let (_, changes) = after(|shard| {
-            let segment = shard.join("segments");
-            fs::rename(segment.join("a"), segment.join("a.deleted")).unwrap();
-            fs::remove_file(segment.join("a.deleted/vector_storage/vectors/chunk_0.mmap")).unwrap();
-        });
-        assert_eq!((changes.shrunk, changes.vanished), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_look_that_was_cut_says_nothing_of_what_is_missing() {
-        let dir = shard();
-        let before = ShardFiles::look(dir.path(), MOST);
-        let now = ShardFiles::look(dir.path(), 1);
-        assert!(now.cut);
-        assert_eq!(now.since(&before).vanished, Vec::<String>::new());
-        let gone = ShardFiles::look(&dir.path().join("none"), MOST);
-        assert_eq!((gone.len(), gone.errors), (0, vec![]));
-    }
-}
+mod tests;

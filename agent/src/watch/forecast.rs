@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Samples further back say nothing of what happens now.
+/// Samples further back say nothing of what happens now, unless there are no others.
 const HORIZON: Duration = Duration::from_secs(3600);
+/// Samples are no closer together: so the most that are kept reach back to the horizon.
+const STEP: Duration = Duration::from_secs(5);
 /// With less than that nothing is foretold.
 const LEAST_SPAN: Duration = Duration::from_secs(300);
 /// The same in samples.
@@ -23,12 +25,17 @@ pub(super) struct Room(VecDeque<(Instant, u64)>);
 impl Room {
     /// So much was free at this instant, which is no earlier than the ones before.
     pub(super) fn note(&mut self, at: Instant, free: u64) {
-        self.0
-            .retain(|(then, _)| at.saturating_duration_since(*then) <= HORIZON);
-        if self.0.len() == MOST_SAMPLES {
-            self.0.pop_front();
+        let last = self.0.back().map(|(then, _)| *then);
+        if last.is_some_and(|last| at.saturating_duration_since(last) < STEP) {
+            return;
         }
         self.0.push_back((at, free));
+        let old = |(then, _): &(Instant, u64)| at.saturating_duration_since(*then) > HORIZON;
+        while self.0.len() > MOST_SAMPLES
+            || (self.0.len() > LEAST_SAMPLES && self.0.front().is_some_and(old))
+        {
+            self.0.pop_front();
+        }
     }
 
     /// When nothing will be left, counted from the last sample, if it goes on along the straight line of least squares. `None` if it does not
@@ -127,6 +134,27 @@ mod tests {
         assert_eq!(room((0..5).map(|n| 1000 - 10 * n)), None, "4 minutes");
         assert_eq!(room((0..6).map(|n| 1000 - 10 * n)), Some(95));
         assert_eq!(room([]), None);
+    }
+
+    #[test]
+    fn looks_that_are_far_apart_are_enough() {
+        let start = Instant::now();
+        let mut room = Room::default();
+        for hour in 0..6 {
+            room.note(start + MINUTE * 60 * hour, 1000 - 100 * u64::from(hour));
+        }
+        assert_eq!(room.0.len(), 5);
+        assert_eq!(room.lasts(), Some(MINUTE * 60 * 5));
+    }
+
+    #[test]
+    fn looks_in_a_row_are_one_sample() {
+        let start = Instant::now();
+        let mut room = Room::default();
+        for second in 0..20 {
+            room.note(start + Duration::from_secs(second), 1000 - second);
+        }
+        assert_eq!(room.0.len(), 4);
     }
 
     #[test]

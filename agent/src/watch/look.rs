@@ -1,6 +1,6 @@
 //! One look at the whole storage directory after the other, and what follows from each.
 
-use super::files::{Changes, ShardFiles};
+use super::files::{ShardFiles, Suspect};
 use super::forecast::Room;
 use super::trouble::Troubles;
 use crate::tail::{LogKey, scan};
@@ -20,9 +20,13 @@ const MOST_TOLD: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Storage {
     root: PathBuf,
+    /// Where the shards are, by the newest listing that was whole.
+    places: BTreeMap<LogKey, PathBuf>,
     shards: BTreeMap<LogKey, Shard>,
-    /// Collections of the last look; `None` before it.
+    /// Collections of that listing; `None` before it.
     collections: Option<BTreeSet<CollectionName>>,
+    /// When the look before began.
+    before: Option<(Instant, Timestamp)>,
     bytes: Room,
     inodes: Room,
     troubles: Troubles,
@@ -32,8 +36,12 @@ pub(super) struct Storage {
 /// What is known of one shard.
 #[derive(Debug, Default)]
 struct Shard {
-    files: ShardFiles,
+    /// Of the newest look that saw all of it.
+    files: Option<ShardFiles>,
+    /// Files that were lost, if this look says so as well.
+    suspects: BTreeSet<Suspect>,
     touched: u64,
+    touched_per_sec: u64,
     new_segments: u64,
     gone_segments: u64,
     /// When something was last seen to have changed.
@@ -55,8 +63,10 @@ impl Storage {
     pub(super) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            places: BTreeMap::new(),
             shards: BTreeMap::new(),
             collections: None,
+            before: None,
             bytes: Room::default(),
             inodes: Room::default(),
             troubles: Troubles::default(),
@@ -64,81 +74,121 @@ impl Storage {
         }
     }
 
-    /// Looks at everything, which blocks.
-    pub(super) fn look(&mut self, now: Timestamp) -> Looked {
+    /// Looks at everything, which blocks. `served` are the shards that Qdrant said it has, and when it was asked.
+    pub(super) fn look(
+        &mut self,
+        now: Timestamp,
+        served: Option<(Instant, &BTreeSet<LogKey>)>,
+    ) -> Looked {
         let began = Instant::now();
-        let mut folders = BTreeSet::from([self.root.join("collections")]);
-        let other_shards = match scan(&self.root) {
-            Ok(found) => {
-                let mut places = BTreeMap::new();
-                for (collection, found) in &found {
-                    folders.insert(found.folder.clone());
-                    for shard in found.logs.keys() {
-                        let folder = found.folder.join(shard.0.to_string());
-                        folders.extend([folder.clone(), folder.join("segments")]);
-                        places.insert(key(collection, *shard), folder);
-                    }
-                }
-                self.look_at(places, now) | self.compare(found.into_keys().collect())
-            }
-            Err(error) => {
-                self.troubles.note(now, &error.to_string());
-                false
-            }
-        };
+        let mut other_shards = self.list(now);
+        let unseen = self.look_at(now, began);
+        other_shards |= self.forget();
+        self.compare(now, served);
+        self.before = Some((began, now));
         self.looks += 1;
         let mut told = self.told(now);
         self.measure(&mut told, now);
+        told.unseen_shards = unseen;
         told.troubles = self.troubles.told(now);
         told.look_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Looked {
             told,
-            folders,
+            folders: self.folders(),
             other_shards,
         }
     }
 
-    /// Looks at each shard. Returns whether there are others than before.
-    fn look_at(&mut self, places: BTreeMap<LogKey, PathBuf>, now: Timestamp) -> bool {
-        let before = self.shards.len();
-        self.shards.retain(|key, _| places.contains_key(key));
-        let mut others = self.shards.len() != before;
-        let mut left = MAX_FILES;
-        for (key, folder) in places {
-            let files = ShardFiles::look(&folder, left);
+    /// Lists collections and shards. What can't be listed is where it was. Returns whether there are others.
+    fn list(&mut self, now: Timestamp) -> bool {
+        let found = match scan(&self.root) {
+            Ok(found) => found,
+            Err(error) => {
+                self.troubles.note(now, &error.to_string());
+                return false;
+            }
+        };
+        let mut places = BTreeMap::new();
+        for (collection, found) in &found {
+            for shard in found.logs.keys() {
+                let folder = found.folder.join(shard.0.to_string());
+                places.insert(key(collection, *shard), folder);
+            }
+        }
+        let collections: BTreeSet<_> = found.into_keys().collect();
+        let others = self.collections.as_ref() != Some(&collections)
+            || !self.places.keys().eq(places.keys());
+        self.places = places;
+        self.collections = Some(collections);
+        others
+    }
+
+    /// Looks at each shard. Returns of how many not everything was seen.
+    fn look_at(&mut self, now: Timestamp, began: Instant) -> u64 {
+        let since = self.before.map(|(before, _)| began.duration_since(before));
+        let (mut left, mut unseen) = (MAX_FILES, 0);
+        for (key, folder) in &self.places {
+            let files = ShardFiles::look(folder, left);
             left = left.saturating_sub(files.len());
+            let shard = self.shards.entry(key.clone()).or_default();
             for error in &files.errors {
                 self.troubles.note(now, error);
             }
-            if files.cut {
+            if files.is_whole() {
+                let lost = shard.take(files, now, since);
+                self.troubles.note_lost(now, key, &lost);
+            } else {
+                unseen += 1;
+            }
+        }
+        unseen
+    }
+
+    /// Forgets shards that are not there any more. Returns whether there was one.
+    fn forget(&mut self) -> bool {
+        let before = self.shards.len();
+        let places = &self.places;
+        self.shards.retain(|key, _| places.contains_key(key));
+        self.shards.len() != before
+    }
+
+    /// Shards that Qdrant serves and whose folders are not there: one that is made or dropped just now is missed once at most.
+    fn compare(&mut self, now: Timestamp, served: Option<(Instant, &BTreeSet<LogKey>)>) {
+        let (Some((asked, served)), Some((before, _))) = (served, self.before) else {
+            return;
+        };
+        // It was asked after the look before: whoever is in neither look was not there in between.
+        if asked < before {
+            return;
+        }
+        let missing: BTreeSet<LogKey> = served
+            .iter()
+            .filter(|key| !self.places.contains_key(key))
+            .cloned()
+            .collect();
+        for key in &missing {
+            if self.troubles.missed_again(key) {
                 let words = format!(
-                    "more than {MAX_FILES} files in {}: of some shards it is not seen what changes",
+                    "{}/{}: Qdrant serves it, and its folder is not in {}",
+                    key.collection,
+                    key.shard,
                     self.root.display()
                 );
                 self.troubles.note(now, &words);
             }
-            match self.shards.get_mut(&key) {
-                Some(shard) => {
-                    let changes = shard.take(files, now);
-                    self.troubles.note_changes(now, &key, &changes);
-                }
-                None => {
-                    others = true;
-                    let new = Shard {
-                        files,
-                        ..Shard::default()
-                    };
-                    self.shards.insert(key, new);
-                }
-            }
         }
-        others
+        self.troubles.missed = missing;
     }
 
-    /// Whether there are other collections than at the look before.
-    fn compare(&mut self, collections: BTreeSet<CollectionName>) -> bool {
-        let before = self.collections.replace(collections);
-        before.is_some() && before != self.collections
+    /// Folders in which it means something when something comes or goes.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let mut folders = BTreeSet::from([self.root.join("collections")]);
+        let collections = self.collections.iter().flatten();
+        folders.extend(collections.map(|name| self.root.join("collections").join(name.as_str())));
+        for folder in self.places.values() {
+            folders.extend([folder.clone(), folder.join("segments")]);
+        }
+        folders
     }
 
     /// Room on the volume, and for how long it lasts.
@@ -164,16 +214,20 @@ impl Storage {
     }
 
     fn told(&self, now: Timestamp) -> v1::StorageWatch {
-        let shards = self.shards.iter().map(|(key, shard)| v1::WatchedShard {
-            collection: key.collection.to_string(),
-            shard_id: key.shard.0,
-            stored_bytes: shard.files.stored(),
-            files: shard.files.len() as u64,
-            segments: shard.files.segments() as u64,
-            touched_bytes: shard.touched,
-            new_segments: shard.new_segments,
-            gone_segments: shard.gone_segments,
-            changed_us: shard.changed.map_or(0, Timestamp::as_micros),
+        let shards = self.shards.iter().map(|(key, shard)| {
+            let files = shard.files.as_ref();
+            v1::WatchedShard {
+                collection: key.collection.to_string(),
+                shard_id: key.shard.0,
+                stored_bytes: files.map_or(0, ShardFiles::stored),
+                files: files.map_or(0, |files| files.len() as u64),
+                segments: files.map_or(0, |files| files.segments() as u64),
+                touched_bytes: shard.touched,
+                touched_per_sec: shard.touched_per_sec,
+                new_segments: shard.new_segments,
+                gone_segments: shard.gone_segments,
+                changed_us: shard.changed.map_or(0, Timestamp::as_micros),
+            }
         });
         v1::StorageWatch {
             looked_us: now.as_micros(),
@@ -185,16 +239,28 @@ impl Storage {
 }
 
 impl Shard {
-    fn take(&mut self, files: ShardFiles, now: Timestamp) -> Changes {
-        let changes = files.since(&self.files);
+    /// Takes a look that saw everything. Returns what is lost for certain.
+    fn take(&mut self, files: ShardFiles, now: Timestamp, since: Option<Duration>) -> Vec<Suspect> {
+        let Some(before) = self.files.replace(files) else {
+            return Vec::new();
+        };
+        let Some(files) = &self.files else {
+            return Vec::new();
+        };
+        let changes = files.since(&before);
         self.touched = self.touched.saturating_add(changes.touched);
+        let micros = since.map_or(0, |since| since.as_micros()).max(1);
+        let rate = u128::from(changes.touched) * 1_000_000 / micros;
+        self.touched_per_sec = u64::try_from(rate).unwrap_or(u64::MAX);
         self.new_segments += changes.new_segments;
         self.gone_segments += changes.gone_segments;
         if changes.touched > 0 || changes.gone_segments > 0 {
             self.changed = Some(now);
         }
-        self.files = files;
-        changes
+        self.suspects.retain(|suspect| files.confirms(suspect));
+        let lost = self.suspects.iter().cloned().collect();
+        self.suspects.extend(changes.suspects);
+        lost
     }
 }
 
@@ -211,106 +277,4 @@ pub(super) fn pause(every: Duration, took: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Storage, pause};
-    use fs_err as fs;
-    use holdfast_types::Timestamp;
-    use std::time::Duration;
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_micros(secs * 1_000_000)
-    }
-
-    fn write(dir: &tempfile::TempDir, path: &str, bytes: usize) {
-        let path = dir.path().join("collections").join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, vec![1; bytes]).unwrap();
-    }
-
-    #[test]
-    fn what_changes_is_counted_by_shard() {
-        let dir = tempfile::tempdir().unwrap();
-        write(&dir, "docs/0/wal/open-1", 10_000);
-        write(&dir, "docs/1/wal/open-1", 10_000);
-        let mut storage = Storage::new(dir.path());
-        let first = storage.look(at(1));
-        assert!(first.other_shards);
-        assert_eq!(first.folders.len(), 1 + 1 + 2 * 2);
-        assert_eq!(first.told.shards.len(), 2);
-        assert_eq!(first.told.shards[0].touched_bytes, 0, "what was there");
-        let second = storage.look(at(2));
-        assert!(!second.other_shards);
-        assert_eq!(second.told.shards, first.told.shards);
-
-        write(&dir, "docs/1/segments/a/vector_storage/chunk_0.mmap", 5000);
-        let third = storage.look(at(3));
-        assert!(!third.other_shards);
-        let [quiet, busy] = third.told.shards.as_slice() else {
-            panic!("{:?}", third.told.shards);
-        };
-        assert_eq!((quiet.touched_bytes, quiet.changed_us), (0, 0));
-        assert!(busy.touched_bytes >= 5000, "{busy:?}");
-        assert_eq!(busy.changed_us, at(3).as_micros());
-        assert_eq!(
-            (busy.segments, busy.new_segments, busy.gone_segments),
-            (1, 1, 0)
-        );
-        assert_eq!(third.told.looks, 3);
-        assert!(third.told.free_bytes > 0 && third.told.free_bytes <= third.told.total_bytes);
-        assert_eq!(third.told.troubles, []);
-    }
-
-    #[test]
-    fn collections_and_shards_that_come_and_go_are_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        write(&dir, "docs/0/wal/open-1", 1);
-        let mut storage = Storage::new(dir.path());
-        storage.look(at(1));
-        let mut differs = |change: &dyn Fn()| {
-            change();
-            storage.look(at(2)).other_shards
-        };
-        let collections = dir.path().join("collections");
-        assert!(!differs(&|| ()));
-        assert!(differs(&|| write(&dir, "docs/1/wal/open-1", 1)));
-        assert!(differs(&|| fs::create_dir(collections.join("new")).unwrap()));
-        assert!(differs(
-            &|| fs::remove_dir_all(collections.join("docs/0")).unwrap()
-        ));
-        assert!(differs(
-            &|| fs::remove_dir_all(collections.join("docs")).unwrap()
-        ));
-        assert!(!differs(&|| write(&dir, "new/config.json", 1)));
-    }
-
-    #[test]
-    fn what_is_lost_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let chunk = "docs/0/segments/a/vector_storage/chunk_0.mmap";
-        write(&dir, "docs/0/wal/open-1", 1);
-        write(&dir, chunk, 5000);
-        write(&dir, "docs/0/segments/a/vector_storage/chunk_1.mmap", 5000);
-        let mut storage = Storage::new(dir.path());
-        storage.look(at(1));
-        fs::remove_file(dir.path().join("collections").join(chunk)).unwrap();
-        let told = storage.look(at(2)).told.troubles;
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].at_us, at(2).as_micros());
-        let words = &told[0].message;
-        assert!(words.contains("docs/0"), "{words}");
-        assert!(
-            words.contains("segments/a/vector_storage/chunk_0.mmap"),
-            "{words}"
-        );
-        fs::remove_dir_all(dir.path()).unwrap();
-        let told = storage.look(at(3)).told.troubles;
-        assert_eq!(told.len(), 2, "the directory is gone: {told:?}");
-    }
-
-    #[test]
-    fn looks_take_a_hundredth_of_the_time() {
-        let secs = Duration::from_secs;
-        assert_eq!(pause(secs(10), Duration::from_millis(5)), secs(10));
-        assert_eq!(pause(secs(10), secs(1)), secs(100));
-    }
-}
+mod tests;

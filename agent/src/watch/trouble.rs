@@ -1,10 +1,10 @@
 //! What is wrong with a storage directory, in words, while it is news.
 
-use super::files::Changes;
+use super::files::Suspect;
 use crate::tail::LogKey;
 use holdfast_proto::v1;
 use holdfast_types::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is not seen again is forgotten.
@@ -16,36 +16,43 @@ const NAMED: usize = 3;
 
 /// Troubles, and when each was last seen.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(BTreeMap<String, Timestamp>);
+pub(super) struct Troubles {
+    seen: BTreeMap<String, Timestamp>,
+    /// Shards that Qdrant served although their folders were not there, when that was last compared.
+    pub(super) missed: BTreeSet<LogKey>,
+}
 
 impl Troubles {
     /// Something is wrong now. Told to the log once.
     pub(super) fn note(&mut self, now: Timestamp, words: &str) {
-        if let Some(seen) = self.0.get_mut(words) {
+        if let Some(seen) = self.seen.get_mut(words) {
             *seen = now;
-        } else if self.0.len() < MOST {
+        } else if self.seen.len() < MOST {
             tracing::error!(
                 reason = words,
                 "something is wrong with Qdrant's storage directory"
             );
-            self.0.insert(words.to_owned(), now);
+            self.seen.insert(words.to_owned(), now);
         }
     }
 
+    /// Whether this shard was missed the last time as well.
+    pub(super) fn missed_again(&self, key: &LogKey) -> bool {
+        self.missed.contains(key)
+    }
+
     /// What no server does to its files.
-    pub(super) fn note_changes(&mut self, now: Timestamp, key: &LogKey, changes: &Changes) {
+    pub(super) fn note_lost(&mut self, now: Timestamp, key: &LogKey, lost: &[Suspect]) {
+        let (gone, shorter): (Vec<_>, Vec<_>) = lost.iter().partition(|file| file.was.is_none());
         let kinds = [
-            (&changes.shrunk, "are shorter than before"),
-            (
-                &changes.vanished,
-                "are gone from a segment that is still there",
-            ),
+            (shorter, "are shorter than they were"),
+            (gone, "are gone from a segment that is still there"),
         ];
         for (files, what) in kinds {
             if files.is_empty() {
                 continue;
             }
-            let named: Vec<_> = files.iter().take(NAMED).map(String::as_str).collect();
+            let named: Vec<&str> = files.iter().take(NAMED).map(|file| &*file.path).collect();
             let words = format!(
                 "{}/{}: {} files {what}: {}",
                 key.collection,
@@ -59,8 +66,8 @@ impl Troubles {
 
     /// Those of the last hour.
     pub(super) fn told(&mut self, now: Timestamp) -> Vec<v1::StorageTrouble> {
-        self.0.retain(|_, seen| now.since(*seen) < KEEP);
-        let told = self.0.iter().map(|(words, seen)| v1::StorageTrouble {
+        self.seen.retain(|_, seen| now.since(*seen) < KEEP);
+        let told = self.seen.iter().map(|(words, seen)| v1::StorageTrouble {
             at_us: seen.as_micros(),
             message: words.clone(),
         });

@@ -25,6 +25,10 @@ pub(crate) struct StorageView {
     /// When nothing will be left, in seconds; null if nothing is foretold.
     bytes_last_secs: Option<u64>,
     inodes_last_secs: Option<u64>,
+    /// Shards of which not every file could be looked at.
+    unseen_shards: u64,
+    /// The next look follows within so many seconds.
+    next_look_secs: u64,
     troubles: Vec<TroubleView>,
     pub(crate) shards: Vec<WatchedShardView>,
 }
@@ -44,6 +48,8 @@ pub(crate) struct WatchedShardView {
     files: u64,
     segments: u64,
     touched_bytes: u64,
+    /// From the look before to the newest, by the second.
+    touched_per_sec: u64,
     new_segments: u64,
     gone_segments: u64,
     /// When a change was last found; null if none was.
@@ -69,6 +75,8 @@ impl From<&v1::StorageWatch> for StorageView {
             free_inodes: inodes(wire.free_inodes),
             bytes_last_secs: wire.bytes_last_secs,
             inodes_last_secs: wire.inodes_last_secs,
+            unseen_shards: wire.unseen_shards,
+            next_look_secs: wire.next_look_secs,
             troubles: wire.troubles.iter().map(trouble).collect(),
             shards: wire.shards.iter().map(WatchedShardView::from).collect(),
         }
@@ -84,6 +92,7 @@ impl From<&v1::WatchedShard> for WatchedShardView {
             files: wire.files,
             segments: wire.segments,
             touched_bytes: wire.touched_bytes,
+            touched_per_sec: wire.touched_per_sec,
             new_segments: wire.new_segments,
             gone_segments: wire.gone_segments,
             changed: (wire.changed_us != 0).then(|| Timestamp::from_micros(wire.changed_us)),
@@ -128,6 +137,7 @@ impl NodeShardsView {
                 shard.segments.to_string(),
                 shard.gone_segments.to_string(),
                 ByteCount(shard.touched_bytes).to_string(),
+                format!("{}/s", ByteCount(shard.touched_per_sec)),
                 shard.changed.map_or_else(|| "-".to_owned(), short_time),
             ]
         })
@@ -152,6 +162,12 @@ impl NodeShardsView {
         if let Some(why) = &storage.polling_because {
             notes.push(format!("{node}: changes are found by looks alone: {why}"));
         }
+        if storage.unseen_shards > 0 {
+            notes.push(format!(
+                "{node}: of {} shards not every file could be looked at: they have too many, or can't be read",
+                grouped(storage.unseen_shards)
+            ));
+        }
         if storage.event_overflows > 0 {
             notes.push(format!(
                 "{node}: the kernel lost events {} times; looks followed",
@@ -172,7 +188,8 @@ impl View for ShardsView {
             return "No agent has reported since the coordinator started.".to_owned();
         }
         let header = [
-            "NODE", "SHARD", "ON DISK", "FILES", "SEGMENTS", "REPLACED", "TOUCHED", "CHANGED",
+            "NODE", "SHARD", "ON DISK", "FILES", "SEGMENTS", "REPLACED", "TOUCHED", "NOW",
+            "CHANGED",
         ];
         let rows: Vec<_> = self.nodes.iter().flat_map(NodeShardsView::rows).collect();
         let notes = self.nodes.iter().flat_map(NodeShardsView::notes);

@@ -135,6 +135,7 @@ fn watched() -> v1::StorageWatch {
         files: 120,
         segments: 4,
         touched_bytes: 64 << 20,
+        touched_per_sec: 1 << 20,
         new_segments: 3,
         gone_segments: 2,
         changed_us: 1_794_999_990_000_000,
@@ -145,6 +146,8 @@ fn watched() -> v1::StorageWatch {
         looks: 1234,
         polling_because: "/q is on a NFS file system".into(),
         overflows: 1,
+        unseen_shards: 2,
+        next_look_secs: 10,
         total_bytes: 100 << 30,
         free_bytes: 10 << 30,
         bytes_last_secs: Some(7200),
@@ -160,13 +163,14 @@ fn watched() -> v1::StorageWatch {
 #[test]
 fn shards_that_are_watched() {
     let view = ShardsView::from(&nodes());
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"node-shards","format":1,"nodes":[{"node":"n1","storage":{"looked":"2026-11-18T11:06:40Z","look_ms":3,"looks":1234,"polling_because":"/q is on a NFS file system","event_overflows":1,"total_bytes":107374182400,"free_bytes":10737418240,"total_inodes":null,"free_inodes":null,"bytes_last_secs":7200,"inodes_last_secs":null,"troubles":[{"last_seen":"2026-11-18T11:06:30Z","message":"products/0: Input/output error"}],"shards":[{"collection":"products","shard":0,"stored_bytes":629145600,"files":120,"segments":4,"touched_bytes":67108864,"new_segments":3,"gone_segments":2,"changed":"2026-11-18T11:06:30Z"}]}},{"node":"n2","storage":null}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"node-shards","format":1,"nodes":[{"node":"n1","storage":{"looked":"2026-11-18T11:06:40Z","look_ms":3,"looks":1234,"polling_because":"/q is on a NFS file system","event_overflows":1,"total_bytes":107374182400,"free_bytes":10737418240,"total_inodes":null,"free_inodes":null,"bytes_last_secs":7200,"inodes_last_secs":null,"unseen_shards":2,"next_look_secs":10,"troubles":[{"last_seen":"2026-11-18T11:06:30Z","message":"products/0: Input/output error"}],"shards":[{"collection":"products","shard":0,"stored_bytes":629145600,"files":120,"segments":4,"touched_bytes":67108864,"touched_per_sec":1048576,"new_segments":3,"gone_segments":2,"changed":"2026-11-18T11:06:30Z"}]}},{"node":"n2","storage":null}]}"#);
     insta::assert_snapshot!(view.text(), @r"
-    NODE  SHARD       ON DISK    FILES  SEGMENTS  REPLACED  TOUCHED   CHANGED
-    n1    products/0  600.0 MiB  120    4         2         64.0 MiB  2026-11-18 11:06:30Z
+    NODE  SHARD       ON DISK    FILES  SEGMENTS  REPLACED  TOUCHED   NOW        CHANGED
+    n1    products/0  600.0 MiB  120    4         2         64.0 MiB  1.0 MiB/s  2026-11-18 11:06:30Z
 
     n1: 1,234 looks since the agent's start, the last at 2026-11-18 11:06:40Z in 3 ms; 10.0 GiB of 100.0 GiB free
     n1: changes are found by looks alone: /q is on a NFS file system
+    n1: of 2 shards not every file could be looked at: they have too many, or can't be read
     n1: the kernel lost events 1 times; looks followed
     n1: products/0: Input/output error
     n2: its agent does not see Qdrant's storage directory ([qdrant] storage_dir in its configuration), or has not looked yet

@@ -20,24 +20,32 @@ pub struct Bases {
 struct Known {
     committed: Timestamp,
     point: BasePoint,
-    settings: Settings,
+    /// `None` where they are not known.
+    settings: Option<Settings>,
 }
 
-/// What of a collection no log tells: its configuration and its aliases.
+/// What of a collection no log tells: its configuration, its aliases, and the versions of its servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Null where it is not known.
     config: Value,
     aliases: BTreeSet<String>,
+    versions: BTreeSet<String>,
 }
 
 impl Settings {
-    /// From the `result` of `GET /collections/{name}`.
-    pub fn new<A: ToString>(info: &Value, aliases: impl Iterator<Item = A>) -> Self {
-        Self {
-            config: info.get("config").cloned().unwrap_or_default(),
+    /// From the `result` of `GET /collections/{name}` and the versions of the servers that hold a part of it; `None` if its configuration is
+    /// not known.
+    pub fn new<A: ToString, V: ToString>(
+        info: &Value,
+        aliases: impl Iterator<Item = A>,
+        versions: impl Iterator<Item = V>,
+    ) -> Option<Self> {
+        let config = info.get("config").filter(|config| !config.is_null());
+        Some(Self {
+            config: config?.clone(),
             aliases: aliases.map(|alias| alias.to_string()).collect(),
-        }
+            versions: versions.map(|version| version.to_string()).collect(),
+        })
     }
 }
 
@@ -69,7 +77,11 @@ impl Bases {
                     point: manifest.id.clone(),
                     shards,
                 },
-                settings: Settings::new(&collection.info, collection.aliases.iter()),
+                settings: Settings::new(
+                    &collection.info,
+                    collection.aliases.iter(),
+                    collection.shards.iter().map(|shard| &shard.server_version),
+                ),
             });
             known.sort_by_key(|known| known.committed);
             let surplus = known.len().saturating_sub(KEPT);
@@ -93,10 +105,10 @@ impl Bases {
         &self,
         collection: &CollectionName,
         counts: impl Fn(&RecoveryPointId) -> bool,
-    ) -> Option<(&BasePoint, &Settings)> {
+    ) -> Option<(&BasePoint, Option<&Settings>)> {
         let mut known = self.of.get(collection)?.iter().rev();
         let newest = known.find(|known| counts(&known.point.point))?;
-        Some((&newest.point, &newest.settings))
+        Some((&newest.point, newest.settings.as_ref()))
     }
 }
 
@@ -106,7 +118,7 @@ mod tests {
     use crate::fixture::manifest;
     use holdfast_archive::WalMark;
     use holdfast_types::TimelineId;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_newest_are_kept_in_mind() {
@@ -128,13 +140,8 @@ mod tests {
             all[0].shards[0].mark,
             Some((TimelineId::from_bytes([1; 16]), 7))
         );
-        let (newest, settings) = bases.newest(&docs, |_| true).unwrap();
+        let newest = bases.newest(&docs, |_| true).unwrap().0;
         assert!(newest.point.as_str().ends_with('6'));
-        let info = json!({"config": null, "points_count": 7});
-        assert_eq!(*settings, Settings::new(&info, ["live"].iter()));
-        assert_ne!(*settings, Settings::new(&info, ["old"].iter()));
-        let info = json!({"config": {"params": {}}});
-        assert_ne!(*settings, Settings::new(&info, ["live"].iter()));
         let older = bases.newest(&docs, |id| !id.as_str().ends_with('6'));
         assert!(older.unwrap().0.point.as_str().ends_with('5'));
         assert!(bases.newest(&docs, |_| false).is_none());
@@ -147,5 +154,31 @@ mod tests {
         half.collections[0].shard_count = 2;
         bases.learn(&half);
         assert_eq!(bases.of(&docs, |_| true), all);
+    }
+    #[test]
+    fn settings_that_are_not_known_are_none() {
+        let docs = "docs".parse().unwrap();
+        let of = |config: Value, alias: &str, version: &str| {
+            let info = json!({"config": config, "points_count": 7});
+            Settings::new(&info, [alias].iter(), [version].iter())
+        };
+        let mut bases = Bases::default();
+        bases.learn(&manifest("20261121t101530z-00000001", 1));
+        assert_eq!(bases.newest(&docs, |_| true).unwrap().1, None);
+        assert_eq!(of(Value::Null, "live", "1.18.3"), None);
+
+        let mut point = manifest("20261121t101530z-00000002", 2);
+        point.collections[0].info = json!({"config": {"params": {}}, "points_count": 9});
+        bases.learn(&point);
+        let captured = bases.newest(&docs, |_| true).unwrap().1;
+        let same = of(json!({"params": {}}), "live", "1.18.3");
+        assert_eq!(captured, same.as_ref());
+        for other in [
+            of(json!({"params": {"shard_number": 2}}), "live", "1.18.3"),
+            of(json!({"params": {}}), "old", "1.18.3"),
+            of(json!({"params": {}}), "live", "1.19.0"),
+        ] {
+            assert!(other.is_some() && captured != other.as_ref(), "{other:?}");
+        }
     }
 }

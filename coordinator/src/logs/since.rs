@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 pub struct SinceCapture {
     /// What was written since; `None` where the logs do not tell.
     pub written: Option<Written>,
-    /// The settings that were captured.
-    pub settings: Settings,
+    /// The settings that were captured, as far as they are known.
+    pub settings: Option<Settings>,
     /// The shards that were.
     pub shards: BTreeSet<ShardId>,
 }
@@ -35,7 +35,7 @@ pub fn since_capture(
     let facts: Vec<LogFacts> = own.filter_map(facts).collect();
     Some(SinceCapture {
         written: written_since(base, &facts),
-        settings: settings.clone(),
+        settings: settings.cloned(),
         shards: base.shards.iter().map(|shard| shard.shard).collect(),
     })
 }

@@ -75,7 +75,7 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
         samples.put(Metric::NodeQdrantUp, &node.node, truth(up));
         let offset = Timestamp::from_micros(node.clock_offset_ms.saturating_mul(1000));
         samples.put(Metric::NodeClockOffset, &node.node, seconds(offset));
-        if let Some(look) = &node.storage {
+        if let Some(look) = node.storage.as_ref().filter(|_| node.connected) {
             storage_of(&mut samples, &node.node, look);
         }
     }
@@ -116,8 +116,10 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
 }
 
 fn storage_of(samples: &mut Samples, of: &str, look: &v1::StorageWatch) {
-    samples.put(Metric::StorageFree, of, count(look.free_bytes));
-    samples.put(Metric::StorageTotal, of, count(look.total_bytes));
+    if look.total_bytes > 0 {
+        samples.put(Metric::StorageFree, of, count(look.free_bytes));
+        samples.put(Metric::StorageTotal, of, count(look.total_bytes));
+    }
     let full = storage::lasts(look).map(|left| left.as_secs_f64());
     samples.put_if(Metric::StorageFull, of, full);
     let troubles = look.troubles.len() as u64;

@@ -2,7 +2,7 @@
 
 use crate::catalog::{Catalog, CatalogError};
 use holdfast_decide::schedule::{Changes, ScheduleMemory};
-use holdfast_types::ScheduleName;
+use holdfast_types::{ScheduleName, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 pub struct ScheduleBook {
     memories: RwLock<BTreeMap<ScheduleName, ScheduleMemory>>,
     /// What the scheduler saw last of what each covers; of the process, not durable.
-    changes: RwLock<BTreeMap<ScheduleName, Changes>>,
+    changes: RwLock<BTreeMap<ScheduleName, (Timestamp, Changes)>>,
 }
 
 impl ScheduleBook {
@@ -24,16 +24,16 @@ impl ScheduleBook {
         }
     }
 
-    /// What was written to what a schedule covers, as the scheduler saw it last.
-    pub(super) fn changes(&self, name: &ScheduleName) -> Changes {
+    /// What was written to what a schedule covers, as the scheduler saw it last, and when that was.
+    pub(super) fn changes(&self, name: &ScheduleName) -> Option<(Timestamp, Changes)> {
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
-        changes.get(name).copied().unwrap_or_default()
+        changes.get(name).copied()
     }
 
     /// The scheduler has looked.
-    pub(super) fn saw(&self, name: &ScheduleName, seen: Changes) {
+    pub(super) fn saw(&self, name: &ScheduleName, seen: Changes, now: Timestamp) {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
-        changes.insert(name.clone(), seen);
+        changes.insert(name.clone(), (now, seen));
     }
 
     /// What is remembered of a schedule.

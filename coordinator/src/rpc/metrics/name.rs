@@ -222,7 +222,7 @@ impl Metric {
             Self::Touched => (
                 "collection_touched_bytes",
                 collection,
-                "Bytes on disk of the files that were found new or written to, counted at each look since the agents' start; take deriv() or the difference",
+                "Bytes on disk of the files that were found new or written to, counted at each look since the agents' start; rate() takes restarts into account",
             ),
             Self::GoneSegments => (
                 "collection_gone_segments",

@@ -1,7 +1,7 @@
 //! Runs that nothing needs, and runs that can't wait: by how much has been written since the newest captures.
 
 use super::definition::Schedule;
-use super::judge::View;
+use super::judge::{View, handled};
 use super::memory::ScheduleMemory;
 use holdfast_types::Timestamp;
 use std::num::NonZeroU64;
@@ -68,12 +68,19 @@ pub(super) fn is_needed(
     }
 }
 
-/// Whether a run begins before its time.
+/// Whether a run begins before its time, and may begin now.
 pub(super) fn is_early(schedule: &Schedule, memory: &ScheduleMemory, view: &View) -> bool {
     let Some(early) = schedule.early else {
         return false;
     };
-    let last = memory.last_run.as_ref();
+    // One that was answered by what is there has taken nothing.
+    let last = memory.last_run.as_ref().filter(|run| run.job.is_some());
     let apart = last.is_none_or(|run| view.now.since(run.begun) >= early.apart);
-    apart && view.changes.operations >= early.operations.get()
+    // What its jitter lets wait comes by itself.
+    let next = schedule.next_after(handled(memory, view.now));
+    let waits = next.is_some_and(|next| next <= view.now);
+    let free = view.unsettled.is_none() && view.busy.is_none() && view.slow.is_none();
+    let open = schedule.windows.allow(view.now, &schedule.zone);
+    let much = view.changes.operations >= early.operations.get();
+    apart && !waits && free && open && much
 }

@@ -174,7 +174,7 @@ fn may_be_early(schedule: &Schedule, memory: &ScheduleMemory, view: &View) -> bo
         return false;
     };
     let too_soon = match &memory.last_run {
-        Some(run) => view.now < run.begun.after(early.apart),
+        Some(run) => run.job.is_some() && view.now < run.begun.after(early.apart),
         None => false,
     };
     !too_soon && memory.open.is_none() && view.changes.operations >= early.operations.get()

@@ -175,23 +175,47 @@ fn much_that_was_written_brings_a_run_forward() {
 fn an_early_run_keeps_windows_and_gives_way() {
     let mut schedule = hourly();
     schedule.windows = super::windows(&["02:00-03:00"]);
-    let now = "2026-11-21T01:40:00Z";
-    let (_, why) = waits(&judged(
-        &schedule,
-        &memory(&schedule),
-        &seen(now, 5000, None),
-    ));
-    assert!(
-        matches!(why, WaitReason::NotDue | WaitReason::OutsideWindow),
-        "{why:?}"
-    );
+    let now = seen("2026-11-21T01:40:00Z", 5000, None);
+    let outside = waits(&judged(&schedule, &memory(&schedule), &now));
+    assert_eq!(outside.1, WaitReason::NotDue);
     let schedule = hourly();
     let busy = View {
         busy: Some("restore-1".parse().unwrap()),
-        ..seen(now, 5000, None)
+        ..now.clone()
     };
-    let (_, why) = waits(&judged(&schedule, &memory(&schedule), &busy));
-    assert!(matches!(why, WaitReason::Busy(_)), "{why:?}");
+    let busy = waits(&judged(&schedule, &memory(&schedule), &busy));
+    assert_eq!(busy.1, WaitReason::NotDue);
+    assert!(started(judged(&schedule, &memory(&schedule), &now)).early);
+}
+
+#[test]
+fn what_jitter_lets_wait_is_not_overtaken() {
+    let mut schedule = hourly();
+    schedule.jitter = minutes(30);
+    let memory = memory(&schedule);
+    let begins = schedule.start_of(at(TWO)).unwrap();
+    let between = Timestamp::from_micros(begins.as_micros() - 1);
+    assert!(between >= at(TWO), "the drawn jitter");
+    let between = View {
+        now: between,
+        ..seen(TWO, 5000, None)
+    };
+    let waiting = waits(&judged(&schedule, &memory, &between));
+    assert_eq!(waiting.1, WaitReason::NotDue);
+    let begun = View {
+        now: begins,
+        ..between
+    };
+    assert_eq!(started(judged(&schedule, &memory, &begun)).planned, at(TWO));
+}
+
+#[test]
+fn a_run_that_took_nothing_puts_no_early_one_off() {
+    let schedule = hourly();
+    let mut memory = memory(&schedule);
+    memory.answer(at(TWO), at("2026-11-21T02:00:01Z"));
+    let soon = seen("2026-11-21T02:01:00Z", 5000, None);
+    assert!(started(judged(&schedule, &memory, &soon)).early);
 }
 
 #[test]
