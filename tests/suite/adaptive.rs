@@ -119,11 +119,13 @@ async fn much_that_is_written_brings_a_run_forward() -> Result<()> {
             .map(|seen| seen["schedules"][0]["last_run"].clone())
     };
     ensure!(last(&site)?.is_null(), "nothing is due");
+    // A base may have been made by itself.
+    let before = points(&site)?.len();
     for id in 0..25 {
         upsert(&site, id).await?;
     }
     ran(&site, "succeeded", &Value::Null).await?;
-    ensure!(points(&site)?.len() == 2);
+    ensure!(points(&site)?.len() == before + 1);
     Ok(())
 }
 

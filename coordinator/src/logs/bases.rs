@@ -62,6 +62,7 @@ impl Bases {
                     mark: shard
                         .wal
                         .and_then(|mark| Some((mark.timeline?, mark.certain))),
+                    next: shard.next_operation,
                 })
                 .collect();
             let imported = collection.shards.iter().any(|s| s.method == "imported");

@@ -46,6 +46,7 @@ fn until(logs: &Logs, certain: u64) -> (Timestamp, bool) {
         shard: ShardId(0),
         captured_at: at(10),
         mark: Some((LINE, certain)),
+        next: None,
     };
     let point = BasePoint {
         point: "20261121t101530z-00000001".parse().unwrap(),

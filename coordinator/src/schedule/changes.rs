@@ -41,7 +41,6 @@ pub(super) async fn changes(
     let operations = written.fold(0_u64, |sum, one| sum.saturating_add(one.operations));
     // Damage of which it is not known yet whom it concerns asks for a capture, too.
     let whole = asked
-        && operations == 0
         && selection.left_out.is_empty()
         && !since.is_empty()
         && core.repository.known_damage().await.is_empty();
@@ -52,7 +51,8 @@ pub(super) async fn changes(
             let until = |(name, since): (&&CollectionName, &Option<SinceCapture>)| {
                 let since = since.as_ref()?;
                 let same = looks_the_same(since, name, &nodes);
-                since.written.filter(|_| same).map(|written| written.until)
+                let written = since.written.filter(|written| same && written.nothing);
+                written.map(|written| written.until)
             };
             let all: Option<Vec<Timestamp>> = since.iter().map(until).collect();
             all.and_then(|all| all.into_iter().min())

@@ -34,6 +34,8 @@ pub struct BaseFacts {
     pub captured_at: Timestamp,
     /// The timeline that goes on from it, and the index below which every operation is contained.
     pub mark: Option<(TimelineId, u64)>,
+    /// The index from which on no operation is contained, where that is known.
+    pub next: Option<u64>,
 }
 
 /// One collection of a recovery point.
@@ -86,11 +88,17 @@ fn of_shard(base: &BaseFacts, logs: &[LogFacts]) -> (Timestamp, bool) {
     }
 }
 
+/// How far the certain content of a shard stays behind the end of its log when everything is flushed: Qdrant (1.18.3, `SerdeWal::ack`) says there
+/// which record is the newest that it needs no longer, and never one behind the last. That one is contained, too, if the capture has its version.
+const FLUSHED: u64 = 1;
+
 /// What was written to a collection since a recovery point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Operations in the logs of all shards; some of them may be in the recovery point already, never the other way round.
+    /// Operations in the logs of all shards from where nothing is contained, or where that is not known, from where not everything is.
     pub operations: u64,
+    /// Whether it is certain that nothing was.
+    pub nothing: bool,
     /// All that was acknowledged before this instant is counted.
     pub until: Timestamp,
 }
@@ -101,14 +109,17 @@ pub struct Written {
 pub fn written_since(point: &BasePoint, logs: &[LogFacts]) -> Option<Written> {
     let shards = point.shards.iter().map(|base| {
         let (log, certain) = log_of(base, logs)?;
+        let next = base.next.unwrap_or(certain);
         Some(Written {
-            operations: log.next - certain,
+            operations: log.next.saturating_sub(next),
+            nothing: base.next == Some(log.next) && log.next - certain <= FLUSHED,
             until: log.complete_until.filter(|_| log.open)?,
         })
     });
     let shards: Option<Vec<Written>> = shards.collect();
     shards?.into_iter().reduce(|all, shard| Written {
         operations: all.operations.saturating_add(shard.operations),
+        nothing: all.nothing && shard.nothing,
         until: all.until.min(shard.until),
     })
 }
@@ -147,6 +158,7 @@ mod tests {
             shard: ShardId(shard),
             captured_at: at(captured),
             mark: mark.map(|(n, certain)| (line(n), certain)),
+            next: None,
         }
     }
 
@@ -217,6 +229,7 @@ mod tests {
         let counted = |operations, until| {
             Some(Written {
                 operations,
+                nothing: false,
                 until: at(until),
             })
         };
@@ -236,6 +249,28 @@ mod tests {
             let found = written(&both[..1], std::slice::from_ref(&unknown));
             assert_eq!(found, None, "{unknown:?}");
         }
+    }
+
+    #[test]
+    fn nothing_was_written_if_the_capture_has_the_last_operation_and_the_flush_too() {
+        let nothing = |certain, next, end| {
+            let base = BaseFacts {
+                next,
+                ..base(0, 10, Some((1, certain)))
+            };
+            let point = BasePoint {
+                point: id(1),
+                shards: vec![base],
+            };
+            let written = written_since(&point, &[log(0, 1, 0, end, Some(90))]).unwrap();
+            (written.operations, written.nothing)
+        };
+        assert_eq!(nothing(49, Some(50), 50), (0, true));
+        assert_eq!(nothing(50, Some(50), 50), (0, true));
+        assert_eq!(nothing(48, Some(50), 50), (0, false), "one is not flushed");
+        assert_eq!(nothing(49, Some(50), 51), (1, false), "one more");
+        assert_eq!(nothing(49, Some(49), 50), (1, false), "not in the capture");
+        assert_eq!(nothing(49, None, 50), (1, false), "not known");
     }
 
     #[test]
