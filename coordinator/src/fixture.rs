@@ -2,12 +2,30 @@
 
 use crate::job::upkeep::{Extent, Task, UpkeepWork};
 use crate::job::{BackupWork, CommittedShard, JobRecord, Work};
+use crate::observe::Registry;
 use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats, ShardEntry};
 use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
+use holdfast_proto::convert::Greeting;
+use holdfast_proto::v1;
 use holdfast_types::{ChunkId, Epoch, ShardId, Timestamp};
 use std::collections::BTreeMap;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_256_130_000_000);
+
+/// Node n1 of the cluster demo, whose agent has told this.
+pub(crate) fn heard(beat: v1::Heartbeat) -> Registry {
+    let registry = Registry::default();
+    let greeting = Greeting {
+        node: "n1".parse().unwrap(),
+        cluster: "demo".parse().unwrap(),
+        program: "0.1.0".into(),
+        now: NOW,
+        open_commands: Vec::new(),
+    };
+    registry.connected(&greeting, NOW);
+    registry.heard(&greeting.node, beat, NOW);
+    registry
+}
 
 pub(crate) fn shard_entry(shard: u32) -> ShardEntry {
     ShardEntry {

@@ -75,8 +75,7 @@ pub async fn look(core: &Arc<Core>) -> Result<(), CatalogError> {
         let Some(mut memory) = core.schedules.get(&schedule.name) else {
             continue;
         };
-        let busy = core.book.running().await.map(|job| job.id);
-        let view = adapted(core, policy, schedule, &memory, busy).await;
+        let view = adapted(core, policy, schedule, &memory).await;
         let verdict = judge(schedule, &memory, &view);
         let wrong = check_verdict(&verdict, schedule, &memory, &view);
         if !wrong.is_empty() {
@@ -112,9 +111,12 @@ async fn adapted(
     policy: &Policy,
     schedule: &Schedule,
     memory: &ScheduleMemory,
-    busy: Option<JobId>,
 ) -> View {
-    let mut view = view(core, policy, schedule, busy);
+    let now = async || {
+        let busy = core.book.running().await.map(|job| job.id);
+        view(core, policy, schedule, busy)
+    };
+    let mut view = now().await;
     let seen = core.schedules.changes(&schedule.name);
     view.changes = Changes::default();
     let due = matches!(judge(schedule, memory, &view), Verdict::Start(_));
@@ -131,10 +133,11 @@ async fn adapted(
         view.changes = seen;
         return view;
     }
-    view.changes = changes::changes(core, policy, schedule, asks).await;
-    view.now = core.clock.now();
-    core.schedules.saw(&schedule.name, view.changes, view.now);
-    view
+    let changes = changes::changes(core, policy, schedule, asks).await;
+    core.schedules
+        .saw(&schedule.name, changes, core.clock.now());
+    // That took time: another job may have begun.
+    now().await
 }
 
 /// What matters now, with the changes that the scheduler saw last.

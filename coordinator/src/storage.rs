@@ -115,36 +115,23 @@ fn about(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Churn, churn, lasts, warnings};
+    use crate::fixture::{NOW, heard};
     use crate::observe::Registry;
-    use holdfast_proto::convert::Greeting;
     use holdfast_proto::v1;
-    use holdfast_types::{NodeId, Timestamp};
+    use holdfast_types::NodeId;
     use std::time::Duration;
-
-    const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
 
     fn node() -> NodeId {
         "n1".parse().unwrap()
     }
 
-    /// A node that has told of this look, at an hour that is no longer by its clock.
-    fn heard(look: v1::StorageWatch) -> Registry {
-        let registry = Registry::default();
-        let greeting = Greeting {
-            node: node(),
-            cluster: "demo".parse().unwrap(),
-            program: "0.1.0".into(),
-            now: NOW,
-            open_commands: Vec::new(),
-        };
-        registry.connected(&greeting, NOW);
-        let beat = v1::Heartbeat {
+    /// Node n1, which has told of this look just now.
+    fn seen(look: v1::StorageWatch) -> Registry {
+        heard(v1::Heartbeat {
             now_us: NOW.as_micros(),
             storage: Some(look),
             ..Default::default()
-        };
-        registry.heard(&node(), beat, NOW);
-        registry
+        })
     }
 
     fn look(free: u64, lasts: Option<u64>) -> v1::StorageWatch {
@@ -160,7 +147,7 @@ mod tests {
     }
 
     fn told(look: v1::StorageWatch, after: Duration) -> Vec<String> {
-        let nodes = heard(look).list();
+        let nodes = seen(look).list();
         warnings(&node(), &nodes[0].1, NOW.after(after))
     }
 
@@ -215,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_away_is_told_of_elsewhere() {
-        let registry = heard(look(1, None));
+        let registry = seen(look(1, None));
         registry.disconnected(&node());
         let nodes = registry.list();
         assert_eq!(warnings(&node(), &nodes[0].1, NOW), Vec::<String>::new());
@@ -233,7 +220,7 @@ mod tests {
             shards: vec![shard("docs", 5), shard("docs", 7), shard("books", 1)],
             ..look(500, None)
         };
-        let found = churn(&heard(look).list());
+        let found = churn(&seen(look).list());
         let docs = Churn {
             touched_bytes: 12,
             gone_segments: 2,

@@ -139,6 +139,23 @@ impl Site {
         })
     }
 
+    /// Restarts the coordinator with a policy of this text. Returns the policy's file.
+    ///
+    /// # Errors
+    /// A coordinator that does not stop, or does not come back with its agent.
+    pub async fn follow(&mut self, policy: &str) -> Result<PathBuf> {
+        self.coordinator.stop(Duration::from_secs(30))?;
+        let file = self.dir().join("policy.toml");
+        fs::write(&file, policy)?;
+        let config = self.dir().join("coordinator.toml");
+        let text = fs::read_to_string(&config)?;
+        let name = file.display().to_string();
+        fs::write(&config, format!("policy = {name:?}\n{text}"))?;
+        self.coordinator.restart()?;
+        self.wait_connected().await?;
+        Ok(file)
+    }
+
     /// Runs `holdfast` with the operator's identity.
     ///
     /// # Errors

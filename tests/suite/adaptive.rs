@@ -7,7 +7,6 @@ use holdfast_tests::dataset::Dataset;
 use holdfast_tests::site::Site;
 use holdfast_tests::wait::until;
 use serde_json::{Value, json};
-use std::fs;
 use std::time::Duration;
 
 const DOCS: Dataset<'static> = Dataset {
@@ -16,23 +15,14 @@ const DOCS: Dataset<'static> = Dataset {
     dim: 16,
 };
 const LONG: Duration = Duration::from_secs(120);
-const STOP: Duration = Duration::from_secs(30);
 
 /// A site whose agent archives logs, and whose coordinator follows a policy with this schedule; `None` where the server keeps none.
 async fn site(schedule: &str) -> Result<Option<Site>> {
     let Some(mut site) = empty_site().await? else {
         return Ok(None);
     };
-    site.coordinator.stop(STOP)?;
-    let policy = site.dir().join("policy.toml");
-    let text = format!("nodes = [\"n1\"]\n[[schedules]]\nname = \"steady\"\n{schedule}");
-    fs::write(&policy, text)?;
-    let config = site.dir().join("coordinator.toml");
-    let text = fs::read_to_string(&config)?;
-    let name = policy.display().to_string();
-    fs::write(&config, format!("policy = {name:?}\n{text}"))?;
-    site.coordinator.restart()?;
-    site.wait_connected().await?;
+    let policy = format!("nodes = [\"n1\"]\n[[schedules]]\nname = \"steady\"\n{schedule}");
+    site.follow(&policy).await?;
     DOCS.create(&site.qdrant).await?;
     Ok(Some(site))
 }

@@ -17,7 +17,6 @@ const DOCS: Dataset<'static> = Dataset {
     dim: 16,
 };
 const LONG: Duration = Duration::from_secs(120);
-const STOP: Duration = Duration::from_secs(30);
 
 const POLICY: &str = "nodes = [\"n1\"]
 [[schedules]]
@@ -33,15 +32,7 @@ schedules = [\"steady\"]
 /// A site whose coordinator follows the policy.
 async fn site() -> Result<(Site, PathBuf)> {
     let mut site = Site::start().await?;
-    site.coordinator.stop(STOP)?;
-    let policy = site.dir().join("policy.toml");
-    fs::write(&policy, POLICY)?;
-    let config = site.dir().join("coordinator.toml");
-    let text = fs::read_to_string(&config)?;
-    let name = policy.display().to_string();
-    fs::write(&config, format!("policy = {name:?}\n{text}"))?;
-    site.coordinator.restart()?;
-    site.wait_connected().await?;
+    let policy = site.follow(POLICY).await?;
     Ok((site, policy))
 }
 

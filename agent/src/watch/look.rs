@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Files that are looked at in one look, all shards together: about 100 bytes of memory each, twice while they are compared.
 const MAX_FILES: usize = 500_000;
 
-/// Shards that the coordinator is told of: some 70 bytes each in every heartbeat.
+/// Shards that the coordinator is told of: some 70 bytes each after every look.
 const MOST_TOLD: usize = 10_000;
 
 /// What is known of a storage directory.
@@ -26,7 +26,9 @@ pub(super) struct Storage {
     /// Collections of that listing; `None` before it.
     collections: Option<BTreeSet<CollectionName>>,
     /// When the look before began.
-    before: Option<(Instant, Timestamp)>,
+    before: Option<Instant>,
+    /// Shards that Qdrant served although their folders were not there, when that was last compared.
+    missed: BTreeSet<LogKey>,
     bytes: Room,
     inodes: Room,
     troubles: Troubles,
@@ -67,6 +69,7 @@ impl Storage {
             shards: BTreeMap::new(),
             collections: None,
             before: None,
+            missed: BTreeSet::new(),
             bytes: Room::default(),
             inodes: Room::default(),
             troubles: Troubles::default(),
@@ -81,11 +84,10 @@ impl Storage {
         served: Option<(Instant, &BTreeSet<LogKey>)>,
     ) -> Looked {
         let began = Instant::now();
-        let mut other_shards = self.list(now);
+        let other_shards = self.list(now);
         let unseen = self.look_at(now, began);
-        other_shards |= self.forget();
         self.compare(now, served);
-        self.before = Some((began, now));
+        self.before = Some(began);
         self.looks += 1;
         let mut told = self.told(now);
         self.measure(&mut told, now);
@@ -125,7 +127,9 @@ impl Storage {
 
     /// Looks at each shard. Returns of how many not everything was seen.
     fn look_at(&mut self, now: Timestamp, began: Instant) -> u64 {
-        let since = self.before.map(|(before, _)| began.duration_since(before));
+        let since = self.before.map(|before| began.duration_since(before));
+        let places = &self.places;
+        self.shards.retain(|key, _| places.contains_key(key));
         let (mut left, mut unseen) = (MAX_FILES, 0);
         for (key, folder) in &self.places {
             let files = ShardFiles::look(folder, left);
@@ -144,17 +148,9 @@ impl Storage {
         unseen
     }
 
-    /// Forgets shards that are not there any more. Returns whether there was one.
-    fn forget(&mut self) -> bool {
-        let before = self.shards.len();
-        let places = &self.places;
-        self.shards.retain(|key, _| places.contains_key(key));
-        self.shards.len() != before
-    }
-
     /// Shards that Qdrant serves and whose folders are not there: one that is made or dropped just now is missed once at most.
     fn compare(&mut self, now: Timestamp, served: Option<(Instant, &BTreeSet<LogKey>)>) {
-        let (Some((asked, served)), Some((before, _))) = (served, self.before) else {
+        let (Some((asked, served)), Some(before)) = (served, self.before) else {
             return;
         };
         // It was asked after the look before: whoever is in neither look was not there in between.
@@ -167,7 +163,7 @@ impl Storage {
             .cloned()
             .collect();
         for key in &missing {
-            if self.troubles.missed_again(key) {
+            if self.missed.contains(key) {
                 let words = format!(
                     "{}/{}: Qdrant serves it, and its folder is not in {}",
                     key.collection,
@@ -177,7 +173,7 @@ impl Storage {
                 self.troubles.note(now, &words);
             }
         }
-        self.troubles.missed = missing;
+        self.missed = missing;
     }
 
     /// Folders in which it means something when something comes or goes.

@@ -4,7 +4,7 @@ use super::files::Suspect;
 use crate::tail::LogKey;
 use holdfast_proto::v1;
 use holdfast_types::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is not seen again is forgotten.
@@ -16,29 +16,20 @@ const NAMED: usize = 3;
 
 /// Troubles, and when each was last seen.
 #[derive(Debug, Default)]
-pub(super) struct Troubles {
-    seen: BTreeMap<String, Timestamp>,
-    /// Shards that Qdrant served although their folders were not there, when that was last compared.
-    pub(super) missed: BTreeSet<LogKey>,
-}
+pub(super) struct Troubles(BTreeMap<String, Timestamp>);
 
 impl Troubles {
     /// Something is wrong now. Told to the log once.
     pub(super) fn note(&mut self, now: Timestamp, words: &str) {
-        if let Some(seen) = self.seen.get_mut(words) {
+        if let Some(seen) = self.0.get_mut(words) {
             *seen = now;
-        } else if self.seen.len() < MOST {
+        } else if self.0.len() < MOST {
             tracing::error!(
                 reason = words,
                 "something is wrong with Qdrant's storage directory"
             );
-            self.seen.insert(words.to_owned(), now);
+            self.0.insert(words.to_owned(), now);
         }
-    }
-
-    /// Whether this shard was missed the last time as well.
-    pub(super) fn missed_again(&self, key: &LogKey) -> bool {
-        self.missed.contains(key)
     }
 
     /// What no server does to its files.
@@ -66,8 +57,8 @@ impl Troubles {
 
     /// Those of the last hour.
     pub(super) fn told(&mut self, now: Timestamp) -> Vec<v1::StorageTrouble> {
-        self.seen.retain(|_, seen| now.since(*seen) < KEEP);
-        let told = self.seen.iter().map(|(words, seen)| v1::StorageTrouble {
+        self.0.retain(|_, seen| now.since(*seen) < KEEP);
+        let told = self.0.iter().map(|(words, seen)| v1::StorageTrouble {
             at_us: seen.as_micros(),
             message: words.clone(),
         });

@@ -1,14 +1,12 @@
 //! When a collection looks the same as it was captured.
 
 use super::looks_the_same;
+use crate::fixture::heard;
 use crate::logs::{Settings, SinceCapture};
-use crate::observe::{NodeRecord, Registry};
-use holdfast_proto::convert::Greeting;
+use crate::observe::NodeRecord;
 use holdfast_proto::v1;
-use holdfast_types::{NodeId, ShardId, Timestamp};
+use holdfast_types::{NodeId, ShardId};
 use serde_json::json;
-
-const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
 
 fn captured() -> SinceCapture {
     let info = json!({"config": {"params": {"shard_number": 1}}});
@@ -44,22 +42,11 @@ fn inventory() -> v1::Inventory {
 }
 
 fn nodes(inventory: v1::Inventory) -> Vec<(NodeId, NodeRecord)> {
-    let registry = Registry::default();
-    let node: NodeId = "n1".parse().unwrap();
-    let greeting = Greeting {
-        node: node.clone(),
-        cluster: "demo".parse().unwrap(),
-        program: "0.1.0".into(),
-        now: NOW,
-        open_commands: Vec::new(),
-    };
-    registry.connected(&greeting, NOW);
     let beat = v1::Heartbeat {
         inventory: Some(inventory),
         ..Default::default()
     };
-    registry.heard(&node, beat, NOW);
-    registry.list()
+    heard(beat).list()
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod instant;
 
 use super::adaptive::Unchanged;
-use super::definition::{CatchUp, Schedule};
+use super::definition::{CatchUp, Kind, Schedule};
 use super::judge::{SKIP_AFTER, Start, Verdict, View, WaitReason};
 use super::memory::{OpenState, ScheduleMemory};
 use super::timing::Timing;
@@ -125,15 +125,7 @@ fn check_start(
         Some(_) | None if start.attempt != 1 => wrong.push(V::NoRetry),
         Some(_) | None => {}
     }
-    let full = match schedule.kind {
-        super::Kind::Incremental => false,
-        super::Kind::Full => true,
-        super::Kind::FullEvery(every) => match memory.since_full {
-            None => true,
-            Some(runs) => u64::from(runs) + 1 >= u64::from(every.get()),
-        },
-    };
-    if full != start.full {
+    if is_full(schedule, memory) != start.full {
         wrong.push(V::WrongKind);
     }
     let waited = view.now.since(start.planned);
@@ -144,7 +136,20 @@ fn check_start(
     wrong
 }
 
-fn check_skip(
+/// Whether the next run has to be a full one.
+fn is_full(schedule: &Schedule, memory: &ScheduleMemory) -> bool {
+    match schedule.kind {
+        Kind::Incremental => false,
+        Kind::Full => true,
+        Kind::FullEvery(every) => match memory.since_full {
+            None => true,
+            Some(runs) => u64::from(runs) + 1 >= u64::from(every.get()),
+        },
+    }
+}
+
+/// What is wrong with an instant that is taken as done without a run: it must be planned, have come, and be open.
+fn check_done(
     planned: Timestamp,
     schedule: &Schedule,
     memory: &ScheduleMemory,
@@ -161,6 +166,17 @@ fn check_skip(
     if planned <= memory.handled && memory.handled <= view.now {
         wrong.push(V::Twice(planned));
     }
+    wrong
+}
+
+fn check_skip(
+    planned: Timestamp,
+    schedule: &Schedule,
+    memory: &ScheduleMemory,
+    view: &View,
+) -> Vec<ScheduleViolation> {
+    use ScheduleViolation as V;
+    let mut wrong = check_done(planned, schedule, memory, view);
     let young = view.now.since(planned) <= SKIP_AFTER;
     let watched = planned >= view.watching_since;
     if schedule.catch_up != CatchUp::Skip || young || watched {
@@ -187,31 +203,16 @@ fn check_unchanged(
     view: &View,
 ) -> Vec<ScheduleViolation> {
     use ScheduleViolation as V;
-    let mut wrong = Vec::new();
-    if !is_planned(&schedule.timing, &schedule.zone, planned) {
-        wrong.push(V::NotPlanned(planned));
-    }
-    if planned > view.now {
-        wrong.push(V::TooEarly(planned));
-    }
-    if planned <= memory.handled && memory.handled <= view.now {
-        wrong.push(V::Twice(planned));
-    }
+    let mut wrong = check_done(planned, schedule, memory, view);
     if view.unsettled.is_some() {
         wrong.push(V::Unsettled);
     }
-    let full = match schedule.kind {
-        super::Kind::Incremental => false,
-        super::Kind::Full => true,
-        super::Kind::FullEvery(every) => memory
-            .since_full
-            .is_none_or(|runs| u64::from(runs) + 1 >= u64::from(every.get())),
-    };
     let certain = match view.changes.unchanged_until {
         Some(until) => planned <= until,
         None => false,
     };
-    let wanted = schedule.unchanged == Unchanged::Capture || memory.open.is_some() || full;
+    let wanted = schedule.unchanged == Unchanged::Capture || memory.open.is_some();
+    let wanted = wanted || is_full(schedule, memory);
     if wanted || !certain {
         wrong.push(V::NotUnchanged(planned));
     }
