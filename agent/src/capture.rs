@@ -153,7 +153,7 @@ async fn attempt(
 fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
     match job.phase() {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => None,
-        Phase::Accepted | Phase::Restoring(_) => {
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) => {
             let storage = job.site.config.qdrant.storage_dir.as_deref()?;
             LogBefore::look(storage, order, &job.site.board)
         }
@@ -165,7 +165,7 @@ fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
 fn wanted(job: &Job, asked: Method) -> Method {
     match job.phase() {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => return Method::Stored,
-        Phase::Accepted | Phase::Restoring(_) => {}
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) => {}
     }
     match asked {
         Method::Auto => job

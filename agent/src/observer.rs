@@ -237,6 +237,7 @@ async fn look(
             .as_deref()
             .is_some_and(|dir| std::fs::read_dir(dir).is_ok()),
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
     };
     optimizing.look(qdrant, &mut inventory).await;

@@ -7,6 +7,7 @@ use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -109,9 +110,12 @@ pub struct RestoreOrder {
     pub with_aliases: bool,
     /// The manifest's entry of the captured collection.
     pub entry: CollectionEntry,
-    /// What is replayed on its shards, at most one stretch for each.
+    /// What is replayed on its shards by splicing, at most one stretch for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogOrder>,
+    /// What is sent as requests afterwards, when all shards are there: at most one stretch for each, from where the shard ends then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<LogOrder>,
     /// Which part of it, in a cluster of several nodes; `None` means all, into the local node alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartOrder>,
@@ -142,15 +146,15 @@ pub enum PartKind {
 }
 
 impl RestoreOrder {
-    /// What is replayed on a shard.
+    /// What is spliced into a shard.
     #[must_use]
     pub fn log(&self, shard: ShardId) -> Option<LogOrder> {
         self.logs.iter().find(|log| log.shard == shard).copied()
     }
 
-    /// Entries that are replayed, over all shards.
+    /// Entries that are spliced, over all shards.
     #[must_use]
-    pub fn replayed_entries(&self) -> u64 {
+    pub fn spliced_entries(&self) -> u64 {
         let uploaded = |log: &&LogOrder| match self.part.as_ref().map(|part| part.kind) {
             None => true,
             Some(PartKind::Upload(shard)) => log.shard == shard,
@@ -314,12 +318,14 @@ impl TryFrom<v1::RestoreCollection> for RestoreOrder {
                 source_name: wire.source_collection,
             });
         }
+        let stretches = logs(&wire.logs, &entry)?;
         Ok(Self {
             recovery_point: wire.recovery_point.parse().map_err(OrderError::Point)?,
             target: wire.target_collection.parse().map_err(OrderError::Name)?,
             overwrite: wire.overwrite,
             with_aliases: wire.with_aliases,
-            logs: logs(&wire.logs, &entry)?,
+            logs: stretches.iter().filter_map(|both| both.0).collect(),
+            requests: stretches.iter().filter_map(|both| both.1).collect(),
             part: None,
             entry,
         })
@@ -351,21 +357,26 @@ impl TryFrom<v1::RestorePart> for RestoreOrder {
     }
 }
 
+/// What is spliced into a shard, and what is sent afterwards.
+type Stretches = (Option<LogOrder>, Option<LogOrder>);
+
 /// Stretches of logs that fit what was captured: each for another shard, and to where that may go at least.
-fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<LogOrder>, OrderError> {
-    let mut logs: Vec<LogOrder> = Vec::new();
+fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<Stretches>, OrderError> {
+    let mut seen = HashSet::new();
+    let mut logs = Vec::new();
     for log in wire {
         let v1::ShardLog {
             shard_id,
             from,
             until,
+            requests_from,
         } = *log;
         let shard = ShardId(shard_id);
         let refused = |what| Err(OrderError::Log { shard, what });
         let Some(captured) = entry.shards.iter().find(|s| s.shard_id == shard) else {
             return refused("is not in the collection");
         };
-        if logs.iter().any(|other| other.shard == shard) {
+        if !seen.insert(shard) {
             return refused("has two logs");
         }
         if captured.wal.is_none_or(|mark| mark.certain != from) {
@@ -374,7 +385,14 @@ fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<LogOrder>,
         if from > until || captured.next_operation.is_none_or(|next| next > until) {
             return refused("may contain more than what would be replayed");
         }
-        logs.push(LogOrder { shard, from, until });
+        let spliced = match requests_from {
+            None => until,
+            // Behind it, nothing is contained; before it, something may be missing until it has been spliced.
+            Some(place) if captured.next_operation == Some(place) && from <= place => place,
+            Some(_) => return refused("does not end where its requests begin"),
+        };
+        let stretch = |from, until| (from < until).then_some(LogOrder { shard, from, until });
+        logs.push((stretch(from, spliced), stretch(spliced, until)));
     }
     Ok(logs)
 }

@@ -38,7 +38,7 @@ pub struct CaptureReport {
 }
 
 /// Figures of a restore.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
     /// Bytes uploaded to Qdrant.
     pub uploaded_bytes: u64,
@@ -56,6 +56,9 @@ pub struct RestoreReport {
     /// The identity of a collection that was prepared, if Qdrant tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection_uuid: Option<String>,
+    /// What people should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Outcome {
@@ -81,6 +84,7 @@ impl Outcome {
                 indexes_created: report.indexes.clone(),
                 replayed_entries: report.replayed_entries,
                 collection_uuid: report.collection_uuid.clone().unwrap_or_default(),
+                notes: report.notes.clone(),
             }),
             Self::Cancelled => Wire::Cancelled(v1::Cancelled {}),
         };

@@ -243,6 +243,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        replays_logs,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -291,6 +292,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        replays_logs,
         collections: collections.into_iter().map(view).collect(),
     }
 }

@@ -20,6 +20,7 @@ mod jobs;
 mod keys;
 mod lost_place;
 mod metrics;
+mod oracle;
 mod retention;
 mod roles;
 mod s3;

@@ -301,6 +301,7 @@ impl World {
             storage_free: None,
             snapshots_shared: false,
             splices_logs: true,
+            replays_logs: true,
             restores_parts: true,
             collections: collections
                 .map(|(name, shards)| (name.clone(), self.view(id, name, shards)))

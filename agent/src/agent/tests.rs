@@ -8,6 +8,7 @@ mod living;
 mod optimizers;
 mod qdrant;
 mod replay;
+mod requests;
 mod restore;
 pub(crate) mod shard;
 mod shop;

@@ -185,6 +185,7 @@ fn restore_of(name: &str) -> Command {
             overwrite: true,
             with_aliases: true,
             logs: vec![],
+            requests: vec![],
             part: None,
             entry: CollectionEntry {
                 shards: vec![shard_entry()],
@@ -231,6 +232,7 @@ fn only_a_collection_that_was_created_and_is_not_whole_is_to_be_removed() {
             created: created.then_some(serde_json::Value::Null),
             holds_data: true,
             uploaded,
+            replayed: None,
         };
         table.advance(&id("a"), Phase::Restoring(progress.clone()));
         table.finish(&id("a"), failed(), Timestamp::EPOCH);

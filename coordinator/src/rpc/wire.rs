@@ -7,7 +7,7 @@ use crate::job::JobRecord;
 use crate::plan::Estimate;
 use crate::retention::proofs::{self, Known};
 use crate::verify::Affected;
-use holdfast_decide::instant::{Choice, InstantTarget, ShardLog, Window};
+use holdfast_decide::instant::{Choice, InstantTarget, ReplayWay, ShardLog, Window};
 use holdfast_decide::{BackupPlan, CaptureStep, Receiver, RestorePlan, RestoreStep};
 use holdfast_proto::v1;
 use holdfast_repository::{Marks, PointTombstone, ProofOutcome};
@@ -182,6 +182,7 @@ pub(crate) fn instant(choice: &Choice) -> v1::PlannedInstant {
     v1::PlannedInstant {
         target: Some(v1::RestoreTarget {
             target: Some(target),
+            by_requests: choice.way == ReplayWay::Requests,
         }),
         instant_us: choice.instant.as_micros(),
         complete_before_us: choice.complete_before.as_micros(),

@@ -109,6 +109,16 @@ impl Agent {
         self.tell(inventory).await;
     }
 
+    /// As an agent that sends archived operations to running collections, too.
+    pub(crate) async fn report_requests(&self, collections: &[&str]) {
+        let inventory = v1::Inventory {
+            splices_logs: true,
+            replays_logs: true,
+            ..inventory(collections.iter().map(|name| info(name, 1)).collect())
+        };
+        self.tell(inventory).await;
+    }
+
     /// Reports one collection with so many shards.
     pub(crate) async fn report_shards(&self, collection: &str, shards: u32) {
         self.tell(inventory(vec![info(collection, shards)])).await;

@@ -56,6 +56,7 @@ pub(crate) fn node<const N: usize>(
         storage_free: None,
         snapshots_shared: true,
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
         collections: collections.into_iter().collect(),
     };

@@ -110,6 +110,8 @@ pub struct ServerSeen {
     pub splices_logs: bool,
     /// Whether its agent carries out parts of restores into clusters.
     pub restores_parts: bool,
+    /// Whether its agent sends archived operations to running collections.
+    pub replays_logs: bool,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
 }

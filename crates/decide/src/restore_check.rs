@@ -4,6 +4,7 @@
 //! Deliberately shares no code with the planner.
 
 use crate::backup_check::{check_captures, fresh};
+use crate::instant::ReplayWay;
 use crate::observation::{Observation, ServerSeen};
 use crate::restore::{PointView, RestorePlan, RestoreRequest, RestoreStep};
 use crate::violation::Violation;
@@ -88,9 +89,10 @@ fn other_instant(
         "the number of points is that of the capture"
     } else if !plan.node.as_ref().is_some_and(|node| {
         let server = seen.nodes.get(node).map(|view| &view.server);
-        matches!(server, Some(crate::ServerView::Seen(server)) if server.splices_logs)
+        matches!(server, Some(crate::ServerView::Seen(server))
+            if server.splices_logs && (server.replays_logs || choice.way == ReplayWay::Splice))
     }) {
-        "the agent would leave the logs out"
+        "the agent would leave the logs out, or bring them in another way"
     } else {
         return None;
     };

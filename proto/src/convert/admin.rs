@@ -73,6 +73,8 @@ pub struct RestoreOrder {
     pub with_aliases: bool,
     /// Which copy it is read from; `None` means the repository itself.
     pub from_copy: Option<CopyName>,
+    /// Whether archived operations are sent to the running collection.
+    pub by_requests: bool,
 }
 
 /// An `ImportBackupRequest`.
@@ -160,6 +162,7 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             "" if wire.to.is_some() => None,
             text => Some(parse("recovery_point", text)?),
         };
+        let by_requests = wire.to.is_some_and(|to| to.by_requests);
         let target = wire.to.map(RestoreTarget::try_from).transpose()?;
         let from = match (target, point) {
             (Some(target), point) => RestoreFrom::To(target, point),
@@ -178,6 +181,7 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             overwrite: wire.overwrite,
             with_aliases: !wire.without_aliases,
             from_copy: copy_name(&wire.from_copy)?,
+            by_requests,
         })
     }
 }
@@ -268,7 +272,12 @@ mod tests {
                 ..Default::default()
             })
         };
-        let target = |target| Some(v1::RestoreTarget { target });
+        let target = |target| {
+            Some(v1::RestoreTarget {
+                target,
+                by_requests: false,
+            })
+        };
         let latest = target(Some(v1::restore_target::Target::Latest(true)));
         let found = order("", latest).unwrap().from;
         assert_eq!(found, RestoreFrom::To(RestoreTarget::Latest, None));

@@ -60,6 +60,7 @@ fn instant() -> v1::PlannedInstant {
     v1::PlannedInstant {
         target: Some(v1::RestoreTarget {
             target: Some(target),
+            by_requests: false,
         }),
         instant_us: 1_795_000_001_000_000,
         complete_before_us: 1_795_000_000_400_000,
@@ -151,6 +152,7 @@ fn restore_plans() {
   "instant": {
     "to": "2026-11-18T11:06:41Z",
     "to_op": null,
+    "by": "splice",
     "instant": "2026-11-18T11:06:41Z",
     "complete_before": "2026-11-18T11:06:40.4Z",
     "operations": 17,
@@ -167,7 +169,7 @@ fn restore_plans_as_text() {
 Restore of 20261121t101530z-0a1b2c3d into the cluster of n1: 576.0 MiB in all, about 12.0 s by the last restore's rate
 Nothing written after 2026-11-18T11:06:41Z is contained; everything acknowledged before 2026-11-18T11:06:40.4Z is
 What was written in the 0.600 s between is contained in part, in the order in which each shard logged it
-Replayed: 17 operations, about 2.0 KiB
+Replayed: 17 operations, about 2.0 KiB, by splice
 
 COLLECTION  INTO      ACTION                 SHARDS  BYTES      ALIASES  INDEXES
 products    products  capture, then REPLACE  1 × 2   576.0 MiB  current  year

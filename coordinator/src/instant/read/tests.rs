@@ -55,6 +55,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         storage_free: None,
         snapshots_shared: true,
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
         collections: docs_there.map(|view| (docs(), view)).into_iter().collect(),
     };

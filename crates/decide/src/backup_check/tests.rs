@@ -176,6 +176,7 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
                 storage_free: None,
                 snapshots_shared,
                 splices_logs: true,
+                replays_logs: true,
                 restores_parts: true,
                 collections,
             },
