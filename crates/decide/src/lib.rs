@@ -16,6 +16,7 @@ mod observation;
 mod placement;
 pub mod policy;
 pub mod recency;
+mod recovery_order;
 mod restore;
 mod restore_check;
 mod restore_target;
@@ -37,6 +38,7 @@ pub use observation::{
     RunningJob, ServerSeen, ServerView, ShardView, TransferView,
 };
 pub use placement::{Holders, Unsettled, Wanted, agreed, assign, is_whole};
+pub use recovery_order::RecoveryOrder;
 pub use restore::{
     CapturedCollection, Mapping, PointView, Receiver, RestorePlan, RestoreRequest, RestoreStep,
     plan_restore,

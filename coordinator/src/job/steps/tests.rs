@@ -194,6 +194,7 @@ fn restore_record(in_cluster: bool) -> JobRecord {
         aliases: vec![],
         indexes: vec![],
         points: None,
+        recovery_order: None,
     };
     let work = RestoreWork {
         plan: RestorePlan {
@@ -204,6 +205,7 @@ fn restore_record(in_cluster: bool) -> JobRecord {
             receivers: vec![],
             with_aliases: false,
             steps: vec![step("a", 1), step("b", 2)],
+            order_from: None,
             safety: None,
             instant: None,
             blockers: vec![],

@@ -83,8 +83,8 @@ fn the_most_specific_rule_wins_and_says_why() {
             ),
         ]
     );
-    let order = own.recovery_order(["a", "docs", "docs-2"].map(name));
-    assert_eq!(order, ["docs-2", "a", "docs"].map(name));
+    let places = ["a", "docs", "docs-2"].map(|text| own.recovery_place(&name(text)));
+    assert_eq!(places, [1000, 1000, 1]);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! What a policy limits, and in which order it has collections come back.
+
+use crate::agent::{Agent, files, hello};
+use crate::jobs::Viewer;
+use crate::world::{Operator, Running, World};
+use holdfast_proto::v1;
+use holdfast_proto::v1::command_result::Outcome;
+
+/// A schedule that never comes due while a test runs.
+const ONCE_A_YEAR: &str = "[[schedules]]\nname = \"yearly\"\ncron = \"0 3 29 2 *\"\n";
+
+/// Rules that give these collections these places.
+fn order(places: &[(&str, u32)]) -> String {
+    let rule = |(name, place): &(&str, u32)| {
+        format!("[[rules]]\ncollections = [\"{name}\"]\nrecovery_order = {place}\n")
+    };
+    let rules: String = places.iter().map(rule).collect();
+    format!("{ONCE_A_YEAR}{rules}[[rules]]\ncollections = [\"*\"]\n")
+}
+
+/// An agent that has these collections.
+async fn joined(world: &World, running: &Running, names: &[&str]) -> (Agent, Operator) {
+    let mut operator = world.operator(running).await;
+    let agent = Agent::join(world, running, "n1").await;
+    agent.report(names).await;
+    operator.sees("n1", names).await;
+    (agent, operator)
+}
+
+fn restores(command: &v1::Command) -> &str {
+    match &command.command {
+        Some(v1::command::Command::RestoreCollection(task)) => &task.target_collection,
+        other => panic!("no restore: {other:?}"),
+    }
+}
+
+async fn restored(agent: &Agent, command: &v1::Command) {
+    let done = v1::RestoreDone {
+        points: 3,
+        ..Default::default()
+    };
+    agent.answer(command, Outcome::Restore(done)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_come_back_in_the_policys_order_and_a_job_keeps_its_own() {
+    let mut world = World::new();
+    world.follow(&order(&[("logs", 5000), ("users", 1)]));
+    let running = world.start().await;
+    let names = ["logs", "other", "users"];
+    let (mut agent, mut operator) = joined(&world, &running, &names).await;
+    let job = operator.backup().await;
+    for _ in names {
+        let command = agent.command().await;
+        agent.capture(&command, &files(&[("a", b"a")])).await;
+    }
+    let point = job.end().await.0.backup.unwrap().recovery_point;
+    agent.report(&[]).await;
+    operator.sees("n1", &[]).await;
+    let request = v1::RestoreRequest {
+        recovery_point: point,
+        ..Default::default()
+    };
+    let plan = operator.0.plan_restore(request.clone()).await;
+    let plan = plan.unwrap().into_inner();
+    let steps = plan.steps.iter();
+    let steps: Vec<_> = steps
+        .map(|step| (step.source_collection.as_str(), step.recovery_order))
+        .collect();
+    let wanted = [("users", 1), ("other", 1000), ("logs", 5000)];
+    assert_eq!(steps, wanted.map(|(name, place)| (name, Some(place))));
+    let policy = world.dir.path().join("policy.toml");
+    assert_eq!(plan.order_from, format!("the policy {}", policy.display()));
+
+    let mut job = operator.restore(request).await;
+    let id = job.id().await;
+    let first = agent.command().await;
+    assert_eq!(restores(&first), "users");
+    restored(&agent, &first).await;
+    let second = agent.command().await;
+    assert_eq!(restores(&second), "other");
+    running.stop().await;
+
+    // Another policy, while the job is under way.
+    world.follow(&order(&[("logs", 2), ("users", 9000)]));
+    let running = world.start().await;
+    let hello = v1::Hello {
+        open_commands: vec![second.command_id.clone()],
+        ..hello("n1")
+    };
+    let channel = world.channel(&running, "n1").await;
+    let mut agent = Agent::with(channel, hello).await.unwrap();
+    agent.report(&[]).await;
+    let again = agent.command().await;
+    assert_eq!(again.command_id, second.command_id);
+    restored(&agent, &again).await;
+    let third = agent.command().await;
+    assert_eq!(restores(&third), "logs");
+    restored(&agent, &third).await;
+    let mut operator = world.operator(&running).await;
+    let ended = operator.settled().await;
+    assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
+    let shown = Viewer::new(&world, &running).await.show(&id).await;
+    let said = shown.log.iter().filter(|line| line.text.contains("in the order of"));
+    let said: Vec<&str> = said.map(|line| line.text.as_str()).collect();
+    let told = format!(
+        "collections come back in the order of the policy {}: users (1), other (1000), logs (5000)",
+        policy.display()
+    );
+    assert_eq!(said, [told], "said once, by the order that counts");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_policy_nobody_gives_an_order() {
+    let world = World::new();
+    let running = world.start().await;
+    let (mut agent, mut operator) = joined(&world, &running, &["a", "b"]).await;
+    let job = operator.backup().await;
+    for _ in 0..2 {
+        let command = agent.command().await;
+        agent.capture(&command, &files(&[("a", b"a")])).await;
+    }
+    let point = job.end().await.0.backup.unwrap().recovery_point;
+    let same = |name: &str| v1::CollectionMapping {
+        source: name.into(),
+        target: format!("{name}2"),
+    };
+    let request = v1::RestoreRequest {
+        recovery_point: point,
+        collections: vec![same("b"), same("a")],
+        ..Default::default()
+    };
+    let plan = operator.0.plan_restore(request).await.unwrap().into_inner();
+    let steps = plan.steps.iter().map(|step| step.source_collection.as_str());
+    assert_eq!(steps.collect::<Vec<_>>(), ["b", "a"], "as asked for");
+    assert_eq!(plan.order_from, "");
+    assert!(plan.steps.iter().all(|step| step.recovery_order.is_none()));
+    running.stop().await;
+}
