@@ -8,8 +8,8 @@ use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_decide::instant::Choice;
 use holdfast_decide::{
     BackupPlan, BackupRequest, Blocker, CapturedCollection, Mapping, MethodWish, NamePattern,
-    ParsePatternError, PointView, RecoveryOrder, RestorePlan, RestoreRequest, RestoreStep, Violation,
-    check_backup, check_restore, plan_backup, plan_restore,
+    ParsePatternError, PointView, RecoveryOrder, RestorePlan, RestoreRequest, RestoreStep,
+    Violation, check_backup, check_restore, plan_backup, plan_restore,
 };
 use holdfast_proto::convert::{BackupOrder, Method, RestoreFrom, RestoreOrder};
 use holdfast_repository::{AffectedShard, RepositoryError};
@@ -37,6 +37,7 @@ pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Faul
             Method::Stored => MethodWish::Stored,
             Method::Stream => MethodWish::Stream,
         },
+        limits: order.limits,
     };
     let (mut seen, now) = (core.observe().await, core.clock.now());
     seen.past = past::past(core).await;

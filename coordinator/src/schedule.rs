@@ -301,6 +301,7 @@ async fn start_job(
         },
         note: note::note(&schedule.name, start.planned, &selection.left_out),
         tags: schedule.tags.iter().cloned().collect(),
+        limits: schedule.limits,
     };
     let asker = format!("schedule {}", schedule.name);
     let feed = Box::pin(execute::start_backup(core, asker, &order)).await;

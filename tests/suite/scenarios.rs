@@ -176,6 +176,7 @@ impl World {
                 .map(str::parse)
                 .collect::<Result<_, _>>()?,
             method: MethodWish::Auto,
+            limits: holdfast_types::CaptureLimits::default(),
         };
         let seen = self.seen();
         match plan_backup(&seen, &request, NOW) {

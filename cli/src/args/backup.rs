@@ -3,6 +3,7 @@
 use super::{DeleteArgs, PinArgs, PointArgs, PruneArgs, UnpinArgs};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
+use holdfast_proto::v1;
 use std::path::PathBuf;
 
 /// What to do with recovery points.
@@ -13,6 +14,7 @@ pub(crate) enum BackupCommand {
   holdfast backup create
   holdfast backup create --collection products --collection users --note 'before the migration'
   holdfast backup create --collection 'tenant_a_*' --dry-run
+  holdfast backup create --max-nodes 1
   holdfast backup create --output json --events
 
 Ctrl-C stops watching, not the backup: it goes on in the coordinator (exit code 130).")]
@@ -114,9 +116,31 @@ pub(crate) struct BackupCreateArgs {
     #[arg(long = "tag", value_name = "WORD")]
     pub(crate) tags: Vec<String>,
 
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
     /// With --output json: print every event of the job as one JSON line, the result last.
     #[arg(long)]
     pub(crate) events: bool,
+}
+
+/// How much a backup may take from the database.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// At most this many nodes capture at once [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) max_nodes: Option<u32>,
+}
+
+impl LimitArgs {
+    /// `None` if there are none.
+    pub(crate) fn wire(&self) -> Option<v1::BackupLimits> {
+        let Self { max_nodes } = self;
+        let limits = v1::BackupLimits {
+            max_nodes: max_nodes.unwrap_or(0),
+        };
+        (limits != v1::BackupLimits::default()).then_some(limits)
+    }
 }
 
 /// Options of `backup list`.

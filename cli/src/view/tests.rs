@@ -76,6 +76,7 @@ fn backup_plan() -> v1::BackupPlan {
             capture(1, ["n1", "its agent is not connected"]),
         ],
         notes: vec!["collection products is yellow on n2: it is captured as it is".into()],
+        limits: Some(v1::BackupLimits { max_nodes: 1 }),
     }
 }
 
@@ -86,6 +87,7 @@ fn backup_plans() {
 COLLECTION  SHARD  NODE  WHY
 products    0      n2
 products    1      n2    not n1 as before: its agent is not connected
+LIMITS: at most 1 node at once
 NOTE: collection products is yellow on n2: it is captured as it is
 ");
 }

@@ -2,9 +2,8 @@
 
 use super::{CoordinatorConfigError, RetentionSection, VerifySection};
 use holdfast_decide::policy::{BadPolicy, Policy, RawPolicy, validate};
-use holdfast_decide::schedule::Limits;
 use holdfast_service::config::{self, Strictness};
-use holdfast_types::ClusterName;
+use holdfast_types::{CaptureLimits, ClusterName};
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
 
@@ -63,14 +62,13 @@ fn can_be_carried_out(policy: Policy, cluster: Option<&ClusterName>) -> Result<P
     }
     for schedule in &policy.schedules {
         let limits = &schedule.limits;
-        if limits.max_nodes.is_some()
-            || limits.max_mib_per_sec.is_some()
+        if limits.max_mib_per_sec.is_some()
             || limits.max_query_latency.is_some()
-            || limits.max_delay != Limits::default().max_delay
+            || limits.max_delay != CaptureLimits::default().max_delay
         {
             return Err(bad(
                 format!("schedule {}", schedule.name),
-                "this release does not carry out max_nodes, max_mib_per_sec, max_query_latency and max_delay: leave them out",
+                "this release does not carry out max_mib_per_sec, max_query_latency and max_delay: leave them out",
             ));
         }
     }

@@ -1,7 +1,7 @@
 //! Captures the shards of a backup, or of a restore's safety capture, and commits the recovery point.
 
 use super::settle::Settled;
-use super::{import, manifest, recorded, settle};
+use super::{manifest, recorded, settle};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::dispatch::{Answer, Grant, Patience};
@@ -9,18 +9,18 @@ use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::feed::{JobFeed, ProgressKey};
 use crate::job::log::Level;
-use crate::job::{BackupWork, CommittedShard, FailedCapture, JobRecord};
-use futures::future::join_all;
+use crate::job::{BackupWork, CommittedShard, JobRecord};
 use holdfast_archive::CollectionEntry;
 use holdfast_decide::{CaptureStep, Method, has_other_replica};
 use holdfast_proto::v1;
 use holdfast_repository::RepositoryError;
 use holdfast_service::failure::Code;
-use holdfast_types::{ByteCount, JobId, NodeId, RecoveryPointId};
-use std::collections::BTreeMap;
+use holdfast_types::{ByteCount, JobId, RecoveryPointId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+mod lanes;
 
 /// How often captures are begun again because what they had stored is gone. It takes a coordinator that collects
 /// garbage while this one is away; that it happens a third time means that two of them share the repository.
@@ -81,7 +81,7 @@ async fn capture_until_complete(
 ) -> Result<(), Fault> {
     for _ in 0..MAX_ROUNDS {
         let work = backup_of(&recorded(core, id).await?)?.clone();
-        let failure = capture_all(core, id, feed, cancel, &work).await?;
+        let failure = lanes::capture_all(core, id, feed, cancel, &work).await?;
         if cancel.is_cancelled() {
             return Err(Fault::new(
                 Code::Cancelled,
@@ -198,149 +198,6 @@ async fn finish(
         format!("recovery point {} is committed", manifest.id),
     );
     Ok(summary)
-}
-
-/// Each node takes its captures one after the other; nodes don't wait for each other. A failure that another replica may
-/// make good is recorded, and the first such is returned; any other stops all.
-async fn capture_all(
-    core: &Arc<Core>,
-    id: &JobId,
-    feed: &Arc<JobFeed>,
-    cancel: &CancellationToken,
-    work: &BackupWork,
-) -> Result<Option<Fault>, Fault> {
-    let mut lanes: BTreeMap<&NodeId, Vec<usize>> = BTreeMap::new();
-    for (index, step) in work.open() {
-        lanes.entry(&step.node).or_default().push(index);
-    }
-    let together = cancel.child_token();
-    let lanes = lanes.into_values().map(|steps| {
-        let together = &together;
-        async move {
-            let done = lane(core, id, feed, together, work, steps).await;
-            done.inspect_err(|_| together.cancel())
-        }
-    });
-    let (mut movable, mut fatal) = (None, Vec::new());
-    for ended in join_all(lanes).await {
-        match ended {
-            Ok(failure) => movable = movable.or(failure),
-            Err(fault) => fatal.push(fault),
-        }
-    }
-    // The others were only stopped because of the one that failed by itself.
-    let cause = fatal
-        .iter()
-        .find(|fault| fault.known_code() != Code::Cancelled)
-        .or(fatal.first());
-    cause.map_or(Ok(movable), |fault| Err(fault.clone()))
-}
-
-/// The captures of one node. Returns the first failure that another replica may make good.
-async fn lane(
-    core: &Arc<Core>,
-    id: &JobId,
-    feed: &Arc<JobFeed>,
-    cancel: &CancellationToken,
-    work: &BackupWork,
-    steps: Vec<usize>,
-) -> Result<Option<Fault>, Fault> {
-    let mut first = None;
-    for index in steps {
-        if cancel.is_cancelled() {
-            break;
-        }
-        if let Some(holder) = &work.imported_by {
-            import::delivered(core, id, feed, cancel, index, work, holder).await?;
-            continue;
-        }
-        let Err(fault) = capture(core, id, feed, cancel, work, index).await else {
-            continue;
-        };
-        let Some(blame) = blame(fault.known_code()).filter(|_| !cancel.is_cancelled()) else {
-            if fault.known_code() != Code::Cancelled {
-                let failed = failed_capture(work, index, &fault);
-                settle::note_failure(core, id, failed).await?;
-            }
-            return Err(fault);
-        };
-        feed.warn(core.clock.now(), fault.message.clone());
-        let failed = failed_capture(work, index, &fault);
-        settle::note_failure(core, id, failed).await?;
-        first.get_or_insert(fault);
-        match blame {
-            Blame::Node => break,
-            Blame::Replica => {}
-        }
-    }
-    Ok(first)
-}
-
-fn failed_capture(work: &BackupWork, index: usize, fault: &Fault) -> FailedCapture {
-    FailedCapture {
-        index,
-        node: work.plan.captures[index].node.clone(),
-        why: fault.message.clone(),
-    }
-}
-
-/// What a failed capture says is bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blame {
-    /// The node: its other captures would fail the same way.
-    Node,
-    /// This replica, as far as can be told.
-    Replica,
-}
-
-/// What is to blame for a failure; `None` if another replica would not help.
-fn blame(code: Code) -> Option<Blame> {
-    match code {
-        Code::NodeNotFound
-        | Code::JobFailed
-        | Code::QdrantUnreachable
-        | Code::Interrupted
-        | Code::CoordinatorUnreachable => Some(Blame::Node),
-        Code::QdrantNotReady
-        | Code::QdrantError
-        | Code::SnapshotTruncated
-        | Code::SpoolFull
-        | Code::CollectionNotFound => Some(Blame::Replica),
-        Code::Internal
-        | Code::Usage
-        | Code::Config
-        | Code::Certificate
-        | Code::ClockSkew
-        | Code::PermissionDenied
-        | Code::QdrantUnauthorized
-        | Code::QdrantTooOld
-        | Code::DiskFull
-        | Code::ReadOnly
-        | Code::StoreUnreachable
-        | Code::StoreFailed
-        | Code::RepositoryForeign
-        | Code::RepositoryNewer
-        | Code::RepositoryDamaged
-        | Code::RepositoryLocked
-        | Code::RepositoryRole
-        | Code::WrongKey
-        | Code::KeyNotFound
-        | Code::KeyExists
-        | Code::KeyInUse
-        | Code::CopyNotFound
-        | Code::PointNotFound
-        | Code::JobNotFound
-        | Code::TargetExists
-        | Code::VersionMismatch
-        | Code::PlanBlocked
-        | Code::InstantNotRecoverable
-        | Code::PointKept
-        | Code::SecondOperator
-        | Code::JobConflict
-        | Code::StaleEpoch
-        | Code::Cancelled
-        | Code::ProofFailed => None,
-    }
 }
 
 async fn capture(

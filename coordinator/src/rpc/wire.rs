@@ -133,6 +133,7 @@ pub(super) fn backup_plan(plan: &BackupPlan) -> v1::BackupPlan {
     v1::BackupPlan {
         captures: plan.captures.iter().map(capture).collect(),
         notes: plan.reasons.clone(),
+        limits: Some(plan.limits.into()),
     }
 }
 

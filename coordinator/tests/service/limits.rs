@@ -1,10 +1,15 @@
 //! What a policy limits, and in which order it has collections come back.
 
 use crate::agent::{Agent, files, hello};
+use crate::cluster::{Cluster, Placed};
 use crate::jobs::Viewer;
-use crate::world::{Operator, Running, World};
+use crate::world::{Job, Operator, Running, World};
+use holdfast_coordinator::schedule::look;
 use holdfast_proto::v1;
 use holdfast_proto::v1::command_result::Outcome;
+use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A schedule that never comes due while a test runs.
 const ONCE_A_YEAR: &str = "[[schedules]]\nname = \"yearly\"\ncron = \"0 3 29 2 *\"\n";
@@ -101,7 +106,10 @@ async fn collections_come_back_in_the_policys_order_and_a_job_keeps_its_own() {
     let ended = operator.settled().await;
     assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
     let shown = Viewer::new(&world, &running).await.show(&id).await;
-    let said = shown.log.iter().filter(|line| line.text.contains("in the order of"));
+    let said = shown
+        .log
+        .iter()
+        .filter(|line| line.text.contains("in the order of"));
     let said: Vec<&str> = said.map(|line| line.text.as_str()).collect();
     let told = format!(
         "collections come back in the order of the policy {}: users (1), other (1000), logs (5000)",
@@ -132,9 +140,107 @@ async fn without_a_policy_nobody_gives_an_order() {
         ..Default::default()
     };
     let plan = operator.0.plan_restore(request).await.unwrap().into_inner();
-    let steps = plan.steps.iter().map(|step| step.source_collection.as_str());
+    let steps = plan
+        .steps
+        .iter()
+        .map(|step| step.source_collection.as_str());
     assert_eq!(steps.collect::<Vec<_>>(), ["b", "a"], "as asked for");
     assert_eq!(plan.order_from, "");
     assert!(plan.steps.iter().all(|step| step.recovery_order.is_none()));
+    running.stop().await;
+}
+
+const PLACED: Placed<'_> = &[
+    ("a", &[1]),
+    ("b", &[1]),
+    ("c", &[2]),
+    ("d", &[3]),
+    ("e", &[3]),
+];
+
+async fn backup(operator: &mut Operator, limits: v1::BackupLimits) -> Job {
+    let request = v1::CreateBackupRequest {
+        method: v1::CaptureMethod::Auto.into(),
+        limits: Some(limits),
+        ..Default::default()
+    };
+    let plan = operator.0.plan_backup(request.clone()).await.unwrap();
+    assert_eq!(plan.into_inner().limits, Some(limits), "told as asked for");
+    let events = operator.0.create_backup(request).await.unwrap();
+    Job::of(events.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_nodes_capture_at_once_than_may() {
+    let mut cluster = Cluster::start("", PLACED).await;
+    let limits = v1::BackupLimits { max_nodes: 1 };
+    let job = backup(&mut cluster.operator, limits).await;
+    // Those with the most to do begin; of equals, the first by name.
+    for node in [0, 0, 2, 2, 1] {
+        let command = cluster.agents[node].command().await;
+        cluster.agents[node]
+            .deliver(&command, &files(&[("x", command.command_id.as_bytes())]))
+            .await;
+        for other in &mut cluster.agents {
+            assert!(!other.has_command(), "a second node at once");
+        }
+        cluster.agents[node]
+            .capture(&command, &files(&[("x", command.command_id.as_bytes())]))
+            .await;
+    }
+    let (ended, _) = job.end().await;
+    assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
+    assert_eq!(ended.backup.unwrap().collections.len(), PLACED.len());
+
+    let two = v1::BackupLimits { max_nodes: 2 };
+    let job = backup(&mut cluster.operator, two).await;
+    let first = cluster.agents[0].command().await;
+    let second = cluster.agents[2].command().await;
+    cluster.agents[0]
+        .deliver(&first, &files(&[("x", b"1")]))
+        .await;
+    assert!(!cluster.agents[1].has_command(), "a third node at once");
+    for (node, command) in [(0, first), (2, second)] {
+        cluster.agents[node]
+            .capture(&command, &files(&[("x", b"1")]))
+            .await;
+        let command = cluster.agents[node].command().await;
+        cluster.agents[node]
+            .capture(&command, &files(&[("x", b"1")]))
+            .await;
+    }
+    let last = cluster.agents[1].command().await;
+    cluster.agents[1]
+        .capture(&last, &files(&[("x", b"1")]))
+        .await;
+    assert_eq!(job.end().await.0.state(), v1::JobState::Succeeded);
+    cluster.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_has_the_limits_of_its_schedule_and_keeps_them() {
+    let mut world = World::new();
+    world.follow(
+        "nodes = [\"n1\"]\n[limits]\nmax_nodes = 3\n\
+         [[schedules]]\nname = \"minutely\"\nevery = \"1m\"\nlimits = { max_nodes = 2 }\n",
+    );
+    let clock = FixedClock::new(SystemClock.now());
+    let (running, core) = world.start_at(Arc::new(clock.clone())).await;
+    let (agent, operator) = joined(&world, &running, &["docs"]).await;
+    look(&core).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    look(&core).await.unwrap();
+    let of_job = async |core: &holdfast_coordinator::core::Core| {
+        let jobs = core.book.list().await;
+        let plan = &jobs[0].backup().expect("a backup").plan;
+        plan.limits.max_nodes.map(u32::from)
+    };
+    assert_eq!(of_job(&core).await, Some(2));
+    drop((core, agent, operator));
+    running.stop().await;
+    world.follow("[[schedules]]\nname = \"minutely\"\nevery = \"1m\"\n");
+    let (running, core) = world.start_at(Arc::new(clock)).await;
+    assert_eq!(of_job(&core).await, Some(2), "whatever the policy says now");
+    drop(core);
     running.stop().await;
 }

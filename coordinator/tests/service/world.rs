@@ -179,6 +179,7 @@ impl Operator {
             method: v1::CaptureMethod::Auto.into(),
             note: "a note".into(),
             tags: vec!["nightly".into()],
+            limits: None,
         };
         Job(self.0.create_backup(request).await.unwrap().into_inner())
     }

@@ -12,7 +12,10 @@ use crate::observation::{CollectionView, Observation, ServerSeen, ServerView};
 use crate::retention::NamePattern;
 pub use fleet::has_other_replica;
 use fleet::{Failures, Fleet};
-use holdfast_types::{CollectionName, Epoch, NodeId, ServerVersion, ShardId, Timestamp};
+use holdfast_types::{
+    CaptureLimits, CollectionName, Epoch, NodeId, ServerVersion, ShardId, Timestamp,
+};
+pub use lanes::{Lane, Lanes};
 use serde::{Deserialize, Serialize};
 pub use settle::{Gone, Settlement, Standing, settle_backup};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +23,7 @@ use std::fmt;
 pub use trouble::Trouble;
 
 mod fleet;
+mod lanes;
 mod settle;
 mod trouble;
 
@@ -32,6 +36,8 @@ pub struct BackupRequest {
     pub patterns: BTreeSet<NamePattern>,
     /// How to capture.
     pub method: MethodWish,
+    /// How much it may take from the database.
+    pub limits: CaptureLimits,
 }
 
 /// How the caller wants shards captured.
@@ -79,6 +85,9 @@ pub struct BackupPlan {
     pub nodes: Vec<NodeFacts>,
     /// In this order on each node, one at a time; nodes don't wait for each other.
     pub captures: Vec<CaptureStep>,
+    /// How much they may take from the database. Plans that an earlier release recorded have no bounds.
+    #[serde(default)]
+    pub limits: CaptureLimits,
     /// Why it is so, where there was a choice or something is unusual.
     pub reasons: Vec<String>,
 }
@@ -188,6 +197,7 @@ pub(crate) fn plan_captures(
         asked: asked.clone(),
         nodes: Vec::new(),
         captures: Vec::new(),
+        limits: request.limits,
         reasons: Vec::new(),
     };
     let mut shards = Vec::new();

@@ -28,8 +28,8 @@ mod violation;
 mod fixture;
 
 pub use backup::{
-    Asked, BackupPlan, BackupRequest, CaptureStep, Gone, Method, MethodWish, NodeFacts, Repin,
-    Settlement, Standing, Trouble, has_other_replica, plan_backup, settle_backup,
+    Asked, BackupPlan, BackupRequest, CaptureStep, Gone, Lane, Lanes, Method, MethodWish,
+    NodeFacts, Repin, Settlement, Standing, Trouble, has_other_replica, plan_backup, settle_backup,
 };
 pub use backup_check::check_backup;
 pub use blocker::Blocker;

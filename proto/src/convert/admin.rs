@@ -3,9 +3,11 @@
 use super::{ConvertError, Method, parse, parse_all};
 use crate::v1;
 use holdfast_types::{
-    CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag, Timestamp,
+    CaptureLimits, CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag,
+    Timestamp,
 };
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A `CreateBackupRequest`.
@@ -23,6 +25,8 @@ pub struct BackupOrder {
     pub note: String,
     /// Words that retention rules may name.
     pub tags: Vec<Tag>,
+    /// How much it may take from the database.
+    pub limits: CaptureLimits,
 }
 
 /// One collection of a restore: its name in the recovery point and the one it shall have.
@@ -132,7 +136,34 @@ impl TryFrom<v1::CreateBackupRequest> for BackupOrder {
             method: Method::from_wire(wire.method)?,
             note: wire.note,
             tags: parse_all("tags", &wire.tags)?,
+            limits: wire.limits.unwrap_or_default().try_into()?,
         })
+    }
+}
+
+impl TryFrom<v1::BackupLimits> for CaptureLimits {
+    type Error = ConvertError;
+    fn try_from(wire: v1::BackupLimits) -> Result<Self, ConvertError> {
+        let v1::BackupLimits { max_nodes } = wire;
+        let limits = Self {
+            max_nodes: NonZeroU32::new(max_nodes),
+            ..Self::default()
+        };
+        match limits.out_of_range() {
+            Some(rule) => Err(ConvertError::OutOfRange {
+                field: "limits",
+                rule,
+            }),
+            None => Ok(limits),
+        }
+    }
+}
+
+impl From<CaptureLimits> for v1::BackupLimits {
+    fn from(limits: CaptureLimits) -> Self {
+        Self {
+            max_nodes: limits.max_nodes.map_or(0, NonZeroU32::get),
+        }
     }
 }
 
@@ -258,6 +289,7 @@ pub fn copy_name(text: &str) -> Result<Option<CopyName>, ConvertError> {
 mod tests {
     use super::{BackupOrder, RestoreFrom, RestoreOrder, RestoreTarget};
     use crate::v1;
+    use holdfast_types::CaptureLimits;
 
     #[test]
     fn a_target_needs_no_point_and_is_never_dropped() {
@@ -310,7 +342,23 @@ mod tests {
             method: 1,
             note: String::new(),
             tags: vec!["nightly".to_owned()],
+            limits: None,
         };
         assert!(BackupOrder::try_from(wire).is_err());
+    }
+
+    #[test]
+    fn limits_go_there_and_back() {
+        let wire = v1::BackupLimits { max_nodes: 3 };
+        let limits = CaptureLimits::try_from(wire).unwrap();
+        assert_eq!(limits.max_nodes.map(u32::from), Some(3));
+        assert_eq!(v1::BackupLimits::from(limits), wire);
+        let none = CaptureLimits::try_from(v1::BackupLimits::default()).unwrap();
+        assert_eq!(none, CaptureLimits::default());
+        let wire = v1::BackupLimits {
+            max_nodes: u32::MAX,
+        };
+        let error = CaptureLimits::try_from(wire).unwrap_err().to_string();
+        assert!(error.contains("max_nodes"), "{error}");
     }
 }

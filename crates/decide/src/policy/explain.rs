@@ -3,8 +3,8 @@
 use super::duration::duration_text;
 use super::{Policy, VerifyPolicy};
 use crate::retention::{RetentionPolicy, Rule};
-use crate::schedule::{CatchUp, Kind, Limits, Schedule, Timing, Unchanged};
-use holdfast_types::{CollectionName, ScheduleName, Timestamp};
+use crate::schedule::{CatchUp, Kind, Schedule, Timing, Unchanged};
+use holdfast_types::{CaptureLimits, CollectionName, ScheduleName, Timestamp};
 use std::collections::BTreeMap;
 
 /// What will happen to one collection.
@@ -169,7 +169,7 @@ pub fn schedule_lines(schedule: &Schedule) -> Vec<String> {
     lines
 }
 
-fn limit_lines(limits: &Limits) -> Vec<String> {
+fn limit_lines(limits: &CaptureLimits) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(nodes) = limits.max_nodes {
         lines.push(format!("at most {nodes} nodes at once"));

@@ -137,6 +137,18 @@ fn what_can_not_be_meant_is_named() {
             "give either preset",
         ),
         ("[verify]\nsample_percent = 101".to_owned(), "at most 100"),
+        (
+            "[limits]\nmax_nodes = 10001".to_owned(),
+            "limits: max_nodes may be",
+        ),
+        (
+            schedule("every = \"1h\"\nlimits = { max_query_latency = \"11m\" }"),
+            "max_query_latency must be",
+        ),
+        (
+            "[limits]\nmax_delay = \"0s\"".to_owned(),
+            "max_delay must be",
+        ),
     ] {
         let error = read(&text).unwrap_err();
         assert!(error.contains(says), "{text}: {error}");
