@@ -238,6 +238,7 @@ async fn look(
             .is_some_and(|dir| std::fs::read_dir(dir).is_ok()),
         splices_logs: true,
         restores_parts: true,
+        keeps_limits: true,
     };
     optimizing.look(qdrant, &mut inventory).await;
     Ok(bounded(inventory))

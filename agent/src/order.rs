@@ -8,6 +8,7 @@ use holdfast_proto::v1;
 use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 /// What the agent is told to do, and by which leadership.
@@ -52,6 +53,9 @@ pub struct CaptureOrder {
     pub shard: ShardId,
     /// How to obtain the bytes.
     pub method: Method,
+    /// Most bytes per second that are read, and most that are sent; `None` for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU64>,
 }
 
 /// Ways to obtain a shard's bytes.
@@ -299,6 +303,7 @@ impl TryFrom<v1::CaptureShard> for CaptureOrder {
             collection: wire.collection.parse().map_err(OrderError::Name)?,
             shard: ShardId(wire.shard_id),
             method,
+            bytes_per_second: NonZeroU64::new(wire.bytes_per_second),
         })
     }
 }
@@ -384,6 +389,7 @@ mod tests {
     use super::{CaptureOrder, Command, CommandId, Method, Order, Work};
     use holdfast_proto::v1;
     use holdfast_types::{Epoch, ShardId};
+    use std::num::NonZeroU64;
 
     fn wire(kind: Option<v1::command::Command>) -> v1::Command {
         v1::Command {
@@ -398,6 +404,7 @@ mod tests {
             collection: collection.into(),
             shard_id: 3,
             method,
+            bytes_per_second: 5,
         })
     }
 
@@ -413,6 +420,7 @@ mod tests {
                     collection: "docs".parse().unwrap(),
                     shard: ShardId(3),
                     method: Method::Auto,
+                    bytes_per_second: NonZeroU64::new(5),
                 })),
             }
         );

@@ -243,6 +243,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        keeps_limits,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -291,6 +292,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        keeps_limits,
         collections: collections.into_iter().map(view).collect(),
     }
 }

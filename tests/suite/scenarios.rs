@@ -303,6 +303,7 @@ impl World {
             snapshots_shared: false,
             splices_logs: true,
             restores_parts: true,
+            keeps_limits: true,
             collections: collections
                 .map(|(name, shards)| (name.clone(), self.view(id, name, shards)))
                 .collect(),

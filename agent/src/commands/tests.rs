@@ -22,6 +22,7 @@ fn capture(name: &str, epoch: u64) -> Command {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Auto,
+            bytes_per_second: None,
         })),
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum BackupCommand {
   holdfast backup create
   holdfast backup create --collection products --collection users --note 'before the migration'
   holdfast backup create --collection 'tenant_a_*' --dry-run
-  holdfast backup create --max-nodes 1
+  holdfast backup create --max-nodes 1 --max-mib-per-sec 50
   holdfast backup create --output json --events
 
 Ctrl-C stops watching, not the backup: it goes on in the coordinator (exit code 130).")]
@@ -130,14 +130,22 @@ pub(crate) struct LimitArgs {
     /// At most this many nodes capture at once [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_nodes: Option<u32>,
+
+    /// Agents read and send at most this many MiB per second, all together [default: no bound].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) max_mib_per_sec: Option<u32>,
 }
 
 impl LimitArgs {
     /// `None` if there are none.
     pub(crate) fn wire(&self) -> Option<v1::BackupLimits> {
-        let Self { max_nodes } = self;
+        let Self {
+            max_nodes,
+            max_mib_per_sec,
+        } = self;
         let limits = v1::BackupLimits {
             max_nodes: max_nodes.unwrap_or(0),
+            max_mib_per_sec: max_mib_per_sec.unwrap_or(0),
         };
         (limits != v1::BackupLimits::default()).then_some(limits)
     }

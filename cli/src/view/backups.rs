@@ -71,6 +71,7 @@ pub(crate) struct BackupPlanView {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct LimitsView {
     pub(crate) max_nodes: Option<u32>,
+    pub(crate) max_mib_per_sec: Option<u32>,
 }
 
 /// One capture of a plan.
@@ -172,9 +173,13 @@ impl From<&v1::BackupPlan> for BackupPlanView {
 
 impl From<&v1::BackupLimits> for LimitsView {
     fn from(wire: &v1::BackupLimits) -> Self {
-        let v1::BackupLimits { max_nodes } = *wire;
+        let v1::BackupLimits {
+            max_nodes,
+            max_mib_per_sec,
+        } = *wire;
         Self {
             max_nodes: Some(max_nodes).filter(|nodes| *nodes != 0),
+            max_mib_per_sec: Some(max_mib_per_sec).filter(|rate| *rate != 0),
         }
     }
 }
@@ -182,10 +187,15 @@ impl From<&v1::BackupLimits> for LimitsView {
 impl LimitsView {
     /// In words; empty if there is none.
     fn text(&self) -> String {
-        let Self { max_nodes } = self;
+        let Self {
+            max_nodes,
+            max_mib_per_sec,
+        } = self;
         let plural = |count: u32| if count == 1 { "" } else { "s" };
         let nodes = max_nodes.map(|n| format!("at most {n} node{} at once", plural(n)));
-        let all: Vec<String> = nodes.into_iter().collect();
+        let rate =
+            max_mib_per_sec.map(|rate| format!("at most {rate} MiB/s of all nodes together"));
+        let all: Vec<String> = nodes.into_iter().chain(rate).collect();
         all.join("; ")
     }
 }

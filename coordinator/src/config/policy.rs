@@ -62,13 +62,12 @@ fn can_be_carried_out(policy: Policy, cluster: Option<&ClusterName>) -> Result<P
     }
     for schedule in &policy.schedules {
         let limits = &schedule.limits;
-        if limits.max_mib_per_sec.is_some()
-            || limits.max_query_latency.is_some()
+        if limits.max_query_latency.is_some()
             || limits.max_delay != CaptureLimits::default().max_delay
         {
             return Err(bad(
                 format!("schedule {}", schedule.name),
-                "this release does not carry out max_mib_per_sec, max_query_latency and max_delay: leave them out",
+                "this release does not carry out max_query_latency and max_delay: leave them out",
             ));
         }
     }

@@ -206,7 +206,7 @@ async fn capture(
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
     work: &BackupWork,
-    index: usize,
+    (index, share): (usize, u64),
 ) -> Result<(), Fault> {
     let step = &work.plan.captures[index];
     let command = work.capture_id(id, index);
@@ -227,6 +227,7 @@ async fn capture(
             Method::Stream => v1::CaptureMethod::Stream,
         }
         .into(),
+        bytes_per_second: share,
     });
     let key = ProgressKey {
         node: step.node.clone(),

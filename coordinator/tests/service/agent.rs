@@ -114,6 +114,15 @@ impl Agent {
         self.tell(inventory(vec![info(collection, shards)])).await;
     }
 
+    /// As an agent of before captures had limits.
+    pub(crate) async fn report_unlimited(&self, collections: &[&str]) {
+        let inventory = v1::Inventory {
+            keeps_limits: false,
+            ..inventory(collections.iter().map(|name| info(name, 1)).collect())
+        };
+        self.tell(inventory).await;
+    }
+
     async fn tell(&self, inventory: v1::Inventory) {
         *self.inventory.lock().unwrap() = Some(inventory.clone());
         self.say(heartbeat(Some(inventory), 0)).await;
@@ -166,6 +175,7 @@ impl Agent {
         let inventory = v1::Inventory {
             qdrant_version: "1.18.3".into(),
             restores_parts: true,
+            keeps_limits: true,
             peer_id: peer,
             peers: 3,
             cluster_peers: peers
@@ -375,6 +385,7 @@ async fn read(
 fn inventory(collections: Vec<v1::CollectionInfo>) -> v1::Inventory {
     v1::Inventory {
         qdrant_version: "1.18.3".into(),
+        keeps_limits: true,
         collections,
         ..Default::default()
     }

@@ -173,7 +173,10 @@ async fn backup(operator: &mut Operator, limits: v1::BackupLimits) -> Job {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_nodes_capture_at_once_than_may() {
     let mut cluster = Cluster::start("", PLACED).await;
-    let limits = v1::BackupLimits { max_nodes: 1 };
+    let limits = v1::BackupLimits {
+        max_nodes: 1,
+        ..Default::default()
+    };
     let job = backup(&mut cluster.operator, limits).await;
     // Those with the most to do begin; of equals, the first by name.
     for node in [0, 0, 2, 2, 1] {
@@ -192,7 +195,10 @@ async fn no_more_nodes_capture_at_once_than_may() {
     assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
     assert_eq!(ended.backup.unwrap().collections.len(), PLACED.len());
 
-    let two = v1::BackupLimits { max_nodes: 2 };
+    let two = v1::BackupLimits {
+        max_nodes: 2,
+        ..Default::default()
+    };
     let job = backup(&mut cluster.operator, two).await;
     let first = cluster.agents[0].command().await;
     let second = cluster.agents[2].command().await;
@@ -242,5 +248,78 @@ async fn a_run_has_the_limits_of_its_schedule_and_keeps_them() {
     let (running, core) = world.start_at(Arc::new(clock)).await;
     assert_eq!(of_job(&core).await, Some(2), "whatever the policy says now");
     drop(core);
+    running.stop().await;
+}
+
+fn share(command: &v1::Command) -> u64 {
+    match &command.command {
+        Some(v1::command::Command::CaptureShard(task)) => task.bytes_per_second,
+        other => panic!("no capture: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bandwidth_is_shared_by_the_nodes_that_capture() {
+    let mut cluster = Cluster::start("", PLACED).await;
+    let limits = v1::BackupLimits {
+        max_mib_per_sec: 6,
+        ..Default::default()
+    };
+    let job = backup(&mut cluster.operator, limits).await;
+    let [n1, n2, n3] = &mut cluster.agents;
+    let (a, c, d) = (n1.command().await, n2.command().await, n3.command().await);
+    assert_eq!([&a, &c, &d].map(share), [2 << 20; 3]);
+    // One node has nothing more to do: the others share what it had, from their next capture on.
+    n2.capture(&c, &files(&[("x", b"c")])).await;
+    let mut viewer = Viewer::new(&cluster.world, &cluster.running).await;
+    let id = cluster.operator.status().await.jobs.remove(0).job_id;
+    loop {
+        let shown = viewer.show(&id).await;
+        if shown
+            .log
+            .iter()
+            .any(|line| line.text.starts_with("captured c/0"))
+        {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    n1.capture(&a, &files(&[("x", b"a")])).await;
+    let b = n1.command().await;
+    assert_eq!(share(&b), 3 << 20);
+    n1.capture(&b, &files(&[("x", b"b")])).await;
+    n3.capture(&d, &files(&[("x", b"d")])).await;
+    let e = n3.command().await;
+    n3.capture(&e, &files(&[("x", b"e")])).await;
+    assert_eq!(job.end().await.0.state(), v1::JobState::Succeeded);
+    cluster.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_keeps_no_limits_is_told_of() {
+    let world = World::new();
+    let running = world.start().await;
+    let (mut agent, mut operator) = joined(&world, &running, &["docs"]).await;
+    agent.report_unlimited(&["docs"]).await;
+    let request = |mib| v1::CreateBackupRequest {
+        method: v1::CaptureMethod::Auto.into(),
+        limits: Some(v1::BackupLimits {
+            max_mib_per_sec: mib,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let told = |notes: &[String]| notes.iter().any(|note| note.contains("keeps no limits"));
+    let plan = operator.0.plan_backup(request(0)).await.unwrap();
+    assert!(!told(&plan.into_inner().notes), "nothing to keep");
+    let plan = operator.0.plan_backup(request(5)).await.unwrap();
+    assert!(told(&plan.into_inner().notes));
+    let events = operator.0.create_backup(request(5)).await.unwrap();
+    let job = Job::of(events.into_inner());
+    let command = agent.command().await;
+    agent.capture(&command, &files(&[("a", b"a")])).await;
+    let (ended, notes) = job.end().await;
+    assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
+    assert!(told(&notes), "{notes:?}");
     running.stop().await;
 }

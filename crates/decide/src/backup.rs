@@ -231,10 +231,29 @@ pub(crate) fn plan_captures(
         .choose(&shards, BTreeMap::new())
         .map_err(|left| fleet.none_left(&left))?;
     plan.nodes = facts(&plan.captures, &fleet.usable);
+    let unlimited = unlimited(&plan, &fleet);
+    plan.reasons.extend(unlimited);
     let skews = plan.nodes.iter();
     let skews = skews.filter_map(|node| seen.skew_warning(&node.node));
     plan.reasons.extend(skews);
     Ok(plan)
+}
+
+/// Nodes that would be captured as fast as they can be, whatever was asked for: a backup that takes too much is better than none.
+fn unlimited(plan: &BackupPlan, fleet: &Fleet<'_>) -> Vec<String> {
+    if !plan.limits.need_agents() {
+        return Vec::new();
+    }
+    let keeps = |node: &NodeId| fleet.usable.get(node).is_some_and(|s| s.keeps_limits);
+    let nodes = plan.nodes.iter().map(|facts| &facts.node);
+    nodes
+        .filter(|node| !keeps(node))
+        .map(|node| {
+            format!(
+                "the agent of node {node} is of an earlier release and keeps no limits: it captures as fast as it can until it is updated"
+            )
+        })
+        .collect()
 }
 
 /// The collections that are meant, and what speaks against the patterns.

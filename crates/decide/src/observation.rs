@@ -110,6 +110,8 @@ pub struct ServerSeen {
     pub splices_logs: bool,
     /// Whether its agent carries out parts of restores into clusters.
     pub restores_parts: bool,
+    /// Whether its agent keeps the limits of a capture.
+    pub keeps_limits: bool,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
 }

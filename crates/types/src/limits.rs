@@ -62,6 +62,12 @@ impl CaptureLimits {
         }
     }
 
+    /// Whether there is one that agents have to keep.
+    #[must_use]
+    pub fn need_agents(&self) -> bool {
+        self.max_mib_per_sec.is_some() || self.max_query_latency.is_some()
+    }
+
     /// Bytes per second of all nodes together.
     #[must_use]
     pub fn bytes_per_second(&self) -> Option<u64> {

@@ -144,9 +144,13 @@ impl TryFrom<v1::CreateBackupRequest> for BackupOrder {
 impl TryFrom<v1::BackupLimits> for CaptureLimits {
     type Error = ConvertError;
     fn try_from(wire: v1::BackupLimits) -> Result<Self, ConvertError> {
-        let v1::BackupLimits { max_nodes } = wire;
+        let v1::BackupLimits {
+            max_nodes,
+            max_mib_per_sec,
+        } = wire;
         let limits = Self {
             max_nodes: NonZeroU32::new(max_nodes),
+            max_mib_per_sec: NonZeroU32::new(max_mib_per_sec),
             ..Self::default()
         };
         match limits.out_of_range() {
@@ -163,6 +167,7 @@ impl From<CaptureLimits> for v1::BackupLimits {
     fn from(limits: CaptureLimits) -> Self {
         Self {
             max_nodes: limits.max_nodes.map_or(0, NonZeroU32::get),
+            max_mib_per_sec: limits.max_mib_per_sec.map_or(0, NonZeroU32::get),
         }
     }
 }
@@ -349,14 +354,19 @@ mod tests {
 
     #[test]
     fn limits_go_there_and_back() {
-        let wire = v1::BackupLimits { max_nodes: 3 };
+        let wire = v1::BackupLimits {
+            max_nodes: 3,
+            max_mib_per_sec: 40,
+        };
         let limits = CaptureLimits::try_from(wire).unwrap();
         assert_eq!(limits.max_nodes.map(u32::from), Some(3));
+        assert_eq!(limits.bytes_per_second(), Some(40 << 20));
         assert_eq!(v1::BackupLimits::from(limits), wire);
         let none = CaptureLimits::try_from(v1::BackupLimits::default()).unwrap();
         assert_eq!(none, CaptureLimits::default());
         let wire = v1::BackupLimits {
             max_nodes: u32::MAX,
+            ..Default::default()
         };
         let error = CaptureLimits::try_from(wire).unwrap_err().to_string();
         assert!(error.contains("max_nodes"), "{error}");

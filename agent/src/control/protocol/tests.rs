@@ -45,6 +45,7 @@ fn hello_names_what_is_open() {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Auto,
+            bytes_per_second: None,
         })),
     });
     let hello = hello(

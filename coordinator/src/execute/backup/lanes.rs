@@ -12,6 +12,7 @@ use holdfast_decide::{Lane, Lanes};
 use holdfast_service::failure::Code;
 use holdfast_types::JobId;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// Each node takes its captures one after the other; nodes don't wait for each other, unless there may be only so many at once. A failure that another replica may
@@ -26,15 +27,18 @@ pub(super) async fn capture_all(
     let together = cancel.child_token();
     let mut lanes = Lanes::new(work.open(), &work.plan.limits);
     let mut running = FuturesUnordered::new();
+    // Of those that begin from now on; 0 for no bound.
+    let share = AtomicU64::new(0);
     let (mut movable, mut fatal) = (None, Vec::new());
     loop {
         while let Some(Lane { node, captures }) = lanes.begin() {
-            let together = &together;
+            let (together, share) = (&together, &share);
             running.push(async move {
-                let done = lane(core, id, feed, together, work, captures).await;
+                let done = lane(core, id, feed, together, work, (captures, share)).await;
                 (node, done.inspect_err(|_| together.cancel()))
             });
         }
+        share.store(lanes.share().unwrap_or(0), Ordering::Relaxed);
         let Some((node, ended)) = running.next().await else {
             break;
         };
@@ -59,7 +63,7 @@ async fn lane(
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
     work: &BackupWork,
-    steps: Vec<usize>,
+    (steps, share): (Vec<usize>, &AtomicU64),
 ) -> Result<Option<Fault>, Fault> {
     let mut first = None;
     for index in steps {
@@ -70,7 +74,8 @@ async fn lane(
             import::delivered(core, id, feed, cancel, index, work, holder).await?;
             continue;
         }
-        let Err(fault) = capture(core, id, feed, cancel, work, index).await else {
+        let share = share.load(Ordering::Relaxed);
+        let Err(fault) = capture(core, id, feed, cancel, work, (index, share)).await else {
             continue;
         };
         let Some(blame) = blame(fault.known_code()).filter(|_| !cancel.is_cancelled()) else {

@@ -23,7 +23,12 @@ pub struct Lanes {
     waiting: VecDeque<Lane>,
     active: BTreeSet<NodeId>,
     at_once: usize,
+    bytes_per_second: Option<u64>,
 }
+
+/// With less than so many bytes per second for each node, fewer nodes capture at once: Qdrant gives a stream up that does not
+/// move for 5 minutes, and so long must last what the connection buffers.
+pub const LEAST_SHARE: u64 = 256 << 10;
 
 impl Lanes {
     /// The lanes of these captures of a plan. Those with the most captures begin first: else the last one would go on alone.
@@ -44,13 +49,17 @@ impl Lanes {
             })
             .collect();
         waiting.sort_by_key(|lane| Reverse(lane.captures.len()));
-        let most = limits.max_nodes.map_or(usize::MAX, |most| {
-            usize::try_from(most.get()).unwrap_or(usize::MAX)
-        });
+        let most = limits.max_nodes.map(|most| u64::from(most.get()));
+        let bytes_per_second = limits.bytes_per_second();
+        let fed = bytes_per_second.map(|bytes| (bytes / LEAST_SHARE).max(1));
+        let at_once = most.into_iter().chain(fed).min();
         Self {
             waiting: waiting.into(),
             active: BTreeSet::new(),
-            at_once: most,
+            at_once: at_once.map_or(usize::MAX, |most| {
+                usize::try_from(most).unwrap_or(usize::MAX)
+            }),
+            bytes_per_second,
         }
     }
 
@@ -75,6 +84,14 @@ impl Lanes {
         self.active.len()
     }
 
+    /// Bytes per second for a capture that begins now; `None` for no bound. What others were given before is no more than this,
+    /// and there are no more of them than were counted then: together they stay within the bound.
+    #[must_use]
+    pub fn share(&self) -> Option<u64> {
+        let active = u64::try_from(self.active.len()).unwrap_or(u64::MAX);
+        self.bytes_per_second.map(|bytes| bytes / active.max(1))
+    }
+
     /// Nodes that wait for a place.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -84,7 +101,7 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lane, Lanes};
+    use super::{LEAST_SHARE, Lane, Lanes};
     use crate::backup::{CaptureStep, Method};
     use crate::fixture::name;
     use holdfast_types::{CaptureLimits, ShardId};
@@ -111,6 +128,13 @@ mod tests {
         }
     }
 
+    fn rate(mib: u32) -> CaptureLimits {
+        CaptureLimits {
+            max_mib_per_sec: NonZeroU32::new(mib),
+            ..CaptureLimits::default()
+        }
+    }
+
     fn shown(lane: Option<Lane>) -> String {
         lane.map_or_else(String::new, |lane| {
             format!("{} {:?}", lane.node, lane.captures)
@@ -132,7 +156,56 @@ mod tests {
         assert_eq!((0..9).filter(|_| all.begin().is_some()).count(), 3);
     }
 
+    #[test]
+    fn what_is_left_of_the_bound_goes_to_who_is_left() {
+        let three = steps(&[1, 2, 3]);
+        let mut lanes = Lanes::new(three.iter().enumerate(), &rate(6));
+        while lanes.begin().is_some() {}
+        assert_eq!(lanes.share(), Some(2 << 20));
+        lanes.end(&"n1".parse().unwrap());
+        assert_eq!(lanes.share(), Some(3 << 20));
+        let many = steps(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let mut few = Lanes::new(many.iter().enumerate(), &rate(1));
+        while few.begin().is_some() {}
+        assert_eq!((few.active(), few.share()), (4, Some(LEAST_SHARE)));
+        assert_eq!(Lanes::new([], &limits(1)).share(), None);
+    }
+
     proptest! {
+        /// Each capture is told its share when it begins, and goes on with it whatever happens to the others.
+        #[test]
+        fn together_they_stay_within_the_bound(
+            nodes in prop::collection::vec(0..9_u8, 1..40),
+            most in 0..5_u32,
+            mib in 1..20_u32,
+            events in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..80),
+        ) {
+            let steps = steps(&nodes);
+            let limits = CaptureLimits { max_nodes: NonZeroU32::new(most), ..rate(mib) };
+            let mut lanes = Lanes::new(steps.iter().enumerate(), &limits);
+            let mut running: Vec<(Lane, u64)> = Vec::new();
+            for (which, ends) in events {
+                let mut new = Vec::new();
+                while let Some(lane) = lanes.begin() {
+                    new.push(lane);
+                }
+                let share = lanes.share().unwrap();
+                prop_assert!(share >= LEAST_SHARE);
+                running.extend(new.into_iter().map(|lane| (lane, share)));
+                let sum: u64 = running.iter().map(|(_, share)| share).sum();
+                prop_assert!(sum <= u64::from(mib) << 20, "{sum}");
+                if running.is_empty() {
+                    break;
+                }
+                let at = which.index(running.len());
+                if ends {
+                    lanes.end(&running.swap_remove(at).0.node);
+                } else {
+                    running[at].1 = lanes.share().unwrap();
+                }
+            }
+        }
+
         /// Whoever ends when: never more than allowed at once, every capture once, and nobody waits beside a free place.
         #[test]
         fn never_more_at_once_and_nothing_left_out(

@@ -182,6 +182,7 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
                 snapshots_shared,
                 splices_logs: true,
                 restores_parts: true,
+                keeps_limits: true,
                 collections,
             },
         )

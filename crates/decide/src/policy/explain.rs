@@ -175,7 +175,7 @@ fn limit_lines(limits: &CaptureLimits) -> Vec<String> {
         lines.push(format!("at most {nodes} nodes at once"));
     }
     if let Some(rate) = limits.max_mib_per_sec {
-        lines.push(format!("at most {rate} MiB/s"));
+        lines.push(format!("at most {rate} MiB/s of all nodes together"));
     }
     if let Some(latency) = limits.max_query_latency {
         lines.push(format!(
