@@ -16,7 +16,7 @@ use crate::failure::{Failed, chain};
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use crate::outcome::CaptureReport;
-use crate::pace::Pace;
+use crate::pace::{self, Pace};
 use crate::progress::Meter;
 use futures::TryFutureExt as _;
 use futures::future::try_join_all;
@@ -67,11 +67,22 @@ struct Taken {
     notes: Vec<String>,
 }
 
-/// Captures the shard and commits it.
+/// Captures the shard and commits it, at the pace that the order allows.
 ///
 /// # Errors
 /// Why it failed; what it left on Qdrant stands in the journal.
 pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
+    let capturing = Box::pin(capture(job, order));
+    let Some(courtesy) = order.courtesy else {
+        return capturing.await;
+    };
+    tokio::select! {
+        done = capturing => done,
+        never = pace::watch(job, courtesy) => match never {},
+    }
+}
+
+async fn capture(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
     let began = Instant::now();
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
     let patience = Patience::new(job.site.config.capture.optimizer_wait);
@@ -94,6 +105,7 @@ pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Faile
                     snapshot_ms: taken.snapshot_ms,
                     method: taken.method,
                     reasons,
+                    held_up_ms: millis(job.pace.totals().held_up),
                 });
             }
             Err(Halt::Broken(failed)) => {
@@ -139,6 +151,7 @@ async fn attempt(
         }
     };
     reasons.extend(taken.notes.iter().cloned());
+    reasons.extend(job.pace.notes());
     let wal = match &log {
         Some(log) => log.mark(shard.contents.next_operation).await,
         None => None,

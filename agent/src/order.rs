@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What the agent is told to do, and by which leadership.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,18 @@ pub struct CaptureOrder {
     /// Most bytes per second that are read, and most that are sent; `None` for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<NonZeroU64>,
+    /// How it gives way to the searches of others; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub courtesy: Option<Courtesy>,
+}
+
+/// How a capture gives way to the searches of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Courtesy {
+    /// It reads less while they take longer than this.
+    pub latency: Duration,
+    /// But it is held up no longer than this in all.
+    pub delay: Duration,
 }
 
 /// Ways to obtain a shard's bytes.
@@ -304,6 +317,10 @@ impl TryFrom<v1::CaptureShard> for CaptureOrder {
             shard: ShardId(wire.shard_id),
             method,
             bytes_per_second: NonZeroU64::new(wire.bytes_per_second),
+            courtesy: (wire.max_query_latency_us > 0).then(|| Courtesy {
+                latency: Duration::from_micros(wire.max_query_latency_us),
+                delay: Duration::from_millis(wire.max_delay_ms),
+            }),
         })
     }
 }
@@ -386,10 +403,11 @@ fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<LogOrder>,
 
 #[cfg(test)]
 mod tests {
-    use super::{CaptureOrder, Command, CommandId, Method, Order, Work};
+    use super::{CaptureOrder, Command, CommandId, Courtesy, Method, Order, Work};
     use holdfast_proto::v1;
     use holdfast_types::{Epoch, ShardId};
     use std::num::NonZeroU64;
+    use std::time::Duration;
 
     fn wire(kind: Option<v1::command::Command>) -> v1::Command {
         v1::Command {
@@ -405,6 +423,8 @@ mod tests {
             shard_id: 3,
             method,
             bytes_per_second: 5,
+            max_query_latency_us: 50_000,
+            max_delay_ms: 9,
         })
     }
 
@@ -421,6 +441,10 @@ mod tests {
                     shard: ShardId(3),
                     method: Method::Auto,
                     bytes_per_second: NonZeroU64::new(5),
+                    courtesy: Some(Courtesy {
+                        latency: Duration::from_millis(50),
+                        delay: Duration::from_millis(9),
+                    }),
                 })),
             }
         );

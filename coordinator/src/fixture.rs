@@ -165,6 +165,7 @@ pub(crate) fn committed(collection: &str, shard: u32, shards: u32) -> CommittedS
         sent_bytes: 100,
         stored_bytes: 10,
         elapsed_ms: 0,
+        held_up_ms: 0,
     }
 }
 

@@ -268,6 +268,7 @@ impl World {
                     ServerView::Seen(server)
                 },
                 late: node.late,
+                searches: None,
                 pulse: Pulse {
                     silent: Duration::from_secs(node.silent_s),
                     answer: Duration::from_millis(node.answer_ms),

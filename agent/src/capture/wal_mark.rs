@@ -137,6 +137,7 @@ mod tests {
             shard: ShardId(0),
             method: Method::Auto,
             bytes_per_second: None,
+            courtesy: None,
         };
         let key = LogKey {
             collection: order.collection.clone(),

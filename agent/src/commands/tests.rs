@@ -23,6 +23,7 @@ fn capture(name: &str, epoch: u64) -> Command {
             shard: ShardId(0),
             method: Method::Auto,
             bytes_per_second: None,
+            courtesy: None,
         })),
     }
 }
@@ -43,6 +44,7 @@ fn captured() -> Outcome {
         snapshot_ms: 1,
         method: Method::Stored,
         reasons: Vec::new(),
+        held_up_ms: 0,
     })
 }
 

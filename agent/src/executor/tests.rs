@@ -64,6 +64,7 @@ async fn events_of_a_command_say_where_and_for_whom() {
             shard: ShardId(2),
             method: Method::Auto,
             bytes_per_second: None,
+            courtesy: None,
         }),
         phase: Phase::Accepted,
     };

@@ -17,6 +17,7 @@ fn capture(id: &str) -> Command {
             shard: ShardId(0),
             method: Method::Stored,
             bytes_per_second: None,
+            courtesy: None,
         })),
     }
 }

@@ -134,7 +134,12 @@ async fn create_command(
 
 /// A coordinator of before would leave the limits out, and say nothing.
 fn understood(limits: Option<v1::BackupLimits>, plan: &v1::BackupPlan) -> Outcome<()> {
-    if limits.is_none() || limits == plan.limits {
+    // What is told is what was asked for, except that the usual delay is not named.
+    let usual = |limits: v1::BackupLimits| v1::BackupLimits {
+        max_delay_ms: 0,
+        ..limits
+    };
+    if limits.is_none() || limits.map(usual) == plan.limits.map(usual) {
         return Ok(());
     }
     Err(Failure::new(

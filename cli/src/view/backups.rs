@@ -72,6 +72,9 @@ pub(crate) struct BackupPlanView {
 pub(crate) struct LimitsView {
     pub(crate) max_nodes: Option<u32>,
     pub(crate) max_mib_per_sec: Option<u32>,
+    pub(crate) max_query_latency_ms: Option<u32>,
+    /// Null also where it is the usual half hour.
+    pub(crate) max_delay_ms: Option<u64>,
 }
 
 /// One capture of a plan.
@@ -176,10 +179,14 @@ impl From<&v1::BackupLimits> for LimitsView {
         let v1::BackupLimits {
             max_nodes,
             max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
         } = *wire;
         Self {
             max_nodes: Some(max_nodes).filter(|nodes| *nodes != 0),
             max_mib_per_sec: Some(max_mib_per_sec).filter(|rate| *rate != 0),
+            max_query_latency_ms: Some(max_query_latency_ms).filter(|ms| *ms != 0),
+            max_delay_ms: Some(max_delay_ms).filter(|ms| *ms != 0),
         }
     }
 }
@@ -190,12 +197,20 @@ impl LimitsView {
         let Self {
             max_nodes,
             max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
         } = self;
         let plural = |count: u32| if count == 1 { "" } else { "s" };
         let nodes = max_nodes.map(|n| format!("at most {n} node{} at once", plural(n)));
         let rate =
             max_mib_per_sec.map(|rate| format!("at most {rate} MiB/s of all nodes together"));
-        let all: Vec<String> = nodes.into_iter().chain(rate).collect();
+        let gentle = max_query_latency_ms.map(|limit| {
+            let delay = max_delay_ms.map_or_else(|| "30 minutes".to_owned(), millis);
+            format!(
+                "reads less while searches take more than {limit} ms, for {delay} in all at most"
+            )
+        });
+        let all: Vec<String> = nodes.into_iter().chain(rate).chain(gentle).collect();
         all.join("; ")
     }
 }

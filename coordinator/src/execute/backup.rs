@@ -15,7 +15,7 @@ use holdfast_decide::{CaptureStep, Method, has_other_replica};
 use holdfast_proto::v1;
 use holdfast_repository::RepositoryError;
 use holdfast_service::failure::Code;
-use holdfast_types::{ByteCount, JobId, RecoveryPointId};
+use holdfast_types::{ByteCount, CaptureLimits, JobId, RecoveryPointId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -216,6 +216,7 @@ async fn capture(
         index,
         slot: Arc::new(IngestSlot::default()),
     };
+    let (max_query_latency_us, max_delay_ms) = courtesy(core, id, &work.plan.limits).await;
     let body = v1::command::Command::CaptureShard(v1::CaptureShard {
         collection: step.collection.to_string(),
         shard_id: step.shard.0,
@@ -228,6 +229,8 @@ async fn capture(
         }
         .into(),
         bytes_per_second: share,
+        max_query_latency_us,
+        max_delay_ms,
     });
     let key = ProgressKey {
         node: step.node.clone(),
@@ -264,6 +267,8 @@ async fn capture(
         // However its agent sees it: what is committed is captured.
         (Ok(Answer::Captured(done)), Some(shard)) => {
             count_cost(core, id, index, &done).await?;
+            let held_up = Duration::from_millis(done.held_up_ms);
+            core.nodes.held_up(&step.node, held_up);
             feed.note(core.clock.now(), captured_note(&what, &done, &shard));
             for reason in &shard.shard.reasons {
                 feed.note(core.clock.now(), format!("{what}: {reason}"));
@@ -276,6 +281,26 @@ async fn capture(
             format!("the agent says that {what} is captured, but has not committed it"),
         )),
         (Err(fault), None) => Err(fault.within(&format!("capture of {what}"))),
+    }
+}
+
+/// How long searches may take in microseconds, and for how many milliseconds a capture that begins now may be held up for them;
+/// zeros if it is not to look, as those before it have been held up for as long as the job may be.
+async fn courtesy(core: &Core, id: &JobId, limits: &CaptureLimits) -> (u64, u64) {
+    let Some(latency) = limits.max_query_latency else {
+        return (0, 0);
+    };
+    let record = core.book.get(id).await;
+    let committed = record.iter().filter_map(JobRecord::backup);
+    let committed = committed.flat_map(|backup| backup.committed.values());
+    let spent: u64 = committed.map(|shard| shard.held_up_ms).sum();
+    let left = limits
+        .max_delay
+        .saturating_sub(Duration::from_millis(spent));
+    let number = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+    match number(left.as_millis()) {
+        0 => (0, 0),
+        left => (number(latency.as_micros()), left),
     }
 }
 
@@ -326,6 +351,7 @@ async fn count_cost(
             if let Some(shard) = shard {
                 shard.sent_bytes = shard.sent_bytes.max(done.sent_bytes);
                 shard.elapsed_ms = done.elapsed_ms;
+                shard.held_up_ms = done.held_up_ms;
             }
         })
         .await
@@ -333,8 +359,15 @@ async fn count_cost(
 }
 
 fn captured_note(what: &str, done: &v1::CaptureDone, shard: &CommittedShard) -> String {
+    let held_up = match done.held_up_ms {
+        0 => String::new(),
+        ms => format!(
+            ", held up for {:.1} s by the searches of others",
+            Duration::from_millis(ms).as_secs_f64()
+        ),
+    };
     format!(
-        "captured {what} ({}): {} in {:.1} s, {} sent, {} stored",
+        "captured {what} ({}): {} in {:.1} s, {} sent, {} stored{held_up}",
         shard.shard.method,
         ByteCount(shard.shard.logical_bytes),
         std::time::Duration::from_millis(done.elapsed_ms).as_secs_f64(),

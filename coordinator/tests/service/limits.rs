@@ -6,7 +6,9 @@ use crate::jobs::Viewer;
 use crate::world::{Job, Operator, Running, World};
 use holdfast_coordinator::schedule::look;
 use holdfast_proto::v1;
+use holdfast_proto::v1::agent_message::Message;
 use holdfast_proto::v1::command_result::Outcome;
+use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
@@ -321,5 +323,137 @@ async fn an_agent_that_keeps_no_limits_is_told_of() {
     let (ended, notes) = job.end().await;
     assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
     assert!(told(&notes), "{notes:?}");
+    running.stop().await;
+}
+
+/// How long searches may take in microseconds, and for how many milliseconds the capture may be held up.
+fn courtesy(command: &v1::Command) -> (u64, u64) {
+    match &command.command {
+        Some(v1::command::Command::CaptureShard(task)) => {
+            (task.max_query_latency_us, task.max_delay_ms)
+        }
+        other => panic!("no capture: {other:?}"),
+    }
+}
+
+async fn slowed(agent: &Agent, command: &v1::Command, why: &str) {
+    let progress = v1::Progress {
+        stage: "reading".into(),
+        slowed: why.into(),
+        ..Default::default()
+    };
+    agent
+        .say(Message::Progress(v1::CommandProgress {
+            command_id: command.command_id.clone(),
+            progress: Some(progress),
+        }))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_held_up_no_longer_than_it_may_be_in_all() {
+    let world = World::new();
+    let (running, core) = world.start_at(Arc::new(SystemClock)).await;
+    let (mut agent, mut operator) = joined(&world, &running, &["a", "b", "c"]).await;
+    let limits = v1::BackupLimits {
+        max_query_latency_ms: 50,
+        max_delay_ms: 10_000,
+        ..Default::default()
+    };
+    let mut job = backup(&mut operator, limits).await;
+    let id = job.id().await;
+    let first = agent.command().await;
+    assert_eq!(courtesy(&first), (50_000, 10_000));
+    slowed(&agent, &first, "searches take 120 ms, limit 50 ms").await;
+    slowed(&agent, &first, "").await;
+    let content = files(&[("a", b"a")]);
+    agent.capture_held_up(&first, &content, 4_000).await;
+    let second = agent.command().await;
+    assert_eq!(
+        courtesy(&second),
+        (50_000, 6_000),
+        "what the first has left"
+    );
+    agent.capture_held_up(&second, &content, 6_500).await;
+    let third = agent.command().await;
+    assert_eq!(courtesy(&third), (0, 0), "it goes on regardless");
+    agent.capture(&third, &content).await;
+    let (ended, notes) = job.end().await;
+    assert_eq!(ended.state(), v1::JobState::Succeeded, "{ended:?}");
+    let said = |text: &str| notes.iter().any(|note| note.contains(text));
+    assert!(
+        said("a/0 on n1: slowed down: searches take 120 ms, limit 50 ms"),
+        "{notes:?}"
+    );
+    assert!(said("a/0 on n1: slowed down no longer"), "{notes:?}");
+    assert!(
+        said("held up for 4.0 s by the searches of others"),
+        "{notes:?}"
+    );
+    let log = Viewer::new(&world, &running).await.show(&id).await.log;
+    assert!(
+        log.iter()
+            .any(|line| line.text.contains("slowed down: searches take 120 ms"))
+    );
+    let metrics = holdfast_coordinator::rpc::metrics::text(&core)
+        .await
+        .unwrap();
+    let line = "holdfast_node_held_up_seconds{node=\"n1\"} 10.5";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    drop(core);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_a_calmer_moment_and_then_begins_all_the_same() {
+    let mut world = World::new();
+    world.follow(
+        "nodes = [\"n1\"]\n[limits]\nmax_query_latency = \"50ms\"\nmax_delay = \"50s\"\n\
+         [[schedules]]\nname = \"minutely\"\nevery = \"1m\"\n",
+    );
+    let micros = SystemClock.now().as_micros();
+    let full = holdfast_types::Timestamp::from_micros(micros - micros.rem_euclid(60_000_000));
+    let clock = FixedClock::new(full.after(Duration::from_secs(1)));
+    let (running, core) = world.start_at(Arc::new(clock.clone())).await;
+    let (mut agent, mut operator) = joined(&world, &running, &["docs"]).await;
+    look(&core).await.unwrap();
+    clock.advance(Duration::from_secs(59));
+    let seen = async |micros: u64, core: &Arc<holdfast_coordinator::core::Core>| {
+        agent.report_searches(&["docs"], micros).await;
+        core.observe().await;
+        look(core).await.unwrap();
+        core.book.list().await.len()
+    };
+    assert_eq!(seen(80_000, &core).await, 0, "it is due, and waits");
+    let mut schedules = SchedulesClient::new(world.channel(&running, "op").await);
+    let waits = schedules.list_schedules(v1::ListSchedulesRequest {}).await;
+    let waits = format!("{:?}", waits.unwrap().into_inner());
+    assert!(
+        waits.contains("a search takes 80 ms at node n1, and may take 50 ms"),
+        "{waits}"
+    );
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(seen(50_000, &core).await, 1, "calm enough");
+    let command = agent.command().await;
+    assert_eq!(courtesy(&command), (50_000, 50_000));
+    agent.capture(&command, &files(&[("a", b"a")])).await;
+    operator.settled().await;
+    look(&core).await.unwrap();
+
+    clock.advance(Duration::from_secs(31));
+    let seen = async |micros: u64, core: &Arc<holdfast_coordinator::core::Core>| {
+        agent.report_searches(&["docs"], micros).await;
+        core.observe().await;
+        look(core).await.unwrap();
+        core.book.list().await.len()
+    };
+    assert_eq!(seen(80_000, &core).await, 1, "the next is due, and waits");
+    clock.advance(Duration::from_secs(51));
+    assert_eq!(seen(80_000, &core).await, 2, "for long enough");
+    let command = agent.command().await;
+    assert_eq!(courtesy(&command), (0, 0), "it has given way enough");
+    agent.capture(&command, &files(&[("a", b"b")])).await;
+    assert_eq!(operator.settled().await.state(), v1::JobState::Succeeded);
+    drop(core);
     running.stop().await;
 }

@@ -68,6 +68,7 @@ pub(crate) fn node<const N: usize>(
         before: None,
         late: false,
         pulse: crate::observation::Pulse::default(),
+        searches: None,
     };
     (id.parse().unwrap(), view)
 }

@@ -58,6 +58,8 @@ pub struct NodeView {
     pub late: bool,
     /// How its Qdrant answers the simplest question.
     pub pulse: Pulse,
+    /// How long searches took there just now; `None` if there were none, or nobody asked for it.
+    pub searches: Option<Duration>,
 }
 
 /// How a Qdrant answers `GET /`; zeros where nobody tells.

@@ -17,6 +17,7 @@ mod preset;
 mod raw;
 mod rules;
 mod select;
+mod slow;
 mod validate;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use raw::{
 pub(crate) use rules::LAST_IN_ORDER;
 pub use rules::{Chosen, PolicyRule, RuleOrigin};
 pub use select::{Selection, select};
+pub use slow::slow;
 pub use validate::{BadPolicy, validate};
 
 use crate::retention::RetentionPolicy;

@@ -6,12 +6,14 @@ mod collections;
 mod listed;
 mod optimizations;
 mod partial;
+mod searches;
 mod snapshots;
 mod stream;
 mod telemetry;
 
 pub use listed::Listed;
 pub use optimizations::{Optimization, OptimizationLog};
+pub use searches::{SearchCounts, Searches};
 pub use stream::SnapshotStream;
 
 use crate::{ClusterState, QdrantError, ServerInfo};

@@ -147,11 +147,18 @@ impl TryFrom<v1::BackupLimits> for CaptureLimits {
         let v1::BackupLimits {
             max_nodes,
             max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
         } = wire;
+        let latency = Duration::from_millis(max_query_latency_ms.into());
         let limits = Self {
             max_nodes: NonZeroU32::new(max_nodes),
             max_mib_per_sec: NonZeroU32::new(max_mib_per_sec),
-            ..Self::default()
+            max_query_latency: Some(latency).filter(|latency| !latency.is_zero()),
+            max_delay: match max_delay_ms {
+                0 => Self::default().max_delay,
+                millis => Duration::from_millis(millis),
+            },
         };
         match limits.out_of_range() {
             Some(rule) => Err(ConvertError::OutOfRange {
@@ -168,6 +175,14 @@ impl From<CaptureLimits> for v1::BackupLimits {
         Self {
             max_nodes: limits.max_nodes.map_or(0, NonZeroU32::get),
             max_mib_per_sec: limits.max_mib_per_sec.map_or(0, NonZeroU32::get),
+            max_query_latency_ms: limits.max_query_latency.map_or(0, |latency| {
+                u32::try_from(latency.as_millis()).unwrap_or(u32::MAX)
+            }),
+            max_delay_ms: if limits.max_delay == CaptureLimits::default().max_delay {
+                0
+            } else {
+                u64::try_from(limits.max_delay.as_millis()).unwrap_or(u64::MAX)
+            },
         }
     }
 }
@@ -357,6 +372,8 @@ mod tests {
         let wire = v1::BackupLimits {
             max_nodes: 3,
             max_mib_per_sec: 40,
+            max_query_latency_ms: 50,
+            max_delay_ms: 60_000,
         };
         let limits = CaptureLimits::try_from(wire).unwrap();
         assert_eq!(limits.max_nodes.map(u32::from), Some(3));

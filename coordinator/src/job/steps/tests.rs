@@ -24,6 +24,7 @@ fn told(done: u64, total: u64, rate: u64) -> Figures {
         bytes_done: done,
         bytes_total: total,
         bytes_sent: done / 2,
+        slowed: String::new(),
     };
     Figures {
         progress,

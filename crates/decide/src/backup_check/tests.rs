@@ -201,6 +201,7 @@ fn any_world() -> impl Strategy<Value = Observation> {
                 server: server.clone(),
                 before: None,
                 late: late == 0,
+                searches: None,
                 pulse: Pulse {
                     silent: Duration::from_secs(silent),
                     answer: Duration::from_secs(answer),

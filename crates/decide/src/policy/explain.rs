@@ -178,10 +178,10 @@ fn limit_lines(limits: &CaptureLimits) -> Vec<String> {
         lines.push(format!("at most {rate} MiB/s of all nodes together"));
     }
     if let Some(latency) = limits.max_query_latency {
+        let delay = duration_text(limits.max_delay);
         lines.push(format!(
-            "waits up to {} while a query takes more than {}",
-            duration_text(limits.max_delay),
-            duration_text(latency)
+            "while searches take more than {}: begins up to {delay} later, and reads less for up to {delay} in all",
+            duration_text(latency),
         ));
     }
     lines

@@ -399,6 +399,15 @@ impl Policy {
                     duration_text(every)
                 ));
             }
+            let limits = &schedule.limits;
+            if limits.max_delay != CaptureLimits::default().max_delay
+                && limits.max_query_latency.is_none()
+            {
+                advice.push(format!(
+                    "schedule {}: max_delay says nothing without max_query_latency",
+                    schedule.name
+                ));
+            }
             let used = |rule: &PolicyRule| rule.schedules.contains(&schedule.name);
             if !self.rules.iter().any(used) {
                 advice.push(format!(
