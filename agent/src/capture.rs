@@ -16,7 +16,7 @@ use crate::failure::{Failed, chain};
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use crate::outcome::CaptureReport;
-use crate::pace::{self, Pace};
+use crate::pace::{Brake, Pace};
 use crate::progress::Meter;
 use futures::TryFutureExt as _;
 use futures::future::try_join_all;
@@ -72,13 +72,13 @@ struct Taken {
 /// # Errors
 /// Why it failed; what it left on Qdrant stands in the journal.
 pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
-    let capturing = Box::pin(capture(job, order));
     let Some(courtesy) = order.courtesy else {
-        return capturing.await;
+        return Box::pin(capture(job, order)).await;
     };
+    let brake = Brake::new(job, courtesy).await;
     tokio::select! {
-        done = capturing => done,
-        never = pace::watch(job, courtesy) => match never {},
+        done = Box::pin(capture(job, order)) => done,
+        never = brake.watch() => match never {},
     }
 }
 

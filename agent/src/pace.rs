@@ -19,7 +19,7 @@ mod brake;
 mod bucket;
 mod law;
 
-pub(crate) use brake::watch;
+pub(crate) use brake::Brake;
 
 /// The pace of one capture, over all its attempts.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Looks how long searches take at Qdrant while a capture runs, and slows the capture down by that.
 
-use super::Pace;
 use super::law::{Law, Look};
+use super::{Pace, Totals};
 use crate::job::Job;
 use crate::order::Courtesy;
 use holdfast_qdrant::{QdrantClient, SearchCounts};
@@ -19,46 +19,70 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub(super) const BLIND: &str =
     "Qdrant does not tell how long searches take, so that max_query_latency was not kept";
 
-/// Looks for as long as the capture runs.
-pub(crate) async fn watch(job: &Job, courtesy: Courtesy) -> Infallible {
-    let Courtesy { latency, delay } = courtesy;
-    let (pace, meter) = (&job.pace, &job.meter);
-    let mut law = Law::new(latency, delay, pace.ceiling);
-    let mut last = seen(&job.site.qdrant).await;
-    pace.blind.store(last.is_none(), Ordering::Relaxed);
-    let (mut since, mut before) = (Instant::now(), pace.totals());
-    let mut told = false;
-    loop {
-        tokio::time::sleep(EVERY).await;
-        let counts = seen(&job.site.qdrant).await;
+/// Watches over one capture.
+#[derive(Debug)]
+pub(crate) struct Brake<'a> {
+    job: &'a Job,
+    limit: Duration,
+    law: Law,
+    last: Option<SearchCounts>,
+    since: Instant,
+    before: Totals,
+}
+
+impl<'a> Brake<'a> {
+    /// Looks for the first time, before the capture begins: from then on it is compared.
+    pub(crate) async fn new(job: &'a Job, courtesy: Courtesy) -> Self {
+        let last = seen(&job.site.qdrant).await;
+        job.pace.blind.store(last.is_none(), Ordering::Relaxed);
+        Self {
+            job,
+            limit: courtesy.latency,
+            law: Law::new(courtesy.latency, courtesy.delay, job.pace.ceiling),
+            last,
+            since: Instant::now(),
+            before: job.pace.totals(),
+        }
+    }
+
+    /// Looks for as long as the capture runs.
+    pub(crate) async fn watch(mut self) -> Infallible {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let counts = seen(&self.job.site.qdrant).await;
+            self.look(counts);
+        }
+    }
+
+    fn look(&mut self, counts: Option<SearchCounts>) {
+        let (pace, meter) = (&self.job.pace, &self.job.meter);
         let (now, totals) = (Instant::now(), pace.totals());
-        let took = match (&counts, &last) {
+        let took = match (&counts, &self.last) {
             (Some(counts), Some(last)) => counts.mean_since(last),
             (None, _) | (_, None) => None,
         };
-        let rate = law.look(Look {
+        let read = totals.read.saturating_sub(self.before.read);
+        let was_spent = self.law.is_spent();
+        let rate = self.law.look(Look {
             latency: took,
-            read: per_second(totals.read.saturating_sub(before.read), now - since),
-            held_up: totals.held_up.saturating_sub(before.held_up),
+            read: per_second(read, now - self.since),
+            held_up: totals.held_up.saturating_sub(self.before.held_up),
         });
         pace.slow_to(rate);
-        if let Some(took) = took.filter(|took| *took > latency && rate.is_some()) {
-            meter.slowed(slow_text(took, latency));
-        } else if rate.is_none() {
-            meter.slowed(String::new());
+        match (took.filter(|took| *took > self.limit), rate) {
+            (Some(took), Some(_)) => meter.slowed(slow_text(took, self.limit)),
+            (Some(_) | None, None) => meter.slowed(String::new()),
+            (None, Some(_)) => {}
         }
-        if law.is_spent() && !told {
-            told = true;
+        if self.law.is_spent() && !was_spent {
             pace.spent.store(true, Ordering::Relaxed);
             tracing::warn!(
                 held_up_secs = totals.held_up.as_secs(),
                 "the capture was held up for searches for as long as it may be: it goes on as fast as it can"
             );
         }
-        if counts.is_some() {
-            last = counts;
-        }
-        (since, before) = (now, totals);
+        self.last = counts.or(self.last);
+        (self.since, self.before) = (now, totals);
     }
 }
 
