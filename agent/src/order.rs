@@ -9,7 +9,9 @@ use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashSet;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What the agent is told to do, and by which leadership.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,21 @@ pub struct CaptureOrder {
     pub shard: ShardId,
     /// How to obtain the bytes.
     pub method: Method,
+    /// Most bytes per second that are read, and most that are sent; `None` for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// How it gives way to the searches of others; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub courtesy: Option<Courtesy>,
+}
+
+/// How a capture gives way to the searches of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Courtesy {
+    /// It reads less while they take longer than this.
+    pub latency: Duration,
+    /// But it is held up no longer than this in all.
+    pub delay: Duration,
 }
 
 /// Ways to obtain a shard's bytes.
@@ -303,6 +320,11 @@ impl TryFrom<v1::CaptureShard> for CaptureOrder {
             collection: wire.collection.parse().map_err(OrderError::Name)?,
             shard: ShardId(wire.shard_id),
             method,
+            bytes_per_second: NonZeroU64::new(wire.bytes_per_second),
+            courtesy: (wire.max_query_latency_us > 0).then(|| Courtesy {
+                latency: Duration::from_micros(wire.max_query_latency_us),
+                delay: Duration::from_millis(wire.max_delay_ms),
+            }),
         })
     }
 }
@@ -399,9 +421,11 @@ fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<Stretches>
 
 #[cfg(test)]
 mod tests {
-    use super::{CaptureOrder, Command, CommandId, Method, Order, Work};
+    use super::{CaptureOrder, Command, CommandId, Courtesy, Method, Order, Work};
     use holdfast_proto::v1;
     use holdfast_types::{Epoch, ShardId};
+    use std::num::NonZeroU64;
+    use std::time::Duration;
 
     fn wire(kind: Option<v1::command::Command>) -> v1::Command {
         v1::Command {
@@ -416,6 +440,9 @@ mod tests {
             collection: collection.into(),
             shard_id: 3,
             method,
+            bytes_per_second: 5,
+            max_query_latency_us: 50_000,
+            max_delay_ms: 9,
         })
     }
 
@@ -431,6 +458,11 @@ mod tests {
                     collection: "docs".parse().unwrap(),
                     shard: ShardId(3),
                     method: Method::Auto,
+                    bytes_per_second: NonZeroU64::new(5),
+                    courtesy: Some(Courtesy {
+                        latency: Duration::from_millis(50),
+                        delay: Duration::from_millis(9),
+                    }),
                 })),
             }
         );

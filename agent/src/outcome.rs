@@ -35,6 +35,9 @@ pub struct CaptureReport {
     /// Why quicker ways were not taken, or Qdrant sent everything.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// Milliseconds for which it was held up for the searches of others.
+    #[serde(default)]
+    pub held_up_ms: u64,
 }
 
 /// Figures of a restore.
@@ -75,6 +78,7 @@ impl Outcome {
                 snapshot_ms: report.snapshot_ms,
                 method: report.method.to_wire().into(),
                 reasons: report.reasons.clone(),
+                held_up_ms: report.held_up_ms,
             }),
             Self::Restored(report) => Wire::Restore(v1::RestoreDone {
                 uploaded_bytes: report.uploaded_bytes,

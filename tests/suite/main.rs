@@ -18,6 +18,7 @@ mod import;
 mod instant;
 mod jobs;
 mod keys;
+mod limits;
 mod lost_place;
 mod metrics;
 mod oracle;

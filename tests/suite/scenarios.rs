@@ -176,6 +176,7 @@ impl World {
                 .map(str::parse)
                 .collect::<Result<_, _>>()?,
             method: MethodWish::Auto,
+            limits: holdfast_types::CaptureLimits::default(),
         };
         let seen = self.seen();
         match plan_backup(&seen, &request, NOW) {
@@ -267,6 +268,7 @@ impl World {
                     ServerView::Seen(server)
                 },
                 late: node.late,
+                searches: None,
                 pulse: Pulse {
                     silent: Duration::from_secs(node.silent_s),
                     answer: Duration::from_millis(node.answer_ms),
@@ -303,6 +305,7 @@ impl World {
             splices_logs: true,
             replays_logs: true,
             restores_parts: true,
+            keeps_limits: true,
             collections: collections
                 .map(|(name, shards)| (name.clone(), self.view(id, name, shards)))
                 .collect(),

@@ -6,6 +6,7 @@ mod full;
 mod incremental;
 mod living;
 mod optimizers;
+mod pace;
 mod qdrant;
 mod replay;
 mod requests;

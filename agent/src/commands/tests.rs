@@ -22,6 +22,8 @@ fn capture(name: &str, epoch: u64) -> Command {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Auto,
+            bytes_per_second: None,
+            courtesy: None,
         })),
     }
 }
@@ -42,6 +44,7 @@ fn captured() -> Outcome {
         snapshot_ms: 1,
         method: Method::Stored,
         reasons: Vec::new(),
+        held_up_ms: 0,
     })
 }
 

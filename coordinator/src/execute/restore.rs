@@ -45,6 +45,9 @@ pub(super) async fn run(
 ) -> Result<v1::RestoreSummary, Fault> {
     let work = restore_of(core, id).await?;
     let manifest = manifest_of(core, &work).await?;
+    if let Some(order) = work.plan.order_line().filter(|_| work.begun == 0) {
+        feed.note(core.clock.now(), order);
+    }
     let witness = Witness {
         core,
         id,
@@ -551,6 +554,7 @@ mod tests {
             aliases: vec![],
             indexes: vec![],
             points: Some(3),
+            recovery_order: None,
         }
     }
 
@@ -568,6 +572,7 @@ mod tests {
                     step("b", "b2", true),
                     step("c", "c", false),
                 ],
+                order_from: None,
                 safety: None,
                 instant: None,
                 blockers: vec![],

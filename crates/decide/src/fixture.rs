@@ -58,6 +58,7 @@ pub(crate) fn node<const N: usize>(
         splices_logs: true,
         replays_logs: true,
         restores_parts: true,
+        keeps_limits: true,
         collections: collections.into_iter().collect(),
     };
     let view = NodeView {
@@ -68,6 +69,7 @@ pub(crate) fn node<const N: usize>(
         before: None,
         late: false,
         pulse: crate::observation::Pulse::default(),
+        searches: None,
     };
     (id.parse().unwrap(), view)
 }

@@ -58,6 +58,8 @@ pub struct NodeView {
     pub late: bool,
     /// How its Qdrant answers the simplest question.
     pub pulse: Pulse,
+    /// How long searches took there just now; `None` if there were none, or nobody asked for it.
+    pub searches: Option<Duration>,
 }
 
 /// How a Qdrant answers `GET /`; zeros where nobody tells.
@@ -112,6 +114,8 @@ pub struct ServerSeen {
     pub restores_parts: bool,
     /// Whether its agent sends archived operations to running collections.
     pub replays_logs: bool,
+    /// Whether its agent keeps the limits of a capture.
+    pub keeps_limits: bool,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
 }

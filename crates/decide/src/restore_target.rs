@@ -6,7 +6,8 @@ use crate::instant::ReplayWay;
 use crate::observation::{Observation, ServerSeen};
 use crate::restore::{CapturedCollection, Receiver, RestorePlan, RestoreRequest, RestoreStep};
 use holdfast_types::{
-    AliasName, ByteCount, CollectionName, Compatibility, NodeId, ServerVersion, Timestamp,
+    AliasName, ByteCount, CaptureLimits, CollectionName, Compatibility, NodeId, ServerVersion,
+    Timestamp,
 };
 
 /// A node whose server is known and usable, and the other usable nodes of its Qdrant cluster.
@@ -272,6 +273,8 @@ impl<'a> Target<'a> {
             collections: replaced.map(|step| step.target.clone()).collect(),
             patterns: [].into(),
             method: MethodWish::Auto,
+            // What is replaced is out of use as soon as it is captured: the sooner, the better.
+            limits: CaptureLimits::default(),
         };
         if request.collections.is_empty() || !plan.blockers.is_empty() {
             return;

@@ -7,6 +7,7 @@ mod collections;
 mod listed;
 mod optimizations;
 mod partial;
+mod searches;
 mod snapshots;
 mod stream;
 mod telemetry;
@@ -14,6 +15,7 @@ mod telemetry;
 pub use changes::ChangeAnswer;
 pub use listed::Listed;
 pub use optimizations::{Optimization, OptimizationLog};
+pub use searches::{SearchCounts, Searches};
 pub use stream::SnapshotStream;
 
 use crate::{ClusterState, QdrantError, ServerInfo};

@@ -35,6 +35,8 @@ pub struct NodeSeen {
     pub restores_parts: bool,
     /// Whether the agent sends archived operations to running collections.
     pub replays_logs: bool,
+    /// Whether the agent keeps the limits of a capture.
+    pub keeps_limits: bool,
 }
 
 /// A `CollectionInfo`.
@@ -96,6 +98,7 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             splices_logs: wire.splices_logs,
             restores_parts: wire.restores_parts,
             replays_logs: wire.replays_logs,
+            keeps_limits: wire.keeps_limits,
         })
     }
 }

@@ -190,6 +190,7 @@ impl AgentControl for FakeCoordinator {
                             epoch: this.lock().epoch,
                             heartbeat_interval_ms: 200,
                             now_us: hello.now_us,
+                            watch_searches: true,
                         };
                         let message = v1::CoordinatorMessage {
                             message: Some(FromCoordinator::Welcome(welcome)),

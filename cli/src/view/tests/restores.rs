@@ -31,6 +31,7 @@ pub(super) fn plan() -> v1::RestorePlan {
                 shard_id: 0,
                 logical_bytes: 603_979_776,
             }],
+            recovery_order: Some(1),
         }],
         blockers: vec![failure()],
         warnings: vec!["the recovery point is 40 days old".into()],
@@ -52,6 +53,7 @@ pub(super) fn plan() -> v1::RestorePlan {
         ],
         estimated_ms: 12_000,
         estimate_measured: true,
+        order_from: "the policy /etc/holdfast/policy.toml".into(),
     }
 }
 
@@ -131,9 +133,11 @@ fn restore_plans() {
           "bytes": 2048,
           "complete_before": "2026-11-18T11:06:40.4Z"
         }
-      ]
+      ],
+      "recovery_order": 1
     }
   ],
+  "order_from": "the policy /etc/holdfast/policy.toml",
   "blockers": [],
   "warnings": [
     "the recovery point is 40 days old"
@@ -160,6 +164,21 @@ fn restore_plans() {
   }
 }
 "#);
+}
+
+#[test]
+fn the_order_of_a_restore_is_told() {
+    let mut wire = plan();
+    wire.steps.push(v1::RestoreStep {
+        target_collection: "logs".into(),
+        recovery_order: Some(1000),
+        ..wire.steps[0].clone()
+    });
+    let text = PlanView::from(&wire).text();
+    let line = "\n\nOne after the other, by recovery_order in the policy /etc/holdfast/policy.toml: products (1), logs (1000)\n";
+    assert!(text.contains(line), "{text}");
+    wire.order_from.clear();
+    assert!(!PlanView::from(&wire).text().contains("recovery_order"));
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         splices_logs: true,
         replays_logs: true,
         restores_parts: true,
+        keeps_limits: true,
         collections: docs_there.map(|view| (docs(), view)).into_iter().collect(),
     };
     NodeView {
@@ -67,6 +68,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         before: None,
         late: false,
         pulse: Pulse::default(),
+        searches: None,
     }
 }
 
