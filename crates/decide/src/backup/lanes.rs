@@ -28,7 +28,7 @@ pub struct Lanes {
 
 /// With less than so many bytes per second for each node, fewer nodes capture at once: Qdrant gives a stream up that does not
 /// move for 5 minutes, and so long must last what the connection buffers.
-pub const LEAST_SHARE: u64 = 256 << 10;
+pub(super) const LEAST_SHARE: u64 = 256 << 10;
 
 impl Lanes {
     /// The lanes of these captures of a plan. Those with the most captures begin first: else the last one would go on alone.

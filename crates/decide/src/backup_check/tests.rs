@@ -256,6 +256,7 @@ proptest! {
             collections: wanted.into_iter().map(name).collect(),
             patterns: if fits { ["b*".parse().unwrap()].into() } else { [].into() },
             method,
+            limits: CaptureLimits::default(),
         };
         let outcome = plan_backup(&obs, &request, NOW);
         prop_assert_eq!(&outcome, &plan_backup(&obs, &request, NOW));
