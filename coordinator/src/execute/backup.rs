@@ -216,22 +216,8 @@ async fn capture(
         index,
         slot: Arc::new(IngestSlot::default()),
     };
-    let (max_query_latency_us, max_delay_ms) = courtesy(core, id, &work.plan.limits).await;
-    let body = v1::command::Command::CaptureShard(v1::CaptureShard {
-        collection: step.collection.to_string(),
-        shard_id: step.shard.0,
-        method: match step.method {
-            Method::Auto => v1::CaptureMethod::Auto,
-            Method::Direct => v1::CaptureMethod::Direct,
-            Method::Partial => v1::CaptureMethod::Partial,
-            Method::Stored => v1::CaptureMethod::Stored,
-            Method::Stream => v1::CaptureMethod::Stream,
-        }
-        .into(),
-        bytes_per_second: share,
-        max_query_latency_us,
-        max_delay_ms,
-    });
+    let courtesy = courtesy(core, id, &work.plan.limits).await;
+    let body = order_of(step, share, courtesy);
     let key = ProgressKey {
         node: step.node.clone(),
         collection: step.collection.clone(),
@@ -282,6 +268,28 @@ async fn capture(
         )),
         (Err(fault), None) => Err(fault.within(&format!("capture of {what}"))),
     }
+}
+
+fn order_of(
+    step: &CaptureStep,
+    bytes_per_second: u64,
+    (max_query_latency_us, max_delay_ms): (u64, u64),
+) -> v1::command::Command {
+    v1::command::Command::CaptureShard(v1::CaptureShard {
+        collection: step.collection.to_string(),
+        shard_id: step.shard.0,
+        method: match step.method {
+            Method::Auto => v1::CaptureMethod::Auto,
+            Method::Direct => v1::CaptureMethod::Direct,
+            Method::Partial => v1::CaptureMethod::Partial,
+            Method::Stored => v1::CaptureMethod::Stored,
+            Method::Stream => v1::CaptureMethod::Stream,
+        }
+        .into(),
+        bytes_per_second,
+        max_query_latency_us,
+        max_delay_ms,
+    })
 }
 
 /// How long searches may take in microseconds, and for how many milliseconds a capture that begins now may be held up for them;

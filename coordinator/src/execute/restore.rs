@@ -45,9 +45,6 @@ pub(super) async fn run(
 ) -> Result<v1::RestoreSummary, Fault> {
     let work = restore_of(core, id).await?;
     let manifest = manifest_of(core, &work).await?;
-    if let Some(order) = work.plan.order_line().filter(|_| work.begun == 0) {
-        feed.note(core.clock.now(), order);
-    }
     let witness = Witness {
         core,
         id,

@@ -179,7 +179,9 @@ impl JobFeed {
         state.version += 1;
         let version = state.version;
         let before = state.progress.remove(key);
-        let was = before.as_ref().map_or("", |told| &told.progress.slowed);
+        let was = before
+            .as_ref()
+            .map_or("", |told| told.progress.slowed.as_str());
         let changed = slowed_line(key, was, &progress.slowed);
         let mut pace = before.map(|before| before.pace).unwrap_or_default();
         pace.tell(now, progress.bytes_done);

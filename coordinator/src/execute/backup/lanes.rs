@@ -26,7 +26,7 @@ pub(super) async fn capture_all(
 ) -> Result<Option<Fault>, Fault> {
     let together = cancel.child_token();
     let mut lanes = Lanes::new(work.open(), &work.plan.limits);
-    // Of those that begin from now on; 0 for no bound.
+    // Of captures that begin from now on; 0 for no bound.
     let share = AtomicU64::new(0);
     let mut running = FuturesUnordered::new();
     let (mut movable, mut fatal) = (None, Vec::new());
