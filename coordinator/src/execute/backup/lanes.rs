@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// Each node takes its captures one after the other; nodes don't wait for each other, unless there may be only so many at once. A failure that another replica may
-/// make good is recorded, and the first such is returned; any other stops all.
+/// Each node takes its captures one after the other; nodes don't wait for each other, unless only so many may capture at once.
+/// A failure that another replica may make good is recorded, and the first such is returned; any other stops all.
 pub(super) async fn capture_all(
     core: &Arc<Core>,
     id: &JobId,

@@ -135,8 +135,6 @@ fn that_it_is_slowed_down_is_said_once() {
     let rows = feed.log_rows();
     let said: Vec<&str> = rows.values().map(|line| line.text.as_str()).collect();
     let begins = format!("docs/0 on n1: slowed down: {slow}");
-    assert_eq!(
-        said,
-        [&begins, "docs/0 on n1: slowed down no longer", &begins]
-    );
+    let ends = "docs/0 on n1: slowed down no longer";
+    assert_eq!(said, [begins.as_str(), ends, begins.as_str()]);
 }
