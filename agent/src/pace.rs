@@ -191,8 +191,7 @@ mod tests {
         let pace = Pace::new(Some(MIB), CancellationToken::new());
         let began = Instant::now();
         for _ in 0..3 {
-            pace.read(MIB).await;
-            pace.send(MIB / 2).await;
+            tokio::join!(pace.read(MIB), pace.send(MIB / 2));
         }
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(2900), "{took:?}");

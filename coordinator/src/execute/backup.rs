@@ -255,10 +255,7 @@ async fn capture(
             count_cost(core, id, index, &done).await?;
             let held_up = Duration::from_millis(done.held_up_ms);
             core.nodes.held_up(&step.node, held_up);
-            feed.note(core.clock.now(), captured_note(&what, &done, &shard));
-            for reason in &shard.shard.reasons {
-                feed.note(core.clock.now(), format!("{what}: {reason}"));
-            }
+            tell_captured(core, feed, &what, &done, &shard);
             Ok(())
         }
         (Ok(_) | Err(_), Some(_)) => Ok(()),
@@ -267,6 +264,20 @@ async fn capture(
             format!("the agent says that {what} is captured, but has not committed it"),
         )),
         (Err(fault), None) => Err(fault.within(&format!("capture of {what}"))),
+    }
+}
+
+/// What a capture brought, and why it was taken as it was.
+fn tell_captured(
+    core: &Core,
+    feed: &JobFeed,
+    what: &str,
+    done: &v1::CaptureDone,
+    shard: &CommittedShard,
+) {
+    feed.note(core.clock.now(), captured_note(what, done, shard));
+    for reason in &shard.shard.reasons {
+        feed.note(core.clock.now(), format!("{what}: {reason}"));
     }
 }
 

@@ -350,6 +350,22 @@ async fn slowed(agent: &Agent, command: &v1::Command, why: &str) {
         .await;
 }
 
+/// Waits until the log of a job says so.
+async fn logged(viewer: &mut Viewer, job: &str, text: &str) {
+    let said = async {
+        loop {
+            let log = viewer.show(job).await.log;
+            if log.iter().any(|line| line.text.contains(text)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), said)
+        .await
+        .expect("it is said in the end");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_held_up_no_longer_than_it_may_be_in_all() {
     let world = World::new();
@@ -364,8 +380,15 @@ async fn a_run_is_held_up_no_longer_than_it_may_be_in_all() {
     let id = job.id().await;
     let first = agent.command().await;
     assert_eq!(courtesy(&first), (50_000, 10_000));
-    slowed(&agent, &first, "searches take 120 ms, limit 50 ms").await;
-    slowed(&agent, &first, "").await;
+    let mut viewer = Viewer::new(&world, &running).await;
+    // News are looked at a few times a second: the second may come when the first has been seen.
+    for (why, line) in [
+        ("searches take 120 ms, limit 50 ms", "slowed down: searches"),
+        ("", "slowed down no longer"),
+    ] {
+        slowed(&agent, &first, why).await;
+        logged(&mut viewer, &id, line).await;
+    }
     let content = files(&[("a", b"a")]);
     agent.capture_held_up(&first, &content, 4_000).await;
     let second = agent.command().await;
@@ -390,7 +413,7 @@ async fn a_run_is_held_up_no_longer_than_it_may_be_in_all() {
         said("held up for 4.0 s by the searches of others"),
         "{notes:?}"
     );
-    let log = Viewer::new(&world, &running).await.show(&id).await.log;
+    let log = viewer.show(&id).await.log;
     assert!(
         log.iter()
             .any(|line| line.text.contains("slowed down: searches take 120 ms"))

@@ -78,9 +78,7 @@ async fn a_capture_gives_way_to_slow_searches_and_says_so() {
             .progress
             .iter()
             .filter_map(|told| told.progress.as_ref());
-        told.filter(|told| !told.slowed.is_empty())
-            .next_back()
-            .cloned()
+        told.rev().find(|told| !told.slowed.is_empty()).cloned()
     });
     let calm = async {
         let said = said.await;

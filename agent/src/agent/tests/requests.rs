@@ -196,6 +196,8 @@ async fn an_answer_that_says_nothing_is_followed_by_a_new_beginning() {
         &["delete docs".to_owned()],
         &made,
         &sent("docs"),
+        // The captured one, and the one that it had.
+        &["alias current -> docs".to_owned()],
         &["alias live -> docs".to_owned()],
     ]
     .concat();

@@ -91,11 +91,18 @@ pub(super) fn restored() -> v1::RestoreSummary {
         instant: None,
     }
 }
-#[test]
-fn restore_plans() {
+
+/// The plan, with one node and nothing in the way.
+fn short() -> PlanView {
     let mut view = PlanView::from(&plan());
     view.nodes.truncate(1);
     view.blockers.clear();
+    view
+}
+
+#[test]
+fn restore_plans() {
+    let view = short();
     insta::assert_snapshot!(render_json(&view, true), @r#"
 {
   "kind": "restore-plan",

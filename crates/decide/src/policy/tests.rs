@@ -153,7 +153,11 @@ fn what_can_not_be_meant_is_named() {
         let error = read(&text).unwrap_err();
         assert!(error.contains(says), "{text}: {error}");
     }
-    let advice = policy(&schedule("every = \"5s\"")).advice();
+}
+
+#[test]
+fn what_is_hardly_meant_is_advised_against() {
+    let advice = policy("[[schedules]]\nname = \"s\"\nevery = \"5s\"").advice();
     assert!(advice[0].contains("is for tests"), "{advice:?}");
     let advice = policy("").advice();
     assert!(
