@@ -58,8 +58,14 @@ async fn limits_that_can_not_be_meant_are_refused_before_anything_is_done() -> R
         ["--max-query-latency", "soon"],
         ["--max-delay", "10m"],
     ] {
-        let (code, answer) = site.json(&["backup", "create", wrong[0], wrong[1]])?;
-        ensure!(code == 2, "{wrong:?}: {answer}");
+        let args = ["backup", "create", wrong[0], wrong[1]];
+        let refused = site.cli(&args)?;
+        let told = String::from_utf8_lossy(&refused.stderr);
+        let named = told.contains(wrong[0].trim_start_matches('-'));
+        ensure!(
+            refused.status.code() == Some(2) && named,
+            "{wrong:?}: {told}"
+        );
     }
     let late = [
         "backup",
