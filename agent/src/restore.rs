@@ -122,9 +122,11 @@ async fn distrust(job: &Job) -> Result<(), Failed> {
             progress.holds_data = false;
             job.advance(Phase::Restoring(progress)).await
         }
-        Phase::Restoring(_) | Phase::Accepted | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => {
-            Ok(())
-        }
+        Phase::Restoring(_)
+        | Phase::Hooked
+        | Phase::Accepted
+        | Phase::AskingSnapshot(_)
+        | Phase::Snapshot(_) => Ok(()),
     }
 }
 
@@ -253,7 +255,7 @@ fn check_version(order: &RestoreOrder, target: &ServerVersion) -> Result<(), Fai
 pub(crate) fn explained(job: &Job, order: &RestoreOrder, failed: Failed) -> Failed {
     match job.phase() {
         Phase::Restoring(progress) => explain(failed, &progress, order),
-        Phase::Accepted | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => failed,
+        Phase::Accepted | Phase::Hooked | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => failed,
     }
 }
 

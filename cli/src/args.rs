@@ -17,8 +17,8 @@ mod repo;
 mod restore;
 
 pub(crate) use backup::{
-    BackupCommand, BackupCreateArgs, BackupExportArgs, BackupImportArgs, BackupListArgs,
-    BackupShowArgs, Method,
+    BackupCommand, BackupCreateArgs, BackupExportArgs, BackupFilesArgs, BackupImportArgs,
+    BackupListArgs, BackupShowArgs, Method,
 };
 pub(crate) use certs::{CertsCommand, RoleArg};
 pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};

@@ -16,6 +16,7 @@ use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
+use holdfast_types::{ExtraName, NodeId};
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
@@ -223,8 +224,32 @@ impl Coordinator {
         let request = v1::OpenExportRequest {
             recovery_point,
             collection,
-            from_copy: self.copy(),
+            ..Default::default()
         };
+        self.open(request).await
+    }
+
+    /// `Admin.OpenExport` of an extra.
+    pub(crate) async fn open_extra(
+        &mut self,
+        recovery_point: String,
+        node: &NodeId,
+        name: &ExtraName,
+    ) -> Outcome<v1::OpenExportResponse> {
+        let request = v1::OpenExportRequest {
+            recovery_point,
+            extra_node: node.to_string(),
+            extra_name: name.to_string(),
+            ..Default::default()
+        };
+        self.open(request).await
+    }
+
+    async fn open(
+        &mut self,
+        mut request: v1::OpenExportRequest,
+    ) -> Outcome<v1::OpenExportResponse> {
+        request.from_copy = self.copy();
         let answer = self.admin.open_export(unary(request)).await;
         answer
             .map(tonic::Response::into_inner)

@@ -5,6 +5,7 @@ mod certs;
 mod config;
 pub(crate) mod direct;
 mod export;
+mod extras;
 mod import;
 mod jobs;
 mod key;

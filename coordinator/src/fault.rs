@@ -203,7 +203,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::JobNotFound
         | Code::NodeNotFound
         | Code::CopyNotFound
-        | Code::KeyNotFound => tonic::Code::NotFound,
+        | Code::KeyNotFound
+        | Code::ExtraNotFound => tonic::Code::NotFound,
         Code::TargetExists | Code::KeyExists => tonic::Code::AlreadyExists,
         Code::JobConflict => tonic::Code::Aborted,
         Code::SpoolFull | Code::DiskFull => tonic::Code::ResourceExhausted,
@@ -233,6 +234,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::PointKept
         | Code::SecondOperator
         | Code::StaleEpoch
+        | Code::ExtraFailed
         | Code::ProofFailed => tonic::Code::FailedPrecondition,
         Code::Internal | Code::JobFailed => tonic::Code::Internal,
     }

@@ -4,10 +4,10 @@
 //! nothing and remembers nothing across a restart: nobody is known until they say hello.
 
 use holdfast_decide::{
-    CollectionView, NodeView, Observation, Past, Pulse, RemoteView, RunningJob, ServerSeen,
-    ServerView, ShardView, TransferView,
+    CollectionView, ExtraSeen, NodeView, Observation, Past, Pulse, RemoteView, RunningJob,
+    ServerSeen, ServerView, ShardView, TransferView,
 };
-use holdfast_proto::convert::{CollectionSeen, Greeting, NodeSeen, ReportedFailure};
+use holdfast_proto::convert::{CollectionSeen, ExtraTold, Greeting, NodeSeen, ReportedFailure};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, Epoch, NodeId, Timestamp};
@@ -243,6 +243,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        extras,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -291,7 +292,16 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        extras: extras.map(|extras| extras.into_iter().map(extra_seen).collect()),
         collections: collections.into_iter().map(view).collect(),
+    }
+}
+
+fn extra_seen(told: ExtraTold) -> ExtraSeen {
+    ExtraSeen {
+        name: told.name,
+        config: told.config,
+        required: told.required,
     }
 }
 

@@ -14,6 +14,7 @@ mod crashes;
 mod diff;
 mod end_to_end;
 mod export;
+mod extras;
 mod import;
 mod instant;
 mod jobs;

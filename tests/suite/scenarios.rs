@@ -302,6 +302,7 @@ impl World {
             snapshots_shared: false,
             splices_logs: true,
             restores_parts: true,
+            extras: None,
             collections: collections
                 .map(|(name, shards)| (name.clone(), self.view(id, name, shards)))
                 .collect(),

@@ -94,7 +94,9 @@ impl Cleanup {
                     })),
                 })
             }
-            (Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_), _) => None,
+            (Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_) | Work::Extra(_), _) => {
+                None
+            }
         }
     }
 }

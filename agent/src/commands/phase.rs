@@ -17,6 +17,8 @@ pub enum Phase {
     Snapshot(Box<TakenSnapshot>),
     /// Restore: the target collection is being written.
     Restoring(RestoreProgress),
+    /// Extra: its hook has been begun, so that the one afterwards must run, whatever happens.
+    Hooked,
 }
 
 /// A request for a snapshot that may or may not have had its effect.

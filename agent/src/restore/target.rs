@@ -25,7 +25,7 @@ pub(super) async fn prepare(job: &Job, order: &RestoreOrder) -> Result<RestorePr
             resume(job, order, &progress, existing.as_ref()).await?;
             progress
         }
-        Phase::Accepted | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => {
+        Phase::Accepted | Phase::Hooked | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => {
             begin(job, order, existing.as_ref()).await?
         }
     };

@@ -50,12 +50,13 @@ impl Action {
 
 /// Whether the coordinator only ever answers so before it begins.
 pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
-    const REFUSALS: [Code; 13] = [
+    const REFUSALS: [Code; 14] = [
         Code::Usage,
         Code::PermissionDenied,
         Code::CollectionNotFound,
         Code::PointNotFound,
         Code::CopyNotFound,
+        Code::ExtraNotFound,
         Code::NodeNotFound,
         Code::TargetExists,
         Code::VersionMismatch,
@@ -77,6 +78,8 @@ const MOUNT_ITS_OWN: &str = "see that [repository] names this cluster's own repo
      docs/runbooks, \"The repository is gone from its place\"";
 const KEPT: &str = "end what keeps it (`holdfast backup unpin ID`, `holdfast hold release NAME`), or wait until a lock or a restore has ended; \
      --even-the-last removes what only the floor or a safety capture's age keeps";
+const EXTRA_FAILED: &str = "mend the hook or the files on that node, then back up again; with `required = false` in its [[extra]] \
+     points are made without it (docs/reference/extras.md)";
 const BRING_IT_BACK: &str = "bring the damaged object back from a copy of the repository; undamaged recovery points still \
      restore";
 
@@ -130,6 +133,8 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         }
         Code::CopyNotFound => "see which there are: `holdfast repo copy list`",
         Code::PointNotFound => "see which there are: `holdfast backup list`",
+        Code::ExtraNotFound => "see which there are: `holdfast backup files ID`",
+        Code::ExtraFailed => EXTRA_FAILED,
         Code::JobNotFound => "see which there are: `holdfast jobs list`",
         Code::NodeNotFound => "see which there are: `holdfast nodes`",
         Code::TargetExists => {

@@ -59,6 +59,15 @@ fn summary() -> v1::BackupSummary {
             at_us: 1_795_000_200_000_000,
             job: "restore-7".into(),
         }],
+        extras: [("qdrant", ""), ("redis", "no room")].map(extra).into(),
+    }
+}
+
+fn extra((name, missing): (&str, &str)) -> v1::ExtraSummary {
+    v1::ExtraSummary {
+        node: "n1".into(),
+        name: name.into(),
+        missing: missing.into(),
     }
 }
 
@@ -76,6 +85,12 @@ fn backup_plan() -> v1::BackupPlan {
             capture(1, ["n1", "its agent is not connected"]),
         ],
         notes: vec!["collection products is yellow on n2: it is captured as it is".into()],
+        extras: vec![v1::PlannedExtra {
+            node: "n2".into(),
+            name: "redis".into(),
+            required: true,
+            absent: String::new(),
+        }],
     }
 }
 
@@ -86,6 +101,9 @@ fn backup_plans() {
 COLLECTION  SHARD  NODE  WHY
 products    0      n2
 products    1      n2    not n1 as before: its agent is not connected
+
+EXTRA  NODE  WHY
+redis  n2    required
 NOTE: collection products is yellow on n2: it is captured as it is
 ");
 }
@@ -487,6 +505,18 @@ fn backups() {
         "at": "2026-11-18T11:10:00Z",
         "job": "restore-7"
       }
+    ],
+    "extras": [
+      {
+        "node": "n1",
+        "name": "qdrant",
+        "missing": null
+      },
+      {
+        "node": "n1",
+        "name": "redis",
+        "missing": "no room"
+      }
     ]
   }
 }
@@ -503,12 +533,14 @@ Stored          4.0 MiB
 Took            4.5 s
 Note            proven; to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 Not in this point: collection logs: it was dropped during the capture
+Extra files: qdrant of n1 (`holdfast backup files 20261121t101530z-0a1b2c3d`)
+Not in this point: extra redis of n1: no room
 Proof of products: restored whole by restore-7, 2026-11-18 11:10:00Z
 ");
     let view = BackupsView {
         backups: vec![backup],
     };
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false,"left_out":["collection logs: it was dropped during the capture"],"proofs":[{"collection":"products","state":"proven","why":null,"at":"2026-11-18T11:10:00Z","job":"restore-7"}]}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false,"left_out":["collection logs: it was dropped during the capture"],"proofs":[{"collection":"products","state":"proven","why":null,"at":"2026-11-18T11:10:00Z","job":"restore-7"}],"extras":[{"node":"n1","name":"qdrant","missing":null},{"node":"n1","name":"redis","missing":"no room"}]}]}"#);
     insta::assert_snapshot!(view.text(), @r"
 RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
 20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  proven; to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
@@ -525,6 +557,8 @@ Stored          4.0 MiB
 Took            4.5 s
 Note            proven; to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 Not in this point: collection logs: it was dropped during the capture
+Extra files: qdrant of n1 (`holdfast backup files 20261121t101530z-0a1b2c3d`)
+Not in this point: extra redis of n1: no room
 Proof of products: restored whole by restore-7, 2026-11-18 11:10:00Z
 
 COLLECTION  SHARD  NODE  QDRANT  METHOD  CAPTURED              FILES  BYTES      ALIASES

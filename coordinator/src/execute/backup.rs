@@ -1,7 +1,7 @@
 //! Captures the shards of a backup, or of a restore's safety capture, and commits the recovery point.
 
 use super::settle::Settled;
-use super::{import, manifest, recorded, settle};
+use super::{extra, import, manifest, recorded, settle};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::dispatch::{Answer, Grant, Patience};
@@ -61,7 +61,7 @@ pub(super) async fn run(
             Err(error @ RepositoryError::Incomplete { .. }) => {
                 let lost = lost(core, &work).await?;
                 // What an operator has delivered can't be asked for again.
-                if lost.is_empty() || work.imported_by.is_some() || repeats == MAX_REPEATS {
+                if lost.is_none() || work.imported_by.is_some() || repeats == MAX_REPEATS {
                     return Err(core.repository_failed(&error));
                 }
                 repeats += 1;
@@ -118,10 +118,22 @@ async fn capture_until_complete(
     })
 }
 
-/// Captures that were committed, and of which chunks are not there any more: garbage to another coordinator, which
-/// collected it before this one came back.
-async fn lost(core: &Core, work: &BackupWork) -> Result<Vec<usize>, Fault> {
-    let mut lost = Vec::new();
+/// Captures and extras, by their indices, that were committed, and of which chunks are not there any more: garbage to another
+/// coordinator, which collected it before this one came back.
+#[derive(Debug, Default)]
+struct Lost {
+    captures: Vec<usize>,
+    extras: Vec<usize>,
+}
+
+impl Lost {
+    fn is_none(&self) -> bool {
+        self.captures.is_empty() && self.extras.is_empty()
+    }
+}
+
+async fn lost(core: &Core, work: &BackupWork) -> Result<Lost, Fault> {
+    let mut lost = Lost::default();
     for (index, committed) in &work.committed {
         let collection = CollectionEntry {
             shards: vec![committed.shard.clone()],
@@ -129,7 +141,14 @@ async fn lost(core: &Core, work: &BackupWork) -> Result<Vec<usize>, Fault> {
         };
         let affected = core.repository.check_collection(&collection).await;
         if !affected.map_err(|e| core.repository_failed(&e))?.is_empty() {
-            lost.push(*index);
+            lost.captures.push(*index);
+        }
+    }
+    for (index, committed) in work.captured_extras() {
+        let stored = committed.extra.stored_recipe();
+        let whole = core.repository.is_whole("an extra", stored).await;
+        if !whole.map_err(|e| core.repository_failed(&e))? {
+            lost.extras.push(index);
         }
     }
     Ok(lost)
@@ -141,24 +160,34 @@ async fn begin_again(
     id: &JobId,
     feed: &Arc<JobFeed>,
     work: &BackupWork,
-    lost: &[usize],
+    lost: &Lost,
 ) -> Result<(), Fault> {
     core.book
         .change(id, |job| {
             let Some(backup) = job.backup_mut() else {
                 return;
             };
-            for index in lost {
+            for index in &lost.captures {
                 backup.committed.remove(index);
                 *backup.repeats.entry(*index).or_default() += 1;
             }
+            for index in &lost.extras {
+                backup.extras.remove(index);
+                *backup.extra_repeats.entry(*index).or_default() += 1;
+            }
         })
         .await?;
-    for index in lost {
+    let captures = lost.captures.iter().map(|index| {
         let step = &work.plan.captures[*index];
+        format!("{}/{}", step.collection, step.shard)
+    });
+    let extras = lost.extras.iter().map(|index| {
+        let step = &work.plan.extras[*index];
+        format!("extra {} of node {}", step.name, step.node)
+    });
+    for what in captures.chain(extras) {
         let note = format!(
-            "what was captured of {}/{} was deleted as garbage before the recovery point could be committed: it is captured again",
-            step.collection, step.shard
+            "what was captured of {what} was deleted as garbage before the recovery point could be committed: it is captured again"
         );
         tracing::warn!(job = %id, note);
         feed.warn(core.clock.now(), note);
@@ -200,7 +229,14 @@ async fn finish(
     Ok(summary)
 }
 
-/// Each node takes its captures one after the other; nodes don't wait for each other. A failure that another replica may
+/// What is open on one node.
+#[derive(Debug, Default)]
+struct Lane {
+    extras: Vec<usize>,
+    captures: Vec<usize>,
+}
+
+/// Each node takes its extras and then its captures one after the other, so that a required extra that fails costs little; nodes don't wait for each other. A failure that another replica may
 /// make good is recorded, and the first such is returned; any other stops all.
 async fn capture_all(
     core: &Arc<Core>,
@@ -209,15 +245,18 @@ async fn capture_all(
     cancel: &CancellationToken,
     work: &BackupWork,
 ) -> Result<Option<Fault>, Fault> {
-    let mut lanes: BTreeMap<&NodeId, Vec<usize>> = BTreeMap::new();
+    let mut lanes: BTreeMap<&NodeId, Lane> = BTreeMap::new();
+    for (index, step) in work.open_extras() {
+        lanes.entry(&step.node).or_default().extras.push(index);
+    }
     for (index, step) in work.open() {
-        lanes.entry(&step.node).or_default().push(index);
+        lanes.entry(&step.node).or_default().captures.push(index);
     }
     let together = cancel.child_token();
-    let lanes = lanes.into_values().map(|steps| {
+    let lanes = lanes.into_values().map(|open| {
         let together = &together;
         async move {
-            let done = lane(core, id, feed, together, work, steps).await;
+            let done = lane(core, id, feed, together, work, open).await;
             done.inspect_err(|_| together.cancel())
         }
     });
@@ -236,17 +275,23 @@ async fn capture_all(
     cause.map_or(Ok(movable), |fault| Err(fault.clone()))
 }
 
-/// The captures of one node. Returns the first failure that another replica may make good.
+/// The extras and captures of one node. Returns the first failure of a capture that another replica may make good.
 async fn lane(
     core: &Arc<Core>,
     id: &JobId,
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
     work: &BackupWork,
-    steps: Vec<usize>,
+    open: Lane,
 ) -> Result<Option<Fault>, Fault> {
     let mut first = None;
-    for index in steps {
+    for index in open.extras {
+        if cancel.is_cancelled() {
+            break;
+        }
+        extra::capture(core, id, feed, cancel, work, index).await?;
+    }
+    for index in open.captures {
         if cancel.is_cancelled() {
             break;
         }
@@ -339,6 +384,8 @@ fn blame(code: Code) -> Option<Blame> {
         | Code::JobConflict
         | Code::StaleEpoch
         | Code::Cancelled
+        | Code::ExtraFailed
+        | Code::ExtraNotFound
         | Code::ProofFailed => None,
     }
 }

@@ -209,6 +209,7 @@ fn answer(outcome: Option<Outcome>) -> Option<Answer> {
         Outcome::Failure(failure) => Some(Answer::Failed(failure.into())),
         Outcome::Capture(done) => Some(Answer::Captured(done)),
         Outcome::Restore(done) => Some(Answer::Restored(done)),
+        Outcome::Extra(done) => Some(Answer::Extra(done)),
         // Confirms the cancel order itself; the cancelled command answers with a failure.
         Outcome::Cancelled(_) => None,
     }

@@ -14,6 +14,8 @@ mod copies_by_clock;
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod extras;
+#[cfg(test)]
 mod instant;
 #[cfg(test)]
 mod jobs;

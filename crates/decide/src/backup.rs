@@ -10,6 +10,7 @@
 use crate::blocker::Blocker;
 use crate::observation::{CollectionView, Observation, ServerSeen, ServerView};
 use crate::retention::NamePattern;
+pub use extras::ExtraStep;
 pub use fleet::has_other_replica;
 use fleet::{Failures, Fleet};
 use holdfast_types::{CollectionName, Epoch, NodeId, ServerVersion, ShardId, Timestamp};
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 pub use trouble::Trouble;
 
+mod extras;
 mod fleet;
 mod settle;
 mod trouble;
@@ -75,10 +77,16 @@ pub struct BackupPlan {
     /// What was asked for: by it is judged what appears or vanishes while the job runs.
     #[serde(default)]
     pub asked: Asked,
-    /// The servers that are captured.
+    /// The servers that are captured, or of whose extras something is said.
     pub nodes: Vec<NodeFacts>,
     /// In this order on each node, one at a time; nodes don't wait for each other.
     pub captures: Vec<CaptureStep>,
+    /// The files beside Qdrant's own: each node's before its captures. None in a safety capture, which is no backup of a node.
+    #[serde(default)]
+    pub extras: Vec<ExtraStep>,
+    /// Nodes of which it is not known what extras they have, with why.
+    #[serde(default)]
+    pub extras_unknown: BTreeMap<NodeId, String>,
     /// Why it is so, where there was a choice or something is unusual.
     pub reasons: Vec<String>,
 }
@@ -155,7 +163,15 @@ pub fn plan_backup(
         job: job.id.clone(),
         kind: job.kind,
     });
-    match (running, plan_captures(seen, request, now)) {
+    let planned = plan_captures(seen, request, now).map(|mut plan| {
+        let (pins, failures) = (&seen.past.pins, Failures::new());
+        extras::add(
+            &mut plan,
+            &Fleet::new(seen, request.method, pins, &failures, now),
+        );
+        plan
+    });
+    match (running, planned) {
         (None, outcome) => outcome,
         (Some(busy), Ok(_)) => Err(vec![busy]),
         (Some(busy), Err(others)) => Err(std::iter::once(busy).chain(others).collect()),
@@ -188,6 +204,8 @@ pub(crate) fn plan_captures(
         asked: asked.clone(),
         nodes: Vec::new(),
         captures: Vec::new(),
+        extras: Vec::new(),
+        extras_unknown: BTreeMap::new(),
         reasons: Vec::new(),
     };
     let mut shards = Vec::new();

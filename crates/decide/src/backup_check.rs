@@ -9,6 +9,8 @@ use holdfast_types::{CollectionName, NodeId, Timestamp};
 use std::collections::HashSet;
 use std::time::Duration;
 
+mod extras;
+
 /// Everything wrong with `plan`; empty if it may be carried out.
 #[must_use]
 pub fn check_backup(
@@ -18,6 +20,7 @@ pub fn check_backup(
     now: Timestamp,
 ) -> Vec<Violation> {
     let mut wrong = check_captures(plan, seen, now);
+    wrong.extend(extras::check(plan, seen, now));
     if seen.running.is_some() {
         wrong.push(Violation::Busy);
     }

@@ -57,6 +57,7 @@ pub(crate) fn node<const N: usize>(
         snapshots_shared: true,
         splices_logs: true,
         restores_parts: true,
+        extras: Some(vec![]),
         collections: collections.into_iter().collect(),
     };
     let view = NodeView {

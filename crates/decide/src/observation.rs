@@ -2,7 +2,8 @@
 //! a default.
 
 use holdfast_types::{
-    AliasName, ByteCount, CollectionName, Epoch, JobId, NodeId, ServerVersion, ShardId, Timestamp,
+    AliasName, ByteCount, CollectionName, Epoch, ExtraName, JobId, NodeId, ServerVersion, ShardId,
+    Timestamp,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -110,8 +111,21 @@ pub struct ServerSeen {
     pub splices_logs: bool,
     /// Whether its agent carries out parts of restores into clusters.
     pub restores_parts: bool,
+    /// Files beside Qdrant's own that its agent is configured to capture; `None` if an older agent does not tell.
+    pub extras: Option<Vec<ExtraSeen>>,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
+}
+
+/// An extra that an agent is configured to capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraSeen {
+    /// Its name.
+    pub name: ExtraName,
+    /// Whether it is Qdrant's own configuration.
+    pub config: bool,
+    /// Whether there must be no recovery point without it.
+    pub required: bool,
 }
 
 /// One collection on one node.

@@ -1,6 +1,6 @@
 //! What a checker found wrong with a plan. Any of these is a fault of the program, never of the user.
 
-use holdfast_types::{AliasName, CollectionName, Epoch, NodeId, ShardId};
+use holdfast_types::{AliasName, CollectionName, Epoch, ExtraName, NodeId, ShardId};
 
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,16 @@ pub enum Violation {
         collection: CollectionName,
         /// Which shard.
         shard: ShardId,
+    },
+    /// An extra is not captured as its agent is configured.
+    #[error("extra {name} of node {node} {what}")]
+    Extra {
+        /// Which node.
+        node: NodeId,
+        /// Which extra.
+        name: ExtraName,
+        /// What is wrong.
+        what: &'static str,
     },
     /// A collection is not captured whole.
     #[error("collection {collection} has {expected} shards, {captured} are captured")]

@@ -122,6 +122,10 @@ codes! {
     PointKept = "point-kept", Refused, never;
     /// A second operator must ask for the same.
     SecondOperator = "second-operator", Refused, never;
+    /// A required extra could not be captured: its hook failed, or its files.
+    ExtraFailed = "extra-failed", JobFailed, never;
+    /// No such extra in the recovery point.
+    ExtraNotFound = "extra-not-found", NotFound, never;
     /// Another job works on the same collection.
     JobConflict = "job-conflict", Refused, again;
     /// A newer coordinator has taken over.

@@ -17,8 +17,8 @@ pub use bytes::ByteCount;
 pub use epoch::Epoch;
 pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
 pub use name::{
-    AliasName, CaptureId, ClusterName, CollectionName, CopyName, HoldId, JobId, KeyHolder,
-    Namespace, NodeId, ParseNameError, ScheduleName, ShardId, Tag,
+    AliasName, CaptureId, ClusterName, CollectionName, CopyName, ExtraName, HoldId, JobId,
+    KeyHolder, Namespace, NodeId, ParseNameError, ScheduleName, ShardId, Tag,
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};
 pub use timestamp::{ParseTimestampError, Timestamp};

@@ -56,6 +56,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         snapshots_shared: true,
         splices_logs: true,
         restores_parts: true,
+        extras: None,
         collections: docs_there.map(|view| (docs(), view)).into_iter().collect(),
     };
     NodeView {

@@ -21,7 +21,7 @@ pub(super) struct Fleet<'a> {
     wish: MethodWish,
     failures: &'a Failures,
     pins: &'a Pins,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 /// Best first.

@@ -4,8 +4,8 @@ use super::check_backup;
 use crate::backup::{BackupPlan, BackupRequest, Method, MethodWish, Repin, Trouble, plan_backup};
 use crate::fixture::{NOW, busy, collection, name, server, single};
 use crate::observation::{
-    CollectionView, NodeView, Observation, Past, Pulse, RemoteView, ServerSeen, ServerView,
-    ShardView, TransferView,
+    CollectionView, ExtraSeen, NodeView, Observation, Past, Pulse, RemoteView, ServerSeen,
+    ServerView, ShardView, TransferView,
 };
 use crate::violation::Violation;
 use holdfast_types::{Epoch, NodeId, ShardId};
@@ -163,9 +163,10 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
         prop::option::of(1..4_u64),
         any::<bool>(),
         prop::collection::btree_map(names, view, 0..3),
+        prop::option::of(0..3_usize),
     )
         .prop_map(
-            |(version, peer_id, snapshots_shared, collections)| ServerSeen {
+            |(version, peer_id, snapshots_shared, collections, extras)| ServerSeen {
                 version: version.parse().unwrap(),
                 commit: None,
                 peer_id,
@@ -177,9 +178,20 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
                 snapshots_shared,
                 splices_logs: true,
                 restores_parts: true,
+                extras: extras.map(|count| EXTRAS[..count].iter().map(extra).collect()),
                 collections,
             },
         )
+}
+
+const EXTRAS: [&str; 2] = ["qdrant", "redis"];
+
+fn extra(name: &&str) -> ExtraSeen {
+    ExtraSeen {
+        name: name.parse().unwrap(),
+        config: *name == "qdrant",
+        required: *name == "redis",
+    }
 }
 
 fn any_world() -> impl Strategy<Value = Observation> {
