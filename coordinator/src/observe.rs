@@ -22,10 +22,15 @@ pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(300);
 /// A Qdrant that has not answered the simplest question for so long won't answer a look in time either.
 const HOPELESS: Duration = Duration::from_secs(10);
 
+/// An agent that is not let in tries again every few seconds; one that has not for so long was stopped.
+const KEPT_OUT: Duration = Duration::from_secs(120);
+
 /// Every node heard of since the start.
 #[derive(Debug, Default)]
 pub struct Registry {
     nodes: Mutex<BTreeMap<NodeId, NodeRecord>>,
+    /// Agents that were not let in: when last, and why.
+    turned_away: Mutex<BTreeMap<NodeId, (Timestamp, String)>>,
     /// Woken by every report and every departure.
     news: Notify,
 }
@@ -61,6 +66,10 @@ pub struct NodeRecord {
 impl Registry {
     /// An agent said hello.
     pub fn connected(&self, greeting: &Greeting, now: Timestamp) {
+        let turned = self.turned_away.lock();
+        turned
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&greeting.node);
         let mut nodes = self.lock();
         let record = nodes
             .entry(greeting.node.clone())
@@ -87,11 +96,39 @@ impl Registry {
         record.clock_offset_us = offset(greeting.now, now);
     }
 
+    /// An agent was not let in. Its name is its certificate's.
+    pub fn turned_away(&self, node: &NodeId, now: Timestamp, why: String) {
+        let turned = self.turned_away.lock();
+        let mut turned = turned.unwrap_or_else(PoisonError::into_inner);
+        turned.insert(node.clone(), (now, why));
+    }
+
+    /// Agents that tried lately and were not let in, and why.
+    #[must_use]
+    pub fn kept_out(&self, now: Timestamp) -> Vec<(NodeId, String)> {
+        let turned = self.turned_away.lock();
+        let turned = turned.unwrap_or_else(PoisonError::into_inner);
+        let lately = turned
+            .iter()
+            .filter(|(_, (at, _))| now.distance(*at) < KEPT_OUT);
+        lately
+            .map(|(node, (_, why))| (node.clone(), why.clone()))
+            .collect()
+    }
+
     /// An agent went away.
     pub fn disconnected(&self, node: &NodeId) {
         if let Some(record) = self.lock().get_mut(node) {
             record.connected = false;
         }
+        self.news.notify_waiters();
+    }
+
+    /// An operator has removed a node: nothing is known of it any more.
+    pub fn forget(&self, node: &NodeId) {
+        let turned = self.turned_away.lock();
+        turned.unwrap_or_else(PoisonError::into_inner).remove(node);
+        self.lock().remove(node);
         self.news.notify_waiters();
     }
 
@@ -158,6 +195,8 @@ impl Registry {
             before: record.last_server.clone(),
             late: record.connected && record.answers < request,
             pulse: record.pulse,
+            // What operators say of nodes is added by the core.
+            drained: false,
             server: match (&record.last_server, record.connected) {
                 (Some(last), false) => ServerView::Seen(last.clone()),
                 (None | Some(_), _) => record.server.clone(),

@@ -17,7 +17,7 @@ use holdfast_types::{CopyName, RecoveryPointId};
 use std::collections::BTreeSet;
 
 mod estimate;
-mod past;
+pub(crate) mod past;
 
 pub use estimate::{Estimate, estimate};
 

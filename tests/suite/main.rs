@@ -13,6 +13,7 @@ mod copies;
 mod crashes;
 mod diff;
 mod end_to_end;
+mod enrolment;
 mod export;
 mod import;
 mod instant;

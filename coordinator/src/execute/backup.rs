@@ -297,6 +297,7 @@ enum Blame {
 fn blame(code: Code) -> Option<Blame> {
     match code {
         Code::NodeNotFound
+        | Code::NodeRemoved
         | Code::JobFailed
         | Code::QdrantUnreachable
         | Code::Interrupted
@@ -330,6 +331,11 @@ fn blame(code: Code) -> Option<Blame> {
         | Code::CopyNotFound
         | Code::PointNotFound
         | Code::JobNotFound
+        | Code::TokenUnknown
+        | Code::TokenOtherNode
+        | Code::TokenUsed
+        | Code::TokenExpired
+        | Code::Throttled
         | Code::TargetExists
         | Code::VersionMismatch
         | Code::PlanBlocked

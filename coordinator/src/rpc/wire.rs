@@ -14,7 +14,7 @@ use holdfast_repository::{Marks, PointTombstone, ProofOutcome};
 use holdfast_types::{CollectionName, Timestamp};
 
 /// This program's release.
-pub(super) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) fn program() -> v1::ProgramVersion {
     v1::ProgramVersion {

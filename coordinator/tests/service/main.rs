@@ -14,11 +14,15 @@ mod copies_by_clock;
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod enrolment;
+#[cfg(test)]
 mod instant;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod log_parts;
+#[cfg(test)]
+mod members;
 #[cfg(test)]
 mod missed;
 #[cfg(test)]

@@ -221,6 +221,7 @@ pub(crate) fn plan_captures(
         .choose(&shards, BTreeMap::new())
         .map_err(|left| fleet.none_left(&left))?;
     plan.nodes = facts(&plan.captures, &fleet.usable);
+    plan.reasons.extend(fleet.despite_drain(&plan.captures));
     let skews = plan.nodes.iter();
     let skews = skews.filter_map(|node| seen.skew_warning(&node.node));
     plan.reasons.extend(skews);

@@ -67,6 +67,7 @@ pub(crate) fn node<const N: usize>(
         before: None,
         late: false,
         pulse: crate::observation::Pulse::default(),
+        drained: false,
     };
     (id.parse().unwrap(), view)
 }

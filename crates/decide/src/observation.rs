@@ -4,7 +4,7 @@
 use holdfast_types::{
     AliasName, ByteCount, CollectionName, Epoch, JobId, NodeId, ServerVersion, ShardId, Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A report older than this says nothing about the present. Agents report every few seconds.
@@ -30,6 +30,8 @@ pub struct Past {
     pub pins: BTreeMap<(CollectionName, ShardId), NodeId>,
     /// The peer ids that nodes had.
     pub peers: BTreeMap<NodeId, u64>,
+    /// Nodes that an operator has removed: nobody waits for them any more.
+    pub removed: BTreeSet<NodeId>,
 }
 
 /// A job that has not ended.
@@ -58,6 +60,8 @@ pub struct NodeView {
     pub late: bool,
     /// How its Qdrant answers the simplest question.
     pub pulse: Pulse,
+    /// Whether an operator wants no captures on it, as far as other nodes can do without it.
+    pub drained: bool,
 }
 
 /// How a Qdrant answers `GET /`; zeros where nobody tells.

@@ -70,6 +70,16 @@ pub enum Violation {
         /// Which shard.
         shard: ShardId,
     },
+    /// A capture on a drained node although another has a sound replica.
+    #[error("shard {shard} of {collection} is captured on {node}, which is drained, for no reason")]
+    Drained {
+        /// Where.
+        node: NodeId,
+        /// Which collection.
+        collection: CollectionName,
+        /// Which shard.
+        shard: ShardId,
+    },
     /// A stored capture where nothing is shared.
     #[error("node {0} shares no snapshots volume")]
     NotShared(NodeId),

@@ -9,6 +9,7 @@ mod epoch;
 mod hash;
 mod name;
 mod point_id;
+mod release;
 mod timestamp;
 mod uid;
 mod version;
@@ -21,6 +22,7 @@ pub use name::{
     Namespace, NodeId, ParseNameError, ScheduleName, ShardId, Tag,
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};
+pub use release::{fitting_releases, releases_fit};
 pub use timestamp::{ParseTimestampError, Timestamp};
 pub use uid::{IncarnationId, ParseUidError, TimelineId};
 pub use version::{Compatibility, ParseServerVersionError, ServerVersion};

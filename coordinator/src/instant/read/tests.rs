@@ -66,6 +66,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         before: None,
         late: false,
         pulse: Pulse::default(),
+        drained: false,
     }
 }
 

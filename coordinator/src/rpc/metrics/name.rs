@@ -29,6 +29,8 @@ pub enum Metric {
     NodeQdrantUp,
     /// Its clock.
     NodeClockOffset,
+    /// Whether it is drained.
+    NodeDrained,
     /// Free bytes of its storage volume.
     StorageFree,
     /// All of them.
@@ -89,6 +91,7 @@ impl Metric {
         Self::NodeConnected,
         Self::NodeQdrantUp,
         Self::NodeClockOffset,
+        Self::NodeDrained,
         Self::StorageFree,
         Self::StorageTotal,
         Self::StorageFull,
@@ -193,6 +196,7 @@ impl Metric {
                 node,
                 "The node's clock minus the coordinator's",
             ),
+            Self::NodeDrained => ("node_drained", node, "1 while the node is drained"),
             Self::StorageFree => (
                 "node_storage_free_bytes",
                 node,

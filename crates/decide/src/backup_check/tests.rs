@@ -184,8 +184,9 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
 
 fn any_world() -> impl Strategy<Value = Observation> {
     let view = prop_oneof_server().prop_flat_map(|server| {
-        let pulse = (0..20_u64, 0..4_u64, 0..6_u8);
-        (0..9_u8, 0..90_i64, pulse).prop_map(move |(connected, age, (silent, answer, late))| {
+        let pulse = (0..20_u64, 0..4_u64, 0..6_u8, 0..4_u8);
+        (0..9_u8, 0..90_i64, pulse).prop_map(move |(connected, age, pulse)| {
+            let (silent, answer, late, drained) = pulse;
             NodeView {
                 connected: connected != 0,
                 reported_at: Some(holdfast_types::Timestamp::from_micros(
@@ -199,6 +200,7 @@ fn any_world() -> impl Strategy<Value = Observation> {
                     silent: Duration::from_secs(silent),
                     answer: Duration::from_secs(answer),
                 },
+                drained: drained == 0,
             }
         })
     });
@@ -217,7 +219,7 @@ fn any_world() -> impl Strategy<Value = Observation> {
         nodes,
         past: Past {
             pins,
-            peers: [].into(),
+            ..Past::default()
         },
     })
 }
