@@ -9,10 +9,12 @@ use crate::janitor;
 use crate::job::{Job, Site};
 use crate::order::Work;
 use crate::outcome::Outcome;
+use crate::pace::Pace;
 use crate::progress::Meter;
 use crate::running::{Current, Running};
 use crate::{capture, restore};
 use holdfast_service::failure::Code;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +69,7 @@ async fn execute(
         site: site.clone(),
         id: open.id.clone(),
         meter: Arc::clone(&current.meter),
+        pace: Arc::new(pace_of(&open.work, current)),
     };
     let work = async {
         match &open.work {
@@ -111,6 +114,15 @@ async fn execute(
             Outcome::Failed(failed)
         }
     })
+}
+
+/// Captures may be bounded; restores are as quick as they can be.
+fn pace_of(work: &Work, current: &Current) -> Pace {
+    let rate = match work {
+        Work::Capture(order) => order.bytes_per_second,
+        Work::Restore(_) | Work::RestorePart(_) => None,
+    };
+    Pace::new(rate.map(NonZeroU64::get), current.stop.clone())
 }
 
 /// What every event of a command carries. Its epoch is that of the newest leadership: an older one gives no

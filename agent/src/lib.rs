@@ -31,6 +31,7 @@ pub mod link;
 pub mod observer;
 pub mod order;
 pub mod outcome;
+pub mod pace;
 pub mod progress;
 pub mod rebuild;
 pub mod replay;

@@ -39,7 +39,9 @@ pub(crate) use removal::{
     UnpinArgs,
 };
 pub(crate) use repo::{DirectArgs, HealArgs, ProbeArgs, RebuildIndexArgs, RepoCommand, VerifyArgs};
-pub(crate) use restore::{RestoreCommand, RestoreRunArgs, RestoreSelection, RestoreTicketArgs, To};
+pub(crate) use restore::{
+    By, RestoreCommand, RestoreRunArgs, RestoreSelection, RestoreTicketArgs, To,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 

@@ -139,7 +139,7 @@ impl From<&Blocker> for Fault {
             | Blocker::OperationNeedsOneShard { .. }
             | Blocker::OperationAmbiguous { .. }
             | Blocker::OperationOutOfReach { .. } => Code::InstantNotRecoverable,
-            Blocker::AgentTooOld { .. } => Code::PlanBlocked,
+            Blocker::AgentTooOld { .. } | Blocker::AgentWithoutRequests { .. } => Code::PlanBlocked,
             Blocker::TargetExists { .. } | Blocker::TargetIsAlias { .. } => Code::TargetExists,
             Blocker::VersionMismatch { .. } => Code::VersionMismatch,
         };

@@ -50,6 +50,10 @@ pub struct NodeRecord {
     answers: u64,
     /// How its Qdrant answers, by the last report.
     pulse: Pulse,
+    /// How long searches took there, by the last report.
+    pub searches: Option<Duration>,
+    /// For how long its captures were held up for them, since the coordinator's start.
+    pub held_up: Duration,
     server: ServerView,
     /// The last server that was told of, for when the agent is away.
     last_server: Option<ServerSeen>,
@@ -79,6 +83,8 @@ impl Registry {
                 reported_at: None,
                 answers: 0,
                 pulse: Pulse::default(),
+                searches: None,
+                held_up: Duration::ZERO,
                 program: String::new(),
                 server: ServerView::Unknown,
                 last_server: None,
@@ -92,6 +98,7 @@ impl Registry {
         record.reported_at = None;
         record.answers = 0;
         record.pulse = Pulse::default();
+        record.searches = None;
         record.program.clone_from(&greeting.program);
         record.clock_offset_us = offset(greeting.now, now);
     }
@@ -176,6 +183,8 @@ impl Registry {
             silent: Duration::from_millis(beat.qdrant_silent_ms),
             answer: Duration::from_millis(beat.qdrant_answer_ms),
         };
+        let searches = Duration::from_micros(beat.search_us);
+        record.searches = Some(searches).filter(|took| !took.is_zero());
         drop(nodes);
         self.news.notify_waiters();
     }
@@ -197,6 +206,7 @@ impl Registry {
             pulse: record.pulse,
             // What operators say of nodes is added by the core.
             drained: false,
+            searches: record.searches,
             server: match (&record.last_server, record.connected) {
                 (Some(last), false) => ServerView::Seen(last.clone()),
                 (None | Some(_), _) => record.server.clone(),
@@ -218,6 +228,13 @@ impl Registry {
         let nodes = self.lock();
         let record = nodes.get(node);
         record.map_or(Duration::ZERO, |record| record.pulse.silent)
+    }
+
+    /// A capture of the node was held up for so long.
+    pub fn held_up(&self, node: &NodeId, time: Duration) {
+        if let Some(record) = self.lock().get_mut(node) {
+            record.held_up = record.held_up.saturating_add(time);
+        }
     }
 
     /// Every node by name.
@@ -282,6 +299,8 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        replays_logs,
+        keeps_limits,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -330,6 +349,8 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        replays_logs,
+        keeps_limits,
         collections: collections.into_iter().map(view).collect(),
     }
 }

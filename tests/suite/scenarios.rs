@@ -184,6 +184,7 @@ impl World {
                 .map(str::parse)
                 .collect::<Result<_, _>>()?,
             method: MethodWish::Auto,
+            limits: holdfast_types::CaptureLimits::default(),
         };
         let seen = self.seen();
         match plan_backup(&seen, &request, NOW) {
@@ -275,6 +276,7 @@ impl World {
                     ServerView::Seen(server)
                 },
                 late: node.late,
+                searches: None,
                 pulse: Pulse {
                     silent: Duration::from_secs(node.silent_s),
                     answer: Duration::from_millis(node.answer_ms),
@@ -310,7 +312,9 @@ impl World {
             storage_free: None,
             snapshots_shared: false,
             splices_logs: true,
+            replays_logs: true,
             restores_parts: true,
+            keeps_limits: true,
             collections: collections
                 .map(|(name, shards)| (name.clone(), self.view(id, name, shards)))
                 .collect(),

@@ -29,6 +29,8 @@ pub struct Welcomed {
     pub heartbeat: Duration,
     /// Distance of the two clocks.
     pub clock_offset: Duration,
+    /// Whether heartbeats shall say how long searches take.
+    pub watch_searches: bool,
 }
 
 /// What to do because of a message.
@@ -99,6 +101,7 @@ pub fn welcome(wire: &v1::CoordinatorMessage, now: Timestamp) -> Result<Welcomed
             u64::from(welcome.heartbeat_interval_ms).clamp(least, most),
         ),
         clock_offset: now.distance(Timestamp::from_micros(welcome.now_us)),
+        watch_searches: welcome.watch_searches,
     })
 }
 

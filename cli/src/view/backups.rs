@@ -62,7 +62,19 @@ pub(crate) struct ProofView {
 pub(crate) struct BackupPlanView {
     /// Each node takes its own one after the other, in this order.
     pub(crate) captures: Vec<PlannedCaptureView>,
+    /// How much they may take from the database.
+    pub(crate) limits: LimitsView,
     pub(crate) notes: Vec<String>,
+}
+
+/// Bounds of a backup; null where there is none.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct LimitsView {
+    pub(crate) max_nodes: Option<u32>,
+    pub(crate) max_mib_per_sec: Option<u32>,
+    pub(crate) max_query_latency_ms: Option<u32>,
+    /// Null also where it is the usual half hour.
+    pub(crate) max_delay_ms: Option<u64>,
 }
 
 /// One capture of a plan.
@@ -152,8 +164,54 @@ impl From<&v1::BackupPlan> for BackupPlanView {
         };
         Self {
             captures: wire.captures.iter().map(capture).collect(),
+            limits: wire
+                .limits
+                .as_ref()
+                .map(LimitsView::from)
+                .unwrap_or_default(),
             notes: wire.notes.clone(),
         }
+    }
+}
+
+impl From<&v1::BackupLimits> for LimitsView {
+    fn from(wire: &v1::BackupLimits) -> Self {
+        let v1::BackupLimits {
+            max_nodes,
+            max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
+        } = *wire;
+        Self {
+            max_nodes: Some(max_nodes).filter(|nodes| *nodes != 0),
+            max_mib_per_sec: Some(max_mib_per_sec).filter(|rate| *rate != 0),
+            max_query_latency_ms: Some(max_query_latency_ms).filter(|ms| *ms != 0),
+            max_delay_ms: Some(max_delay_ms).filter(|ms| *ms != 0),
+        }
+    }
+}
+
+impl LimitsView {
+    /// In words; empty if there is none.
+    fn text(&self) -> String {
+        let Self {
+            max_nodes,
+            max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
+        } = self;
+        let plural = |count: u32| if count == 1 { "" } else { "s" };
+        let nodes = max_nodes.map(|n| format!("at most {n} node{} at once", plural(n)));
+        let rate =
+            max_mib_per_sec.map(|rate| format!("at most {rate} MiB/s of all nodes together"));
+        let gentle = max_query_latency_ms.map(|limit| {
+            let delay = max_delay_ms.map_or_else(|| "30 minutes".to_owned(), millis);
+            format!(
+                "reads less while searches take more than {limit} ms, for {delay} in all at most"
+            )
+        });
+        let all: Vec<String> = nodes.into_iter().chain(rate).chain(gentle).collect();
+        all.join("; ")
     }
 }
 
@@ -177,6 +235,10 @@ impl View for BackupPlanView {
         };
         let header = ["COLLECTION", "SHARD", "NODE", "WHY"];
         let mut text = table(&header, self.captures.iter().map(row));
+        let limits = self.limits.text();
+        if !limits.is_empty() {
+            text.push_str(&format!("\nLIMITS: {limits}"));
+        }
         for note in &self.notes {
             text.push_str(&format!("\nNOTE: {note}"));
         }

@@ -77,6 +77,12 @@ fn backup_plan() -> v1::BackupPlan {
             capture(1, ["n1", "its agent is not connected"]),
         ],
         notes: vec!["collection products is yellow on n2: it is captured as it is".into()],
+        limits: Some(v1::BackupLimits {
+            max_nodes: 1,
+            max_mib_per_sec: 50,
+            max_query_latency_ms: 40,
+            max_delay_ms: 90_000,
+        }),
     }
 }
 
@@ -87,6 +93,7 @@ fn backup_plans() {
 COLLECTION  SHARD  NODE  WHY
 products    0      n2
 products    1      n2    not n1 as before: its agent is not connected
+LIMITS: at most 1 node at once; at most 50 MiB/s of all nodes together; reads less while searches take more than 40 ms, for 1 min 30 s in all at most
 NOTE: collection products is yellow on n2: it is captured as it is
 ");
 }

@@ -86,6 +86,7 @@ impl AgentControl for Control {
             heartbeat_interval_ms: u32::try_from(core.limits.heartbeat.as_millis())
                 .unwrap_or(u32::MAX),
             now_us: core.clock.now().as_micros(),
+            watch_searches: watches_searches(&core),
         };
         let welcome = v1::CoordinatorMessage {
             message: Some(v1::coordinator_message::Message::Welcome(welcome)),
@@ -101,6 +102,16 @@ impl AgentControl for Control {
         drop(tracker.spawn(serve(core, node, generation, inbound, out)));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
+}
+
+/// Whether a schedule waits for a moment in which searches are quick.
+fn watches_searches(core: &Core) -> bool {
+    let schedules = core
+        .policy
+        .iter()
+        .flat_map(|loaded| &loaded.policy.schedules);
+    let mut limits = schedules.map(|schedule| schedule.limits);
+    limits.any(|limits| limits.max_query_latency.is_some())
 }
 
 /// Whether this agent may join.

@@ -84,6 +84,12 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
             storage_of(&mut samples, &node.node, look);
         }
     }
+    for (node, record) in core.nodes.list() {
+        let of = node.as_str();
+        let took = record.searches.filter(|_| record.connected);
+        samples.put_if(Metric::SearchTime, of, took.map(|took| took.as_secs_f64()));
+        samples.put(Metric::HeldUp, of, record.held_up.as_secs_f64());
+    }
     for (of, churn) in storage::churn(&core.nodes.list()) {
         samples.put(Metric::Touched, &of, count(churn.touched_bytes));
         samples.put(Metric::GoneSegments, &of, count(churn.gone_segments));

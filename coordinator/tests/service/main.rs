@@ -20,6 +20,8 @@ mod instant;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod log_parts;
 #[cfg(test)]
 mod members;

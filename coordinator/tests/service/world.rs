@@ -72,6 +72,19 @@ impl World {
         Self { dir, config }
     }
 
+    /// Follows this policy from the next start on.
+    pub(crate) fn follow(&mut self, policy: &str) {
+        let dir = self.dir.path();
+        let (place, path) = (dir.join("policy.toml"), dir.join("coordinator.toml"));
+        std::fs::write(&place, policy).unwrap();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        if !text.starts_with("policy = ") {
+            text = format!("policy = \"{}\"\n{text}", place.display());
+        }
+        std::fs::write(&path, text).unwrap();
+        (self.config, _) = config::load(&path, Strictness::Strict).unwrap();
+    }
+
     pub(crate) async fn start(&self) -> Running {
         self.start_at(Arc::new(SystemClock)).await.0
     }
@@ -168,6 +181,7 @@ impl Operator {
             method: v1::CaptureMethod::Auto.into(),
             note: "a note".into(),
             tags: vec!["nightly".into()],
+            limits: None,
         };
         Job(self.0.create_backup(request).await.unwrap().into_inner())
     }

@@ -21,6 +21,9 @@ pub fn check_backup(
     if seen.running.is_some() {
         wrong.push(Violation::Busy);
     }
+    if plan.limits != request.limits {
+        wrong.push(Violation::Limits);
+    }
     for name in &request.collections {
         if !plan.collections.contains(name) {
             wrong.push(Violation::Omitted(name.clone()));

@@ -56,7 +56,9 @@ pub(crate) fn node<const N: usize>(
         storage_free: None,
         snapshots_shared: true,
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
+        keeps_limits: true,
         collections: collections.into_iter().collect(),
     };
     let view = NodeView {
@@ -68,6 +70,7 @@ pub(crate) fn node<const N: usize>(
         late: false,
         pulse: crate::observation::Pulse::default(),
         drained: false,
+        searches: None,
     };
     (id.parse().unwrap(), view)
 }

@@ -62,6 +62,8 @@ pub struct NodeView {
     pub pulse: Pulse,
     /// Whether an operator wants no captures on it, as far as other nodes can do without it.
     pub drained: bool,
+    /// How long searches took there just now; `None` if there were none, or nobody asked for it.
+    pub searches: Option<Duration>,
 }
 
 /// How a Qdrant answers `GET /`; zeros where nobody tells.
@@ -114,6 +116,10 @@ pub struct ServerSeen {
     pub splices_logs: bool,
     /// Whether its agent carries out parts of restores into clusters.
     pub restores_parts: bool,
+    /// Whether its agent sends archived operations to running collections.
+    pub replays_logs: bool,
+    /// Whether its agent keeps the limits of a capture.
+    pub keeps_limits: bool,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
 }

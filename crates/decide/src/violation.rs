@@ -114,6 +114,12 @@ pub enum Violation {
     /// What the plan says of a cluster is not what is there, or not what was asked for.
     #[error("the cluster of the target is not as planned: {0}")]
     Cluster(&'static str),
+    /// It would take more from the database, or less, than was asked for.
+    #[error("the limits are not those that were asked for")]
+    Limits,
+    /// Collections would come back in another order than was asked for.
+    #[error("the order of recovery is not the one that was asked for: {0}")]
+    Order(&'static str),
     /// An alias would be taken away from another collection, or shadows one.
     #[error("alias {0} is in use")]
     AliasTaken(AliasName),

@@ -7,6 +7,7 @@
 mod bytes;
 mod epoch;
 mod hash;
+mod limits;
 mod name;
 mod point_id;
 mod release;
@@ -17,6 +18,7 @@ mod version;
 pub use bytes::ByteCount;
 pub use epoch::Epoch;
 pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
+pub use limits::CaptureLimits;
 pub use name::{
     AliasName, CaptureId, ClusterName, CollectionName, CopyName, HoldId, JobId, KeyHolder,
     Namespace, NodeId, ParseNameError, ScheduleName, ShardId, Tag,

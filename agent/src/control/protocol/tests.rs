@@ -30,6 +30,7 @@ fn welcoming(version: &str, interval: u32, now_us: i64) -> v1::CoordinatorMessag
         epoch: 4,
         heartbeat_interval_ms: interval,
         now_us,
+        watch_searches: true,
     }))
 }
 
@@ -43,6 +44,8 @@ fn hello_names_what_is_open() {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Auto,
+            bytes_per_second: None,
+            courtesy: None,
         })),
     });
     let hello = hello(
