@@ -16,6 +16,7 @@ use crate::failure::{Failed, chain};
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
 use crate::outcome::CaptureReport;
+use crate::pace::{Brake, Pace};
 use crate::progress::Meter;
 use futures::TryFutureExt as _;
 use futures::future::try_join_all;
@@ -67,11 +68,22 @@ struct Taken {
     notes: Vec<String>,
 }
 
-/// Captures the shard and commits it.
+/// Captures the shard and commits it, at the pace that the order allows.
 ///
 /// # Errors
 /// Why it failed; what it left on Qdrant stands in the journal.
 pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
+    let Some(courtesy) = order.courtesy else {
+        return Box::pin(capture(job, order)).await;
+    };
+    let brake = Brake::new(job, courtesy).await;
+    tokio::select! {
+        done = Box::pin(capture(job, order)) => done,
+        never = brake.watch() => match never {},
+    }
+}
+
+async fn capture(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Failed> {
     let began = Instant::now();
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
     let patience = Patience::new(job.site.config.capture.optimizer_wait);
@@ -94,6 +106,7 @@ pub async fn run(job: &Job, order: &CaptureOrder) -> Result<CaptureReport, Faile
                     snapshot_ms: taken.snapshot_ms,
                     method: taken.method,
                     reasons,
+                    held_up_ms: millis(job.pace.totals().held_up),
                 });
             }
             Err(Halt::Broken(failed)) => {
@@ -139,6 +152,7 @@ async fn attempt(
         }
     };
     reasons.extend(taken.notes.iter().cloned());
+    reasons.extend(job.pace.notes());
     let wal = match &log {
         Some(log) => log.mark(shard.contents.next_operation).await,
         None => None,
@@ -154,7 +168,7 @@ async fn attempt(
 fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
     match job.phase() {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => None,
-        Phase::Accepted | Phase::Restoring(_) | Phase::Hooked => {
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) | Phase::Hooked => {
             let storage = job.site.config.qdrant.storage_dir.as_deref()?;
             LogBefore::look(storage, order, &job.site.board)
         }
@@ -166,7 +180,7 @@ fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
 fn wanted(job: &Job, asked: Method) -> Method {
     match job.phase() {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => return Method::Stored,
-        Phase::Accepted | Phase::Restoring(_) | Phase::Hooked => {}
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) | Phase::Hooked => {}
     }
     match asked {
         Method::Auto => job
@@ -211,8 +225,22 @@ async fn deliver(
     source: impl Read + Send + 'static,
 ) -> Result<ReadShard, Halt> {
     let shard = format!("shard {} of {}", order.shard, order.collection);
-    let threads = job.site.config.limits.encode_threads;
-    deliver_shard(&job.meter, threads, shard, session, source).await
+    let under = Conditions {
+        meter: Arc::clone(&job.meter),
+        pace: Arc::clone(&job.pace),
+        encode_threads: job.site.config.limits.encode_threads,
+        shard,
+    };
+    deliver_with(under, session, move |stage| reader::read(source, &stage)).await
+}
+
+/// Under which conditions a shard is read and sent.
+struct Conditions {
+    meter: Arc<Meter>,
+    pace: Arc<Pace>,
+    encode_threads: usize,
+    /// Its name in messages.
+    shard: String,
 }
 
 /// Runs the stages over one snapshot, with so many encoders; `shard` is its name in messages. Chunks that the
@@ -227,17 +255,18 @@ pub async fn deliver_shard(
     session: &IngestSession,
     source: impl Read + Send + 'static,
 ) -> Result<ReadShard, Halt> {
-    deliver_with(meter, encode_threads, shard, session, move |stage| {
-        reader::read(source, &stage)
-    })
-    .await
+    let under = Conditions {
+        meter: Arc::clone(meter),
+        pace: Arc::new(Pace::free()),
+        encode_threads,
+        shard,
+    };
+    deliver_with(under, session, move |stage| reader::read(source, &stage)).await
 }
 
 /// Runs the stages behind a reader, which blocks.
 async fn deliver_with<T: Send + 'static>(
-    meter: &Arc<Meter>,
-    encode_threads: usize,
-    shard: String,
+    under: Conditions,
     session: &IngestSession,
     read: impl FnOnce(Stage) -> Result<T, Halt> + Send + 'static,
 ) -> Result<T, Halt> {
@@ -249,12 +278,13 @@ async fn deliver_with<T: Send + 'static>(
         key: session.key().clone(),
         gate: Gate::new(),
         batches,
-        meter: Arc::clone(meter),
-        shard,
+        meter: Arc::clone(&under.meter),
+        pace: Arc::clone(&under.pace),
+        shard: under.shard,
         recipe_limit: MAX_RECIPE_BYTES,
     };
     let reading = tokio::task::spawn_blocking(move || read(stage));
-    let encoders = (0..encode_threads).map(|_| {
+    let encoders = (0..under.encode_threads).map(|_| {
         let (missing_rx, encoded) = (Arc::clone(&missing_rx), encoded.clone());
         joined(tokio::task::spawn_blocking(move || {
             send::encode(&missing_rx, &encoded)
@@ -266,7 +296,7 @@ async fn deliver_with<T: Send + 'static>(
         joined(reading),
         send::check(session, batches_rx, missing),
         encoding,
-        send::put(session, encoded_rx, Arc::clone(meter)),
+        send::put(session, encoded_rx, (under.meter, under.pace)),
     )?;
     Ok(read)
 }

@@ -158,8 +158,10 @@ impl CommandTable {
             return;
         };
         open.phase = phase;
-        if let (Work::Restore(order) | Work::RestorePart(order), Phase::Restoring(_)) =
-            (&open.work, &open.phase)
+        if let (
+            Work::Restore(order) | Work::RestorePart(order),
+            Phase::Restoring(_) | Phase::Replaying(_),
+        ) = (&open.work, &open.phase)
         {
             let target = &order.target;
             self.cleanups

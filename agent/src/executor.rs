@@ -10,10 +10,12 @@ use crate::janitor;
 use crate::job::{Job, Site};
 use crate::order::Work;
 use crate::outcome::Outcome;
+use crate::pace::Pace;
 use crate::progress::Meter;
 use crate::restore;
 use crate::running::{Current, Running};
 use holdfast_service::failure::Code;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +70,7 @@ async fn execute(
         site: site.clone(),
         id: open.id.clone(),
         meter: Arc::clone(&current.meter),
+        pace: Arc::new(pace_of(&open.work, current)),
     };
     let work = async {
         match &open.work {
@@ -120,6 +123,15 @@ async fn execute(
             Outcome::Failed(failed)
         }
     })
+}
+
+/// Captures of shards may be bounded; extras and restores are as quick as they can be.
+fn pace_of(work: &Work, current: &Current) -> Pace {
+    let rate = match work {
+        Work::Capture(order) => order.bytes_per_second,
+        Work::Extra(_) | Work::Restore(_) | Work::RestorePart(_) => None,
+    };
+    Pace::new(rate.map(NonZeroU64::get), current.stop.clone())
 }
 
 /// What every event of a command carries. Its epoch is that of the newest leadership: an older one gives no

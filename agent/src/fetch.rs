@@ -200,6 +200,8 @@ async fn fetch_log(
         epoch: link.epoch.0,
         shard_id: log.shard.0,
         lengths_only,
+        from: Some(log.from),
+        until: Some(log.until),
     };
     Ok(client(link).fetch_log(request).await?.into_inner())
 }

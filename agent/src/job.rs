@@ -7,6 +7,7 @@ use crate::grpc;
 use crate::journal::Journal;
 use crate::link::LinkWatch;
 use crate::order::CommandId;
+use crate::pace::Pace;
 use crate::progress::Meter;
 use crate::tail::Board;
 use holdfast_qdrant::{QdrantClient, QdrantError};
@@ -41,6 +42,8 @@ pub struct Job {
     pub id: CommandId,
     /// Its progress.
     pub meter: Arc<Meter>,
+    /// How fast it may go.
+    pub pace: Arc<Pace>,
 }
 
 /// Why an attempt, or a stage of one, ended early.

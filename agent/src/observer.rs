@@ -11,6 +11,7 @@ use holdfast_service::health::HealthState;
 use optimizing::Optimizing;
 use prost::Message as _;
 use pulse::Pulse;
+use searches::Searching;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 mod optimizing;
 mod pulse;
+mod searches;
 
 /// Between two looks that nobody asked for: each is some lines in Qdrant's log.
 const EVERY: Duration = Duration::from_secs(5);
@@ -49,6 +51,7 @@ pub struct ObservationReceiver {
     seen: watch::Receiver<Observation>,
     asked: Arc<watch::Sender<u64>>,
     pulse: Arc<Pulse>,
+    searching: Arc<Searching>,
 }
 
 /// Where it is put, and requests arrive.
@@ -57,6 +60,7 @@ pub struct ObservationSender {
     seen: watch::Sender<Observation>,
     asked: watch::Receiver<u64>,
     pulse: Arc<Pulse>,
+    searching: Arc<Searching>,
 }
 
 /// A pair without an observation.
@@ -65,15 +69,18 @@ pub fn channel() -> (ObservationSender, ObservationReceiver) {
     let (seen_sender, seen) = watch::channel(None);
     let (asked_sender, asked) = watch::channel(0);
     let pulse = Arc::new(Pulse::new());
+    let searching = Arc::new(Searching::default());
     let sender = ObservationSender {
         seen: seen_sender,
         asked,
         pulse: Arc::clone(&pulse),
+        searching: Arc::clone(&searching),
     };
     let receiver = ObservationReceiver {
         seen,
         asked: Arc::new(asked_sender),
         pulse,
+        searching,
     };
     (sender, receiver)
 }
@@ -88,6 +95,16 @@ impl ObservationReceiver {
     /// Adds to a heartbeat how Qdrant answers the simplest question.
     pub fn tell_pulse(&self, beat: &mut v1::Heartbeat) {
         self.pulse.tell(beat);
+    }
+
+    /// Whether heartbeats shall say how long searches take.
+    pub fn watch_searches(&self, wanted: bool) {
+        self.searching.want(wanted);
+    }
+
+    /// Adds that to a heartbeat.
+    pub fn tell_searches(&self, beat: &mut v1::Heartbeat) {
+        self.searching.tell(beat);
     }
 
     /// Asks for a look that begins from now on. Returns the request's number: the first look whose
@@ -168,6 +185,7 @@ async fn look_on(
 ) {
     let mut last_told = None;
     let mut optimizing = Optimizing::default();
+    let (searching, mut searches) = (Arc::clone(&out.searching), None);
     loop {
         let asked = *out.asked.borrow_and_update();
         let began = Instant::now();
@@ -190,6 +208,7 @@ async fn look_on(
                 }
             }
         }
+        searching.look(qdrant, &mut searches).await;
         out.publish(Seen {
             inventory: seen,
             asked,
@@ -237,7 +256,9 @@ async fn look(
             .as_deref()
             .is_some_and(|dir| std::fs::read_dir(dir).is_ok()),
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
+        keeps_limits: true,
         captures_extras: true,
         extras: config.extras.iter().map(extra).collect(),
     };

@@ -7,8 +7,11 @@ use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_proto::v1;
 use holdfast_types::{CollectionName, Epoch, ExtraName, JobId, RecoveryPointId, ShardId};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::HashSet;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What the agent is told to do, and by which leadership.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +68,21 @@ pub struct CaptureOrder {
     pub shard: ShardId,
     /// How to obtain the bytes.
     pub method: Method,
+    /// Most bytes per second that are read, and most that are sent; `None` for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// How it gives way to the searches of others; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub courtesy: Option<Courtesy>,
+}
+
+/// How a capture gives way to the searches of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Courtesy {
+    /// It reads less while they take longer than this.
+    pub latency: Duration,
+    /// But it is held up no longer than this in all.
+    pub delay: Duration,
 }
 
 /// Ways to obtain a shard's bytes.
@@ -122,9 +140,12 @@ pub struct RestoreOrder {
     pub with_aliases: bool,
     /// The manifest's entry of the captured collection.
     pub entry: CollectionEntry,
-    /// What is replayed on its shards, at most one stretch for each.
+    /// What is replayed on its shards by splicing, at most one stretch for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogOrder>,
+    /// What is sent as requests afterwards, when all shards are there: at most one stretch for each, from where the shard ends then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<LogOrder>,
     /// Which part of it, in a cluster of several nodes; `None` means all, into the local node alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartOrder>,
@@ -155,15 +176,15 @@ pub enum PartKind {
 }
 
 impl RestoreOrder {
-    /// What is replayed on a shard.
+    /// What is spliced into a shard.
     #[must_use]
     pub fn log(&self, shard: ShardId) -> Option<LogOrder> {
         self.logs.iter().find(|log| log.shard == shard).copied()
     }
 
-    /// Entries that are replayed, over all shards.
+    /// Entries that are spliced, over all shards.
     #[must_use]
-    pub fn replayed_entries(&self) -> u64 {
+    pub fn spliced_entries(&self) -> u64 {
         let uploaded = |log: &&LogOrder| match self.part.as_ref().map(|part| part.kind) {
             None => true,
             Some(PartKind::Upload(shard)) => log.shard == shard,
@@ -324,6 +345,11 @@ impl TryFrom<v1::CaptureShard> for CaptureOrder {
             collection: wire.collection.parse().map_err(OrderError::Name)?,
             shard: ShardId(wire.shard_id),
             method,
+            bytes_per_second: NonZeroU64::new(wire.bytes_per_second),
+            courtesy: (wire.max_query_latency_us > 0).then(|| Courtesy {
+                latency: Duration::from_micros(wire.max_query_latency_us),
+                delay: Duration::from_millis(wire.max_delay_ms),
+            }),
         })
     }
 }
@@ -339,12 +365,14 @@ impl TryFrom<v1::RestoreCollection> for RestoreOrder {
                 source_name: wire.source_collection,
             });
         }
+        let stretches = logs(&wire.logs, &entry)?;
         Ok(Self {
             recovery_point: wire.recovery_point.parse().map_err(OrderError::Point)?,
             target: wire.target_collection.parse().map_err(OrderError::Name)?,
             overwrite: wire.overwrite,
             with_aliases: wire.with_aliases,
-            logs: logs(&wire.logs, &entry)?,
+            logs: stretches.iter().filter_map(|both| both.0).collect(),
+            requests: stretches.iter().filter_map(|both| both.1).collect(),
             part: None,
             entry,
         })
@@ -376,21 +404,26 @@ impl TryFrom<v1::RestorePart> for RestoreOrder {
     }
 }
 
+/// What is spliced into a shard, and what is sent afterwards.
+type Stretches = (Option<LogOrder>, Option<LogOrder>);
+
 /// Stretches of logs that fit what was captured: each for another shard, and to where that may go at least.
-fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<LogOrder>, OrderError> {
-    let mut logs: Vec<LogOrder> = Vec::new();
+fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<Stretches>, OrderError> {
+    let mut seen = HashSet::new();
+    let mut logs = Vec::new();
     for log in wire {
         let v1::ShardLog {
             shard_id,
             from,
             until,
+            requests_from,
         } = *log;
         let shard = ShardId(shard_id);
         let refused = |what| Err(OrderError::Log { shard, what });
         let Some(captured) = entry.shards.iter().find(|s| s.shard_id == shard) else {
             return refused("is not in the collection");
         };
-        if logs.iter().any(|other| other.shard == shard) {
+        if !seen.insert(shard) {
             return refused("has two logs");
         }
         if captured.wal.is_none_or(|mark| mark.certain != from) {
@@ -399,16 +432,25 @@ fn logs(wire: &[v1::ShardLog], entry: &CollectionEntry) -> Result<Vec<LogOrder>,
         if from > until || captured.next_operation.is_none_or(|next| next > until) {
             return refused("may contain more than what would be replayed");
         }
-        logs.push(LogOrder { shard, from, until });
+        let spliced = match requests_from {
+            None => until,
+            // Behind it, nothing is contained; before it, something may be missing until it has been spliced.
+            Some(place) if captured.next_operation == Some(place) && from <= place => place,
+            Some(_) => return refused("does not end where its requests begin"),
+        };
+        let stretch = |from, until| (from < until).then_some(LogOrder { shard, from, until });
+        logs.push((stretch(from, spliced), stretch(spliced, until)));
     }
     Ok(logs)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CaptureOrder, Command, CommandId, Method, Order, Work};
+    use super::{CaptureOrder, Command, CommandId, Courtesy, Method, Order, Work};
     use holdfast_proto::v1;
     use holdfast_types::{Epoch, ShardId};
+    use std::num::NonZeroU64;
+    use std::time::Duration;
 
     fn wire(kind: Option<v1::command::Command>) -> v1::Command {
         v1::Command {
@@ -423,6 +465,9 @@ mod tests {
             collection: collection.into(),
             shard_id: 3,
             method,
+            bytes_per_second: 5,
+            max_query_latency_us: 50_000,
+            max_delay_ms: 9,
         })
     }
 
@@ -438,6 +483,11 @@ mod tests {
                     collection: "docs".parse().unwrap(),
                     shard: ShardId(3),
                     method: Method::Auto,
+                    bytes_per_second: NonZeroU64::new(5),
+                    courtesy: Some(Courtesy {
+                        latency: Duration::from_millis(50),
+                        delay: Duration::from_millis(9),
+                    }),
                 })),
             }
         );

@@ -37,10 +37,13 @@ pub struct CaptureReport {
     /// Why quicker ways were not taken, or Qdrant sent everything.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// Milliseconds for which it was held up for the searches of others.
+    #[serde(default)]
+    pub held_up_ms: u64,
 }
 
 /// Figures of a restore.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
     /// Bytes uploaded to Qdrant.
     pub uploaded_bytes: u64,
@@ -58,6 +61,9 @@ pub struct RestoreReport {
     /// The identity of a collection that was prepared, if Qdrant tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection_uuid: Option<String>,
+    /// What people should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Figures of an extra.
@@ -88,6 +94,7 @@ impl Outcome {
                 snapshot_ms: report.snapshot_ms,
                 method: report.method.to_wire().into(),
                 reasons: report.reasons.clone(),
+                held_up_ms: report.held_up_ms,
             }),
             Self::Restored(report) => Wire::Restore(v1::RestoreDone {
                 uploaded_bytes: report.uploaded_bytes,
@@ -97,6 +104,7 @@ impl Outcome {
                 indexes_created: report.indexes.clone(),
                 replayed_entries: report.replayed_entries,
                 collection_uuid: report.collection_uuid.clone().unwrap_or_default(),
+                notes: report.notes.clone(),
             }),
             Self::ExtraCaptured(report) => Wire::Extra(v1::ExtraDone {
                 logical_bytes: report.logical_bytes,

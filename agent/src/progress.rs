@@ -13,12 +13,18 @@ pub struct Meter {
     bytes_total: AtomicU64,
     bytes_sent: AtomicU64,
     bytes_arrived: AtomicU64,
+    slowed: Mutex<String>,
 }
 
 impl Meter {
     /// Names what is being done now.
     pub fn stage(&self, stage: impl Into<Cow<'static, str>>) {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage.into();
+    }
+
+    /// Says why it is slower than it could be; empty if it is not.
+    pub fn slowed(&self, why: String) {
+        *self.slowed.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Starts counting anew, as an attempt does; `total` is 0 while unknown.
@@ -63,12 +69,39 @@ impl Meter {
     /// The wire's form.
     #[must_use]
     pub fn sample(&self) -> v1::Progress {
+        let slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let slowed = slowed.clone();
         let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = match slowed.as_str() {
+            "" => stage.clone().into_owned(),
+            why => format!("{stage} (slowed down: {why})"),
+        };
         v1::Progress {
-            stage: stage.clone().into_owned(),
+            stage,
+            slowed,
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
             bytes_total: self.bytes_total.load(Ordering::Relaxed),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Meter;
+
+    #[test]
+    fn the_stage_says_that_it_is_slowed_down() {
+        let meter = Meter::default();
+        meter.stage("reading");
+        meter.slowed("searches take 120 ms, limit 50 ms".to_owned());
+        let told = meter.sample();
+        assert_eq!(
+            told.stage,
+            "reading (slowed down: searches take 120 ms, limit 50 ms)"
+        );
+        assert_eq!(told.slowed, "searches take 120 ms, limit 50 ms");
+        meter.slowed(String::new());
+        assert_eq!(meter.sample().stage, "reading");
     }
 }

@@ -1,4 +1,5 @@
-//! The entries of an archived log that take the place of a captured shard's own, for Qdrant to replay.
+//! The entries of an archived log: those that take the place of a captured shard's own, for Qdrant to replay ([`LogSource`]), and those that
+//! are sent to the running collection as requests ([`lane`], [`requests`]).
 //!
 //! Sizes must be known before the first byte of an archive: so the lengths are fetched first ([`Layout`]), then the entries, which
 //! are verified here once more: they must be as many as ordered, as long as was said, and each CRC must continue the one before.
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use tokio::sync::{mpsc, oneshot};
+
+pub mod lane;
+pub mod requests;
 
 /// Bytes of one file of the log: as many as Qdrant's own have.
 const FILE_BYTES: u64 = 32 << 20;

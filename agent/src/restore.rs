@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 mod keys;
+mod logical;
 pub mod part;
 mod target;
 mod upload;
@@ -43,17 +44,9 @@ pub async fn run(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
         return Err(explained(job, order, failed));
     }
     let restored = bring_back(job, order).await;
-    let (uploaded_bytes, points, indexes, aliases) =
-        restored.map_err(|failed| explained(job, order, failed))?;
-    Ok(RestoreReport {
-        uploaded_bytes,
-        points,
-        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        aliases,
-        indexes,
-        replayed_entries: order.replayed_entries(),
-        collection_uuid: None,
-    })
+    let mut report = restored.map_err(|failed| explained(job, order, failed))?;
+    report.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(report)
 }
 
 /// Whether the command may touch Qdrant in this life of the process: an open command in the journal may
@@ -61,7 +54,7 @@ pub async fn run(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
 async fn may_begin(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
     check_order(order)?;
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
-    let resumed = matches!(job.phase(), Phase::Restoring(_));
+    let resumed = matches!(job.phase(), Phase::Restoring(_) | Phase::Replaying(_));
     let version = loop {
         match job.site.qdrant.check_supported().await {
             Ok(server) => break server.version,
@@ -93,7 +86,7 @@ async fn confirm(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
             }
         }
     }
-    Ok(())
+    logical::check(job, order).await
 }
 
 /// How the archive of a shard is made: its recipe, and the files of the log that is replayed on it.
@@ -122,6 +115,10 @@ async fn distrust(job: &Job) -> Result<(), Failed> {
             progress.holds_data = false;
             job.advance(Phase::Restoring(progress)).await
         }
+        Phase::Replaying(mut replaying) => {
+            replaying.progress.holds_data = false;
+            job.advance(Phase::Replaying(replaying)).await
+        }
         Phase::Restoring(_)
         | Phase::Hooked
         | Phase::Accepted
@@ -130,19 +127,35 @@ async fn distrust(job: &Job) -> Result<(), Failed> {
     }
 }
 
-/// Uploaded bytes, number of points, created indexes and pointed aliases.
-type Restored = (u64, u64, Vec<String>, Vec<String>);
-
-async fn bring_back(job: &Job, order: &RestoreOrder) -> Result<Restored, Failed> {
-    let (mut progress, indexes) = prepare(job, order).await?;
-    let uploaded_bytes = upload_shards(job, order, &mut progress).await?;
-    job.meter.stage("waiting for Qdrant");
+async fn bring_back(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Failed> {
     let qdrant = &job.site.qdrant;
-    let loaded = qdrant.wait_loaded(&order.target, SETTLE_WITHIN).await;
-    loaded.map_err(failed)?;
+    let mut attempts = Attempts::new(job.site.config.limits.retry_for);
+    let mut uploaded_bytes = 0;
+    let (progress, indexes, replayed) = loop {
+        logical::begin_anew(job, order).await?;
+        let (mut progress, indexes) = prepare(job, order).await?;
+        uploaded_bytes += upload_shards(job, order, &mut progress).await?;
+        job.meter.stage("waiting for Qdrant");
+        let loaded = qdrant.wait_loaded(&order.target, SETTLE_WITHIN).await;
+        loaded.map_err(failed)?;
+        match logical::replay(job, order, &mut progress).await {
+            Ok(replayed) => break (progress, indexes, replayed),
+            Err(Halt::Broken(failed)) => attempts.pause(failed).await?,
+            Err(Halt::Failed(failed)) => return Err(failed),
+            Err(Halt::Stopped) => return Err(ended_silently()),
+        }
+    };
     let points = qdrant.count_exact(&order.target).await.map_err(failed)?;
     let aliases = target::point_aliases(job, order, &progress).await;
-    Ok((uploaded_bytes, points, indexes, aliases.map_err(failed)?))
+    Ok(RestoreReport {
+        uploaded_bytes,
+        points,
+        aliases: aliases.map_err(failed)?,
+        indexes,
+        replayed_entries: order.spliced_entries() + replayed.entries,
+        notes: replayed.notes,
+        ..RestoreReport::default()
+    })
 }
 
 /// Prepares the target and its indexes. What an earlier life of the process asked of Qdrant may still be under way there: a
@@ -255,6 +268,7 @@ fn check_version(order: &RestoreOrder, target: &ServerVersion) -> Result<(), Fai
 pub(crate) fn explained(job: &Job, order: &RestoreOrder, failed: Failed) -> Failed {
     match job.phase() {
         Phase::Restoring(progress) => explain(failed, &progress, order),
+        Phase::Replaying(replaying) => logical::explain(failed, &replaying, order),
         Phase::Accepted | Phase::Hooked | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => failed,
     }
 }

@@ -4,6 +4,7 @@
 mod connect;
 mod copies;
 mod jobs;
+mod nodes;
 mod retention;
 mod schedules;
 
@@ -12,6 +13,7 @@ use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::copies_client::CopiesClient;
 use holdfast_proto::v1::jobs_client::JobsClient;
+use holdfast_proto::v1::nodes_client::NodesClient;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
@@ -33,6 +35,7 @@ pub(crate) struct Coordinator {
     schedules: SchedulesClient<Channel>,
     copies: CopiesClient<Channel>,
     jobs: JobsClient<Channel>,
+    members: NodesClient<Channel>,
     /// The copy that recovery points are read from; empty means the repository itself.
     copy: String,
     channel: Channel,

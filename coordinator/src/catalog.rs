@@ -17,11 +17,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
 mod jobs;
+mod members;
 mod missed;
 pub mod rebuild;
 mod rest;
 mod rows;
 mod schedules;
+mod tokens;
 mod verify;
 
 /// The catalogue format that this program writes and the newest it reads.

@@ -160,6 +160,14 @@ impl Dispatcher {
         !state.links.contains_key(node)
     }
 
+    /// A node is not let in any more: its connection is closed with this word.
+    pub fn expel(&self, node: &NodeId, status: Status) {
+        if let Some(link) = self.lock().links.remove(node) {
+            // If it does not take the message, dropping the sender ends its stream as well.
+            let _full = link.out.try_send(Err(status));
+        }
+    }
+
     /// Closes every connection: the process ends.
     pub fn close(&self) {
         self.lock().links.clear();

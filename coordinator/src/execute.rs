@@ -102,7 +102,8 @@ pub async fn start_restore(
         .clone()
         .ok_or_else(|| Fault::new(Code::Internal, "the plan names no node"))?;
     let id = new_point_id(core)?;
-    let warnings = plan.warnings.clone();
+    let mut notes = plan.warnings.clone();
+    notes.extend(plan.order_line());
     let safety = plan.safety.take().map(|captures| BackupWork {
         point: id.clone(),
         begun: core.clock.now(),
@@ -132,7 +133,7 @@ pub async fn start_restore(
         parts: None,
     };
     let work = Work::Restore(Box::new(work));
-    start(core, &id, asked_by, work, warnings).await
+    start(core, &id, asked_by, work, notes).await
 }
 
 /// Goes on with every job that was running when the process ended.

@@ -139,7 +139,7 @@ impl From<&Blocker> for Fault {
             | Blocker::OperationNeedsOneShard { .. }
             | Blocker::OperationAmbiguous { .. }
             | Blocker::OperationOutOfReach { .. } => Code::InstantNotRecoverable,
-            Blocker::AgentTooOld { .. } => Code::PlanBlocked,
+            Blocker::AgentTooOld { .. } | Blocker::AgentWithoutRequests { .. } => Code::PlanBlocked,
             Blocker::TargetExists { .. } | Blocker::TargetIsAlias { .. } => Code::TargetExists,
             Blocker::VersionMismatch { .. } => Code::VersionMismatch,
         };
@@ -197,7 +197,13 @@ pub fn chain(error: &dyn Error) -> String {
 fn grpc_code(code: Code) -> tonic::Code {
     match code {
         Code::Usage | Code::Config => tonic::Code::InvalidArgument,
-        Code::Certificate | Code::PermissionDenied => tonic::Code::PermissionDenied,
+        Code::Certificate
+        | Code::PermissionDenied
+        | Code::NodeRemoved
+        | Code::TokenUnknown
+        | Code::TokenOtherNode
+        | Code::TokenUsed
+        | Code::TokenExpired => tonic::Code::PermissionDenied,
         Code::CollectionNotFound
         | Code::PointNotFound
         | Code::JobNotFound
@@ -207,7 +213,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::ExtraNotFound => tonic::Code::NotFound,
         Code::TargetExists | Code::KeyExists => tonic::Code::AlreadyExists,
         Code::JobConflict => tonic::Code::Aborted,
-        Code::SpoolFull | Code::DiskFull => tonic::Code::ResourceExhausted,
+        Code::SpoolFull | Code::DiskFull | Code::Throttled => tonic::Code::ResourceExhausted,
         Code::RepositoryDamaged => tonic::Code::DataLoss,
         Code::CoordinatorUnreachable
         | Code::StoreUnreachable

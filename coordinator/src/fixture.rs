@@ -7,7 +7,7 @@ use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PointStats, ShardEn
 use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_proto::convert::Greeting;
 use holdfast_proto::v1;
-use holdfast_types::{ChunkId, Epoch, ShardId, Timestamp};
+use holdfast_types::{CaptureLimits, ChunkId, Epoch, ShardId, Timestamp};
 use std::collections::BTreeMap;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_256_130_000_000);
@@ -120,6 +120,7 @@ pub(crate) fn backup_work() -> BackupWork {
             captures: vec![step("books", 0), step("docs", 0), step("docs", 1)],
             extras: vec![],
             extras_unknown: BTreeMap::new(),
+            limits: CaptureLimits::default(),
             reasons: vec![],
         },
         committed: BTreeMap::new(),
@@ -170,6 +171,7 @@ pub(crate) fn committed(collection: &str, shard: u32, shards: u32) -> CommittedS
         sent_bytes: 100,
         stored_bytes: 10,
         elapsed_ms: 0,
+        held_up_ms: 0,
     }
 }
 

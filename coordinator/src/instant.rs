@@ -7,7 +7,7 @@ use crate::fault::{Fault, blocked, chain};
 use crate::rpc::wire;
 use holdfast_decide::Blocker;
 use holdfast_decide::instant::{
-    Choice, History, InstantRequest, InstantTarget, check_choice, choose, windows,
+    Choice, History, InstantRequest, InstantTarget, ReplayWay, check_choice, choose, windows,
 };
 use holdfast_proto::convert::{RestoreFrom, RestoreOrder, RestoreTarget};
 use holdfast_proto::v1;
@@ -95,6 +95,10 @@ fn request(
         },
         collections: sources.into_iter().cloned().collect(),
         point,
+        way: match order.by_requests {
+            true => ReplayWay::Requests,
+            false => ReplayWay::Splice,
+        },
     }
 }
 

@@ -156,6 +156,9 @@ pub struct CommittedShard {
     /// Milliseconds it took, as its agent says; 0 until it says so.
     #[serde(default)]
     pub elapsed_ms: u64,
+    /// Milliseconds for which it was held up for the searches of others.
+    #[serde(default)]
+    pub held_up_ms: u64,
 }
 
 /// What came of an extra.

@@ -22,10 +22,15 @@ pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(300);
 /// A Qdrant that has not answered the simplest question for so long won't answer a look in time either.
 const HOPELESS: Duration = Duration::from_secs(10);
 
+/// An agent that is not let in tries again every few seconds; one that has not for so long was stopped.
+const KEPT_OUT: Duration = Duration::from_secs(120);
+
 /// Every node heard of since the start.
 #[derive(Debug, Default)]
 pub struct Registry {
     nodes: Mutex<BTreeMap<NodeId, NodeRecord>>,
+    /// Agents that were not let in: when last, and why.
+    turned_away: Mutex<BTreeMap<NodeId, (Timestamp, String)>>,
     /// Woken by every report and every departure.
     news: Notify,
 }
@@ -45,6 +50,10 @@ pub struct NodeRecord {
     answers: u64,
     /// How its Qdrant answers, by the last report.
     pulse: Pulse,
+    /// How long searches took there, by the last report.
+    pub searches: Option<Duration>,
+    /// For how long its captures were held up for them, since the coordinator's start.
+    pub held_up: Duration,
     server: ServerView,
     /// The last server that was told of, for when the agent is away.
     last_server: Option<ServerSeen>,
@@ -61,6 +70,10 @@ pub struct NodeRecord {
 impl Registry {
     /// An agent said hello.
     pub fn connected(&self, greeting: &Greeting, now: Timestamp) {
+        let turned = self.turned_away.lock();
+        turned
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&greeting.node);
         let mut nodes = self.lock();
         let record = nodes
             .entry(greeting.node.clone())
@@ -70,6 +83,8 @@ impl Registry {
                 reported_at: None,
                 answers: 0,
                 pulse: Pulse::default(),
+                searches: None,
+                held_up: Duration::ZERO,
                 program: String::new(),
                 server: ServerView::Unknown,
                 last_server: None,
@@ -83,8 +98,29 @@ impl Registry {
         record.reported_at = None;
         record.answers = 0;
         record.pulse = Pulse::default();
+        record.searches = None;
         record.program.clone_from(&greeting.program);
         record.clock_offset_us = offset(greeting.now, now);
+    }
+
+    /// An agent was not let in. Its name is its certificate's.
+    pub fn turned_away(&self, node: &NodeId, now: Timestamp, why: String) {
+        let turned = self.turned_away.lock();
+        let mut turned = turned.unwrap_or_else(PoisonError::into_inner);
+        turned.insert(node.clone(), (now, why));
+    }
+
+    /// Agents that tried lately and were not let in, and why.
+    #[must_use]
+    pub fn kept_out(&self, now: Timestamp) -> Vec<(NodeId, String)> {
+        let turned = self.turned_away.lock();
+        let turned = turned.unwrap_or_else(PoisonError::into_inner);
+        let lately = turned
+            .iter()
+            .filter(|(_, (at, _))| now.distance(*at) < KEPT_OUT);
+        lately
+            .map(|(node, (_, why))| (node.clone(), why.clone()))
+            .collect()
     }
 
     /// An agent went away.
@@ -92,6 +128,14 @@ impl Registry {
         if let Some(record) = self.lock().get_mut(node) {
             record.connected = false;
         }
+        self.news.notify_waiters();
+    }
+
+    /// An operator has removed a node: nothing is known of it any more.
+    pub fn forget(&self, node: &NodeId) {
+        let turned = self.turned_away.lock();
+        turned.unwrap_or_else(PoisonError::into_inner).remove(node);
+        self.lock().remove(node);
         self.news.notify_waiters();
     }
 
@@ -139,6 +183,8 @@ impl Registry {
             silent: Duration::from_millis(beat.qdrant_silent_ms),
             answer: Duration::from_millis(beat.qdrant_answer_ms),
         };
+        let searches = Duration::from_micros(beat.search_us);
+        record.searches = Some(searches).filter(|took| !took.is_zero());
         drop(nodes);
         self.news.notify_waiters();
     }
@@ -158,6 +204,9 @@ impl Registry {
             before: record.last_server.clone(),
             late: record.connected && record.answers < request,
             pulse: record.pulse,
+            // What operators say of nodes is added by the core.
+            drained: false,
+            searches: record.searches,
             server: match (&record.last_server, record.connected) {
                 (Some(last), false) => ServerView::Seen(last.clone()),
                 (None | Some(_), _) => record.server.clone(),
@@ -179,6 +228,13 @@ impl Registry {
         let nodes = self.lock();
         let record = nodes.get(node);
         record.map_or(Duration::ZERO, |record| record.pulse.silent)
+    }
+
+    /// A capture of the node was held up for so long.
+    pub fn held_up(&self, node: &NodeId, time: Duration) {
+        if let Some(record) = self.lock().get_mut(node) {
+            record.held_up = record.held_up.saturating_add(time);
+        }
     }
 
     /// Every node by name.
@@ -243,6 +299,8 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        replays_logs,
+        keeps_limits,
         extras,
     } = seen;
     let view = |collection: CollectionSeen| {
@@ -292,6 +350,8 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         snapshots_shared,
         splices_logs,
         restores_parts,
+        replays_logs,
+        keeps_limits,
         extras: extras.map(|extras| extras.into_iter().map(extra_seen).collect()),
         collections: collections.into_iter().map(view).collect(),
     }

@@ -1,5 +1,6 @@
 //! From an order to a plan that its checker has approved. Nothing is recorded or done here.
 
+use crate::config::LoadedPolicy;
 use crate::core::Core;
 use crate::fault::{Fault, blocked, chain};
 use crate::instant;
@@ -7,8 +8,8 @@ use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_decide::instant::Choice;
 use holdfast_decide::{
     BackupPlan, BackupRequest, Blocker, CapturedCollection, Mapping, MethodWish, NamePattern,
-    ParsePatternError, PointView, RestorePlan, RestoreRequest, RestoreStep, Violation,
-    check_backup, check_restore, plan_backup, plan_restore,
+    ParsePatternError, PointView, RecoveryOrder, RestorePlan, RestoreRequest, RestoreStep,
+    Violation, check_backup, check_restore, plan_backup, plan_restore,
 };
 use holdfast_proto::convert::{BackupOrder, Method, RestoreFrom, RestoreOrder};
 use holdfast_repository::{AffectedShard, RepositoryError};
@@ -17,7 +18,7 @@ use holdfast_types::{CopyName, RecoveryPointId};
 use std::collections::BTreeSet;
 
 mod estimate;
-mod past;
+pub(crate) mod past;
 
 pub use estimate::{Estimate, estimate};
 
@@ -36,6 +37,7 @@ pub async fn backup(core: &Core, order: &BackupOrder) -> Result<BackupPlan, Faul
             Method::Stored => MethodWish::Stored,
             Method::Stream => MethodWish::Stream,
         },
+        limits: order.limits,
     };
     let (mut seen, now) = (core.observe().await, core.clock.now());
     seen.past = past::past(core).await;
@@ -182,7 +184,10 @@ async fn source_of(
             collection.versions.extend(versions);
         }
     }
-    let request = request_of(order, id, chosen.map(|(choice, _)| choice));
+    let request = RestoreRequest {
+        order: recovery_order(core, &view),
+        ..request_of(order, id, chosen.map(|(choice, _)| choice))
+    };
     Ok((request, view, manifest))
 }
 
@@ -203,7 +208,20 @@ fn request_of(
         overwrite: order.overwrite,
         with_aliases: order.with_aliases,
         instant,
+        order: None,
     }
+}
+
+/// What the policy says of the order; nothing without one.
+fn recovery_order(core: &Core, view: &PointView) -> Option<RecoveryOrder> {
+    let LoadedPolicy { path, policy, .. } = core.policy.as_ref()?;
+    let captured = match view {
+        PointView::Found(captured) => captured.as_slice(),
+        PointView::Unknown | PointView::Damaged { .. } | PointView::Foreign { .. } => &[],
+    };
+    let from = format!("the policy {}", path.display());
+    let names = captured.iter().map(|collection| &collection.name);
+    Some(RecoveryOrder::of(policy, from, names))
 }
 
 async fn point_view(

@@ -25,14 +25,14 @@ use crate::config::LoadedPolicy;
 use crate::core::Core;
 use crate::execute;
 use crate::job::{JobRecord, JobState, Work};
-use holdfast_decide::policy::{Policy, select};
+use holdfast_decide::policy::{Policy, select, slow};
 use holdfast_decide::schedule::{
-    Changes, Ended, OpenRun, OpenState, Schedule, ScheduleMemory, Start, Unchanged, Verdict, View,
-    check_verdict, judge,
+    Changes, Ended, OpenRun, OpenState, Schedule, ScheduleMemory, Slow, Start, Unchanged, Verdict,
+    View, check_verdict, judge,
 };
 use holdfast_decide::{NodeView, Observation, ServerView};
 use holdfast_proto::convert::{BackupOrder, Method};
-use holdfast_types::JobId;
+use holdfast_types::{CaptureLimits, JobId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,13 +147,20 @@ fn view(core: &Core, policy: &Policy, schedule: &Schedule, busy: Option<JobId>) 
         watching_since: core.started,
         unsettled: watch::unsettled(core, policy),
         busy,
-        slow: None,
+        slow: slow_node(core, policy, schedule),
         changes: core
             .schedules
             .changes(&schedule.name)
             .map(|(_, seen)| seen)
             .unwrap_or_default(),
     }
+}
+
+/// A node of the schedule whose searches take too long.
+fn slow_node(core: &Core, policy: &Policy, schedule: &Schedule) -> Option<Slow> {
+    schedule.limits.max_query_latency?;
+    let seen = core.nodes.observation(core.epoch, None, 0);
+    slow(policy, schedule, &seen, core.clock.now())
 }
 
 /// Brings the memory of a schedule up to date: a new one, another timing, a job that has ended.
@@ -264,6 +271,9 @@ async fn begin(
         .await?;
     match start_job(core, policy, schedule, start).await {
         Ok(job) => {
+            if let Some(slow) = &start.despite {
+                tracing::warn!(schedule = %name, reason = %slow, "a run has waited for a calmer moment for as long as it may, and begins all the same");
+            }
             tracing::info!(schedule = %name, planned = %start.planned, covers = start.covers, attempt = start.attempt, early = start.early, %job, "a scheduled run begins");
             memory.began(job);
         }
@@ -301,11 +311,21 @@ async fn start_job(
         },
         note: note::note(&schedule.name, start.planned, &selection.left_out),
         tags: schedule.tags.iter().cloned().collect(),
+        limits: limits(schedule, start),
     };
     let asker = format!("schedule {}", schedule.name);
     let feed = Box::pin(execute::start_backup(core, asker, &order)).await;
     feed.map(|feed| feed.job().clone())
         .map_err(|fault| fault.message)
+}
+
+/// What is left of the schedule's limits: a run that has waited for calm in vain gives way no longer.
+fn limits(schedule: &Schedule, start: &Start) -> CaptureLimits {
+    let mut limits = schedule.limits;
+    if start.despite.is_some() {
+        limits.max_query_latency = None;
+    }
+    limits
 }
 
 /// A way that reads every shard whole, as the quicker ways need not, and that all nodes have.

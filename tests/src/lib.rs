@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod dataset;
 pub mod digest;
 pub mod gate;
+pub mod history;
 pub mod mount;
 pub mod process;
 pub mod qdrant;

@@ -165,9 +165,13 @@ async fn every_recorded_moment_comes_back() -> Result<()> {
         // The last one lies behind the last archived operation.
         let at = if moment.at <= to { moment.at } else { continue };
         let at = at.to_string();
-        let done = restored(&site, &["--to", &at], &format!("m{nth}"), &moment.states).await?;
-        ensure!(done["instant"]["instant"] == at.as_str(), "{done}");
-        used.insert(done["recovery_point"].as_str().context("no id")?.to_owned());
+        for by in ["splice", "requests"] {
+            let to = ["--to", &at, "--by", by];
+            let done = restored(&site, &to, &format!("{by}{nth}"), &moment.states).await?;
+            ensure!(done["instant"]["instant"] == at.as_str(), "{done}");
+            ensure!(done["instant"]["by"] == by, "{done}");
+            used.insert(done["recovery_point"].as_str().context("no id")?.to_owned());
+        }
     }
     let marked: std::collections::BTreeSet<_> = marked.iter().map(ToString::to_string).collect();
     ensure!(used == marked, "{used:?} of {marked:?}");

@@ -5,7 +5,7 @@
 //! the files are of one instant is the hook's business; here it is only made sure that no single file changed while it was read.
 
 use super::session::IngestSession;
-use super::{deliver_with, millis};
+use super::{Conditions, deliver_with, millis};
 use crate::attempts::Attempts;
 use crate::commands::phase::Phase;
 use crate::config::{ExtraSection, Hook};
@@ -17,6 +17,7 @@ use futures::TryFutureExt as _;
 use holdfast_archive::{CapturedExtra, ShardRecipe};
 use holdfast_service::failure::Code;
 use read::ReadExtra;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 mod hook;
@@ -147,13 +148,16 @@ async fn run_hook(
 /// Returns the bytes of all files.
 async fn attempt(job: &Job, section: &ExtraSection, session: IngestSession) -> Result<u64, Halt> {
     let captured_at = job.site.clock.now();
-    let threads = job.site.config.limits.encode_threads;
-    let (what, extra) = (format!("extra {}", section.name), section.clone());
+    let under = Conditions {
+        meter: Arc::clone(&job.meter),
+        pace: Arc::clone(&job.pace),
+        encode_threads: job.site.config.limits.encode_threads,
+        shard: format!("extra {}", section.name),
+    };
+    let extra = section.clone();
     job.meter.restart(0);
     job.meter.stage("reading files");
-    let read = deliver_with(&job.meter, threads, what, &session, move |stage| {
-        read::read(&extra, &stage)
-    });
+    let read = deliver_with(under, &session, move |stage| read::read(&extra, &stage));
     let ReadExtra {
         recipe,
         files,

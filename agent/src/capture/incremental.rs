@@ -12,7 +12,7 @@ use super::optimizers::{Patience, disturbed};
 use super::reader::ReadShard;
 use super::session::IngestSession;
 use super::stream::{GivenUp, Repeat, pump_watched, spool_failed};
-use super::{TRIES, Taken, deliver_with, millis, safe};
+use super::{Conditions, TRIES, Taken, deliver_with, millis, safe};
 use crate::failure::Failed;
 use crate::flow::both;
 use crate::job::{Halt, Job};
@@ -280,7 +280,8 @@ impl Task<'_> {
         let given_up = GivenUp::default();
         let pumping = Box::pin(async {
             let look = disturbed(qdrant, order, &seen.before.optimizers);
-            let found = pump_watched(stream, writer, look, (repeat, &given_up)).await?;
+            let found =
+                pump_watched((stream, &job.pace), writer, look, (repeat, &given_up)).await?;
             let snapshot_ms = millis(began.elapsed());
             let failing = observe::after(qdrant, order).await?;
             let name = &order.collection;
@@ -292,9 +293,13 @@ impl Task<'_> {
             };
             Ok::<_, Halt>((timing, failing))
         });
-        let threads = job.site.config.limits.encode_threads;
-        let label = format!("shard {} of {}", order.shard, order.collection);
-        let taking = deliver_with(&job.meter, threads, label, self.session, move |stage| {
+        let under = Conditions {
+            meter: Arc::clone(&job.meter),
+            pace: Arc::clone(&job.pace),
+            encode_threads: job.site.config.limits.encode_threads,
+            shard: format!("shard {} of {}", order.shard, order.collection),
+        };
+        let taking = deliver_with(under, self.session, move |stage| {
             complete::read(reader, stage, rest)
         });
         let done = both(pumping, taking).await;

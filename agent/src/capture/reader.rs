@@ -6,6 +6,7 @@
 use super::recipe_size::{RecipeSize, TooLong};
 use crate::failure::Failed;
 use crate::job::Halt;
+use crate::pace::Pace;
 use crate::progress::Meter;
 use bytes::Bytes;
 use holdfast_archive::{
@@ -70,6 +71,8 @@ pub(super) struct Stage {
     pub(super) gate: Gate,
     pub(super) batches: mpsc::Sender<Batch>,
     pub(super) meter: Arc<Meter>,
+    /// For what a reader takes from elsewhere than its source.
+    pub(super) pace: Arc<Pace>,
     /// The shard's name in messages.
     pub(super) shard: String,
     /// Most bytes of its recipe; reading ends early when it gets longer.
@@ -321,6 +324,7 @@ mod tests {
     use super::{Gate, Stage, read};
     use crate::agent::tests::shard;
     use crate::job::Halt;
+    use crate::pace::Pace;
     use crate::progress::Meter;
     use holdfast_archive::ChunkKey;
     use holdfast_service::failure::Code;
@@ -341,6 +345,7 @@ mod tests {
                 gate: Gate::new(),
                 batches,
                 meter: metered,
+                pace: Arc::new(Pace::free()),
                 shard: "shard 0 of docs".to_owned(),
                 recipe_limit: 500,
             };

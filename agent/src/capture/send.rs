@@ -4,6 +4,7 @@ use super::reader::{Batch, PlainChunk};
 use super::session::IngestSession;
 use crate::failure::Failed;
 use crate::job::Halt;
+use crate::pace::Pace;
 use crate::progress::Meter;
 use crate::window::PutWindow;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -122,7 +123,7 @@ fn encode_one(encoder: &mut Encoder, chunk: PlainChunk) -> EncodedChunk {
 pub(super) async fn put(
     session: &IngestSession,
     mut encoded: mpsc::Receiver<Vec<EncodedChunk>>,
-    meter: Arc<Meter>,
+    (meter, pace): (Arc<Meter>, Arc<Pace>),
 ) -> Result<(), Halt> {
     let Some(first) = encoded.recv().await else {
         return Ok(());
@@ -139,6 +140,7 @@ pub(super) async fn put(
         while let Some(piece) = next {
             for chunk in piece {
                 window.reserve(chunk.data.len() as u64).await;
+                pace.send(chunk.data.len() as u64).await;
                 meter.add_sent(chunk.data.len() as u64);
                 let message = v1::PutChunk {
                     session_id: std::mem::take(&mut session_id),

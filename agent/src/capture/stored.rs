@@ -58,7 +58,9 @@ pub(super) async fn capture(
 /// to the cleanups.
 async fn resumable(job: &Job, order: &CaptureOrder) -> Result<Option<TakenSnapshot>, Halt> {
     let left = match job.phase() {
-        Phase::Accepted | Phase::Restoring(_) | Phase::Hooked => return Ok(None),
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) | Phase::Hooked => {
+            return Ok(None);
+        }
         Phase::Snapshot(snapshot) => {
             if exists(job, order, &snapshot).await? {
                 return Ok(Some(*snapshot));
@@ -213,7 +215,10 @@ async fn read(
 ) -> Result<ReadShard, Halt> {
     let file = shared_path(job, order, &snapshot.name).map(|path| ColdFile::open(&path));
     match file {
-        Some(Ok(file)) => return deliver(job, order, session, checked(file, snapshot)).await,
+        Some(Ok(file)) => {
+            let source = job.pace.reader(checked(file, snapshot));
+            return deliver(job, order, session, source).await;
+        }
         Some(Err(error)) => tracing::warn!(
             reason = %chain(&error),
             "the snapshot can't be read from qdrant.snapshots_dir, downloading it instead; does the agent run as Qdrant's user, and is it the right directory?"
@@ -226,7 +231,8 @@ async fn read(
         .download_shard_snapshot(&order.collection, order.shard, &snapshot.name)
         .await?;
     let reader = download.into_reader();
-    deliver(job, order, session, checked(reader, snapshot)).await
+    let source = job.pace.reader(checked(reader, snapshot));
+    deliver(job, order, session, source).await
 }
 
 fn checked(

@@ -1,7 +1,7 @@
 //! The streamed way: nothing is stored on Qdrant's side, but Qdrant holds a lock while it streams.
 //!
-//! So the stream is drained into a bounded spool on the agent's disk, as fast as the disk takes it, and
-//! the stages read from there. An interrupted stream is asked for anew: there is nothing to resume.
+//! So the stream is drained into a bounded spool on the agent's disk, as fast as the disk takes it (or as it may, where the
+//! order has a limit), and the stages read from there. An interrupted stream is asked for anew: there is nothing to resume.
 
 use super::optimizers::{Disturbance, Patience, disturbed};
 use super::reader::ReadShard;
@@ -11,6 +11,7 @@ use crate::failure::{Failed, io_code};
 use crate::flow::both;
 use crate::job::{Halt, Job};
 use crate::order::{CaptureOrder, Method};
+use crate::pace::Pace;
 use crate::spool::{self, SpoolError, SpoolWriter};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -71,7 +72,7 @@ async fn one_try(
     let given_up = GivenUp::default();
     let pumping = Box::pin(async {
         let look = disturbed(qdrant, order, &before.optimizers);
-        let found = pump_watched(stream, writer, look, (repeat, &given_up)).await?;
+        let found = pump_watched((stream, &job.pace), writer, look, (repeat, &given_up)).await?;
         let snapshot_ms = millis(began.elapsed());
         let failing = observe::after(qdrant, order).await?;
         let points = before.quiet_points(qdrant, &order.collection, found).await;
@@ -108,7 +109,7 @@ impl GivenUp {
 /// Writes the stream into the spool to its end. `look` is asked for the optimizers as soon as the first bytes have
 /// come: then Qdrant holds its segments as they are in the snapshot.
 pub(super) async fn pump_watched(
-    stream: impl Stream<Item = Result<Bytes, QdrantError>>,
+    (stream, pace): (impl Stream<Item = Result<Bytes, QdrantError>>, &Pace),
     writer: SpoolWriter,
     look: impl Future<Output = Option<Disturbance>>,
     (repeat, given_up): (Repeat, &GivenUp),
@@ -125,7 +126,7 @@ pub(super) async fn pump_watched(
         }
     };
     let whole = stream::iter(first).chain(stream);
-    let ((), found) = tokio::try_join!(pump(whole, writer), looking)?;
+    let ((), found) = tokio::try_join!(pump(whole, writer, pace), looking)?;
     Ok(found)
 }
 
@@ -133,6 +134,7 @@ pub(super) async fn pump_watched(
 async fn pump(
     stream: impl Stream<Item = Result<Bytes, QdrantError>>,
     mut writer: SpoolWriter,
+    pace: &Pace,
 ) -> Result<(), Halt> {
     let (pieces, mut pieces_rx) = mpsc::channel::<Bytes>(PIECES);
     let writing = tokio::task::spawn_blocking(move || {
@@ -147,6 +149,7 @@ async fn pump(
         match piece {
             // The writing thread has ended; its result says why.
             Ok(piece) => {
+                pace.read(piece.len() as u64).await;
                 if pieces.send(piece).await.is_err() {
                     break;
                 }
@@ -187,6 +190,7 @@ pub(super) fn spool_failed(error: &SpoolError) -> Halt {
 mod tests {
     use super::pump;
     use crate::job::Halt;
+    use crate::pace::Pace;
     use crate::spool;
     use bytes::Bytes;
     use futures::stream;
@@ -203,7 +207,9 @@ mod tests {
     async fn a_whole_stream_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let (writer, mut reader) = spool::open(dir.path(), ByteCount(10_000)).unwrap();
-        pump(stream::iter(pieces(20)), writer).await.unwrap();
+        pump(stream::iter(pieces(20)), writer, &Pace::free())
+            .await
+            .unwrap();
         let mut got = Vec::new();
         reader.read_to_end(&mut got).unwrap();
         assert_eq!(got.len(), 2000);
@@ -218,7 +224,8 @@ mod tests {
         parts.push(Err(QdrantError::Timeout {
             context: "the stream".into(),
         }));
-        let Err(Halt::Failed(failed)) = pump(stream::iter(parts), writer).await else {
+        let Err(Halt::Failed(failed)) = pump(stream::iter(parts), writer, &Pace::free()).await
+        else {
             panic!("it must fail")
         };
         assert_eq!(failed.code, Code::QdrantUnreachable);
@@ -230,7 +237,9 @@ mod tests {
     async fn an_overflow_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let (writer, _reader) = spool::open(dir.path(), ByteCount(1000)).unwrap();
-        let Err(Halt::Failed(failed)) = pump(stream::iter(pieces(200)), writer).await else {
+        let Err(Halt::Failed(failed)) =
+            pump(stream::iter(pieces(200)), writer, &Pace::free()).await
+        else {
             panic!("it must fail")
         };
         assert_eq!(failed.code, Code::SpoolFull);
@@ -242,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (writer, reader) = spool::open(dir.path(), ByteCount(10_000)).unwrap();
         drop(reader);
-        let result = pump(stream::iter(pieces(3)), writer).await;
+        let result = pump(stream::iter(pieces(3)), writer, &Pace::free()).await;
         assert!(matches!(result, Err(Halt::Stopped)));
     }
 }

@@ -136,6 +136,8 @@ mod tests {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Auto,
+            bytes_per_second: None,
+            courtesy: None,
         };
         let key = LogKey {
             collection: order.collection.clone(),

@@ -1,8 +1,8 @@
 //! What a command left on Qdrant and who must remove it.
 
 use super::OpenCommand;
-use super::phase::{Phase, SnapshotRequest};
-use crate::order::{CommandId, Work};
+use super::phase::{Phase, RestoreProgress, SnapshotRequest};
+use crate::order::{CommandId, RestoreOrder, Work};
 use holdfast_qdrant::config_differences;
 use holdfast_types::{CollectionName, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -84,20 +84,36 @@ impl Cleanup {
             (Work::Restore(order) | Work::RestorePart(order), Phase::Restoring(progress))
                 if !succeeded && progress.uploaded.len() < order.entry.shards.len() =>
             {
-                Some(Self::Collection {
-                    name: order.target.clone(),
-                    made: Some(Box::new(MadeCollection {
-                        command: open.id.clone(),
-                        description: progress.created.clone()?,
-                        holds_data: progress.holds_data,
-                        since: now,
-                    })),
-                })
+                Self::restored(open, order, progress, now)
+            }
+            // Between the recovery point and the instant it is neither.
+            (Work::Restore(order) | Work::RestorePart(order), Phase::Replaying(replaying))
+                if !succeeded =>
+            {
+                Self::restored(open, order, &replaying.progress, now)
             }
             (Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_) | Work::Extra(_), _) => {
                 None
             }
         }
+    }
+
+    /// The collection of a restore that failed, if the restore created it.
+    fn restored(
+        open: &OpenCommand,
+        order: &RestoreOrder,
+        progress: &RestoreProgress,
+        now: Timestamp,
+    ) -> Option<Self> {
+        Some(Self::Collection {
+            name: order.target.clone(),
+            made: Some(Box::new(MadeCollection {
+                command: open.id.clone(),
+                description: progress.created.clone()?,
+                holds_data: progress.holds_data,
+                since: now,
+            })),
+        })
     }
 }
 

@@ -19,6 +19,19 @@ pub enum Phase {
     Restoring(RestoreProgress),
     /// Extra: its hook has been begun, so that the one afterwards must run, whatever happens.
     Hooked,
+    /// Restore: operations of archived logs are being sent to it. How far they are is known to Qdrant alone, and sending one again may
+    /// have another effect: whoever resumes begins with the captured shards again. A phase of its own, so that an older release, put back
+    /// in place of this one, can't take the collection for a restored one.
+    Replaying(Box<Replaying>),
+}
+
+/// What was known when the first operation was about to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaying {
+    /// How the collection came about.
+    pub progress: RestoreProgress,
+    /// Its identity, if Qdrant tells.
+    pub uuid: Option<String>,
 }
 
 /// A request for a snapshot that may or may not have had its effect.
@@ -71,6 +84,18 @@ pub struct RestoreProgress {
     pub holds_data: bool,
     /// Shards whose upload Qdrant has accepted.
     pub uploaded: Vec<ShardId>,
+    /// What was sent to it afterwards; absent as long as that is not done, or if nothing was to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
+}
+
+/// Operations that were sent to a collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// How many.
+    pub entries: u64,
+    /// What people should know of them.
+    pub notes: Vec<String>,
 }
 
 /// How the target collection is brought about.

@@ -22,6 +22,8 @@ fn capture(name: &str, epoch: u64) -> Command {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Auto,
+            bytes_per_second: None,
+            courtesy: None,
         })),
     }
 }
@@ -42,6 +44,7 @@ fn captured() -> Outcome {
         snapshot_ms: 1,
         method: Method::Stored,
         reasons: Vec::new(),
+        held_up_ms: 0,
     })
 }
 
@@ -185,6 +188,7 @@ fn restore_of(name: &str) -> Command {
             overwrite: true,
             with_aliases: true,
             logs: vec![],
+            requests: vec![],
             part: None,
             entry: CollectionEntry {
                 shards: vec![shard_entry()],
@@ -231,6 +235,7 @@ fn only_a_collection_that_was_created_and_is_not_whole_is_to_be_removed() {
             created: created.then_some(serde_json::Value::Null),
             holds_data: true,
             uploaded,
+            replayed: None,
         };
         table.advance(&id("a"), Phase::Restoring(progress.clone()));
         table.finish(&id("a"), failed(), Timestamp::EPOCH);

@@ -116,6 +116,7 @@ impl<'a> Session<'a> {
             );
         }
         accept_epoch(control, welcomed.epoch).await?;
+        control.observation.watch_searches(welcomed.watch_searches);
         control.link.set(channel, welcomed.epoch);
         control.health.ready(HEALTH_PART);
         tracing::info!(epoch = welcomed.epoch.0, "connected to the coordinator");
@@ -227,6 +228,7 @@ impl<'a> Session<'a> {
         let now = self.control.clock.now();
         let mut beat = protocol::heartbeat(&seen.inventory, answers, now);
         self.control.observation.tell_pulse(&mut beat);
+        self.control.observation.tell_searches(&mut beat);
         self.storage.tell(&mut beat);
         self.send(protocol::beat(beat)).await
     }

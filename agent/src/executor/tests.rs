@@ -63,6 +63,8 @@ async fn events_of_a_command_say_where_and_for_whom() {
             collection: "docs".parse().unwrap(),
             shard: ShardId(2),
             method: Method::Auto,
+            bytes_per_second: None,
+            courtesy: None,
         }),
         phase: Phase::Accepted,
     };

@@ -16,6 +16,8 @@ fn capture(id: &str) -> Command {
             collection: "docs".parse().unwrap(),
             shard: ShardId(0),
             method: Method::Stored,
+            bytes_per_second: None,
+            courtesy: None,
         })),
     }
 }

@@ -55,25 +55,13 @@ pub async fn run(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
     Ok(report)
 }
 
-fn empty() -> RestoreReport {
-    RestoreReport {
-        uploaded_bytes: 0,
-        points: 0,
-        elapsed_ms: 0,
-        aliases: Vec::new(),
-        indexes: Vec::new(),
-        replayed_entries: 0,
-        collection_uuid: None,
-    }
-}
-
 async fn prepare(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Failed> {
     let (_, indexes) = super::prepare(job, order).await?;
     let uuid = job.site.qdrant.collection_uuid(&order.target).await;
     Ok(RestoreReport {
         indexes,
         collection_uuid: uuid.map_err(failed)?,
-        ..empty()
+        ..RestoreReport::default()
     })
 }
 
@@ -86,8 +74,8 @@ async fn upload(job: &Job, order: &RestoreOrder, id: ShardId) -> Result<RestoreR
     wait_active(job, order, id).await?;
     Ok(RestoreReport {
         uploaded_bytes,
-        replayed_entries: order.replayed_entries(),
-        ..empty()
+        replayed_entries: order.spliced_entries(),
+        ..RestoreReport::default()
     })
 }
 
@@ -120,7 +108,7 @@ async fn finish(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Failed
     Ok(RestoreReport {
         points,
         aliases,
-        ..empty()
+        ..RestoreReport::default()
     })
 }
 
@@ -140,7 +128,7 @@ async fn discard(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Faile
         let deleted = job.site.qdrant.delete_collection(&order.target).await;
         deleted.map_err(failed)?;
     }
-    Ok(empty())
+    Ok(RestoreReport::default())
 }
 
 /// That the collection is the one that was prepared.
@@ -258,6 +246,7 @@ fn no_progress() -> RestoreProgress {
         created: None,
         holds_data: false,
         uploaded: Vec::new(),
+        replayed: None,
     }
 }
 

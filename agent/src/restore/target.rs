@@ -25,7 +25,12 @@ pub(super) async fn prepare(job: &Job, order: &RestoreOrder) -> Result<RestorePr
             resume(job, order, &progress, existing.as_ref()).await?;
             progress
         }
-        Phase::Accepted | Phase::Hooked | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => {
+        Phase::Accepted
+        | Phase::Hooked
+        | Phase::AskingSnapshot(_)
+        | Phase::Snapshot(_)
+        // What is being replayed begins anew first.
+        | Phase::Replaying(_) => {
             begin(job, order, existing.as_ref()).await?
         }
     };
@@ -114,6 +119,7 @@ async fn begin(
         created: None,
         holds_data: false,
         uploaded: Vec::new(),
+        replayed: None,
     };
     job.advance(Phase::Restoring(progress.clone())).await?;
     tracing::info!(collection = %order.target, mode = ?target, "restoring");
@@ -165,7 +171,7 @@ fn is_replaced(progress: &RestoreProgress, found: &Value) -> bool {
 }
 
 /// What tells a collection from others of its name.
-fn essence(description: &Value) -> Value {
+pub(super) fn essence(description: &Value) -> Value {
     let part = |name: &str| description.get(name).cloned().unwrap_or_default();
     json!({"config": part("config"), "payload_schema": part("payload_schema")})
 }

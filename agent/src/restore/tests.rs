@@ -22,6 +22,7 @@ pub(super) fn order(overwrite: bool) -> RestoreOrder {
         overwrite,
         with_aliases: true,
         logs: vec![],
+        requests: vec![],
         part: None,
         entry: CollectionEntry {
             name: "docs".parse().unwrap(),
@@ -62,6 +63,7 @@ fn progress(target: TargetMode, uploaded: &[u32]) -> RestoreProgress {
         created: None,
         holds_data: !uploaded.is_empty(),
         uploaded: uploaded.iter().map(|id| ShardId(*id)).collect(),
+        replayed: None,
     }
 }
 

@@ -7,7 +7,6 @@
 )]
 
 mod crafted;
-mod history;
 mod log;
 mod replay;
 mod server;

@@ -1,9 +1,9 @@
 //! Logical replay: the logs of a collection's shards, made into requests to a collection with another number of shards, lead it
 //! through the states that the first one had.
 
-use crate::history::Dice;
 use crate::server::{Server, poll};
 use holdfast_agent::tail::LogFolder;
+use holdfast_tests::history::Dice;
 use holdfast_wal::change::{Entry, PointId};
 use holdfast_wal::replay::{Due, Outcome, Plan, Request, Ring, Select, Source, Together, plan};
 use holdfast_wal::{Frame, Tail};

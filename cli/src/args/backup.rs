@@ -3,8 +3,11 @@
 use super::{DeleteArgs, PinArgs, PointArgs, PruneArgs, UnpinArgs};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
+use holdfast_decide::policy::parse_duration;
+use holdfast_proto::v1;
 use holdfast_types::{ExtraName, NodeId};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to do with recovery points.
 #[derive(Debug, Subcommand)]
@@ -14,6 +17,7 @@ pub(crate) enum BackupCommand {
   holdfast backup create
   holdfast backup create --collection products --collection users --note 'before the migration'
   holdfast backup create --collection 'tenant_a_*' --dry-run
+  holdfast backup create --max-nodes 1 --max-mib-per-sec 50 --max-query-latency 50ms
   holdfast backup create --output json --events
 
 Ctrl-C stops watching, not the backup: it goes on in the coordinator (exit code 130).")]
@@ -124,9 +128,61 @@ pub(crate) struct BackupCreateArgs {
     #[arg(long = "tag", value_name = "WORD")]
     pub(crate) tags: Vec<String>,
 
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
     /// With --output json: print every event of the job as one JSON line, the result last.
     #[arg(long)]
     pub(crate) events: bool,
+}
+
+/// How much a backup may take from the database.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// At most this many nodes capture at once [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) max_nodes: Option<u32>,
+
+    /// Agents read and send at most this many MiB per second, all together [default: no bound].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) max_mib_per_sec: Option<u32>,
+
+    /// Agents read less while searches of others take longer than this at their Qdrant, such as 50ms [default: they don't look].
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) max_query_latency: Option<Duration>,
+
+    /// But the backup is held up by that no longer than this in all, such as 10m [default: 30m].
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "max_query_latency")]
+    pub(crate) max_delay: Option<Duration>,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    // 0 would stand for "not given".
+    match time < Duration::from_millis(1) {
+        true => Err("it must be 1ms at least".to_owned()),
+        false => Ok(time),
+    }
+}
+
+impl LimitArgs {
+    /// `None` if there are none.
+    pub(crate) fn wire(&self) -> Option<v1::BackupLimits> {
+        let Self {
+            max_nodes,
+            max_mib_per_sec,
+            max_query_latency,
+            max_delay,
+        } = self;
+        let millis = |time: &Option<Duration>| time.map_or(0, |time| time.as_millis());
+        let limits = v1::BackupLimits {
+            max_nodes: max_nodes.unwrap_or(0),
+            max_mib_per_sec: max_mib_per_sec.unwrap_or(0),
+            max_query_latency_ms: u32::try_from(millis(max_query_latency)).unwrap_or(u32::MAX),
+            max_delay_ms: u64::try_from(millis(max_delay)).unwrap_or(u64::MAX),
+        };
+        (limits != v1::BackupLimits::default()).then_some(limits)
+    }
 }
 
 /// Options of `backup list`.

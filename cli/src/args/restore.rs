@@ -1,7 +1,7 @@
 //! `holdfast restore …`
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use holdfast_types::Timestamp;
 
 /// What to do about a restore.
@@ -23,6 +23,7 @@ Exits with 0 if the plan could be run, else with the code of what forbids it (mo
   holdfast restore run latest --node n2 --output json --events
   holdfast restore run --to 2026-11-21T10:15:30Z --collection products --as products_check
   holdfast restore run --to latest --collection products --overwrite
+  holdfast restore run --to latest --by requests --collection products --as products_check
   holdfast restore run --before-drop products --as products_before
 
 A collection that exists is refused without --overwrite; with it, its present state is captured first and
@@ -65,6 +66,15 @@ impl std::str::FromStr for To {
     }
 }
 
+/// How archived operations get into a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// They take the place of the captured shard's own log, and Qdrant replays them when it loads the shard.
+    Splice,
+    /// They are sent to the running collection, one after the other (logical replay).
+    Requests,
+}
+
 /// What to restore, and where.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RestoreSelection {
@@ -90,6 +100,11 @@ pub(crate) struct RestoreSelection {
     /// been archived until then.
     #[arg(long, value_name = "COLLECTION", conflicts_with_all = ["to", "to_op", "from_copy", "collections"], value_parser = NonEmptyStringValueParser::new())]
     pub(crate) before_drop: Option<String>,
+
+    /// How archived operations get into the collection. Splicing is several times faster and keeps every bit; requests also bring back
+    /// indexes and named vectors that were created or removed since the capture.
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = By::Splice)]
+    pub(crate) by: By,
 
     /// The new name of the collection. Give it once for each --collection, in the same order, or not at all.
     #[arg(long = "as", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]

@@ -113,10 +113,17 @@ async fn create_command(
         method: wire_method(args.method).into(),
         note: args.note,
         tags: args.tags,
+        limits: args.limits.wire(),
     };
     if args.dry_run {
+        let limits = request.limits;
         let plan = coordinator.plan_backup(request).await?;
+        understood(limits, &plan)?;
         return context.output.show(&BackupPlanView::from(&plan));
+    }
+    if request.limits.is_some() {
+        let plan = coordinator.plan_backup(request.clone()).await?;
+        understood(request.limits, &plan)?;
     }
     let result = create(
         coordinator,
@@ -127,6 +134,23 @@ async fn create_command(
     )
     .await?;
     context.output.show(&result)
+}
+
+/// A coordinator of before would leave the limits out, and say nothing.
+fn understood(limits: Option<v1::BackupLimits>, plan: &v1::BackupPlan) -> Outcome<()> {
+    // What is told is what was asked for, except that the usual delay is not named.
+    let usual = |limits: v1::BackupLimits| v1::BackupLimits {
+        max_delay_ms: 0,
+        ..limits
+    };
+    if limits.is_none() || limits.map(usual) == plan.limits.map(usual) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::PlanBlocked,
+        "this coordinator knows no limits of a backup: it would take as much from the database as it can",
+    )
+    .todo("update the coordinator, or leave the limits out"))
 }
 
 async fn list(

@@ -1,7 +1,7 @@
 //! `restore plan` and `restore run`: plan, show, confirm, run. `restore window`. `restore ticket` has a module of its own.
 
 use super::{Context, coordinator, ticket};
-use crate::args::{ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelection, To};
+use crate::args::{By, ConnectionArgs, RestoreCommand, RestoreRunArgs, RestoreSelection, To};
 use crate::client::{Coordinator, LATEST};
 use crate::failure::{Action, Failure, Outcome, from_failure};
 use crate::interrupt::Interrupt;
@@ -110,6 +110,14 @@ async fn request(
     collections: Vec<v1::CollectionMapping>,
 ) -> Outcome<v1::RestoreRequest> {
     let to = target(&selection);
+    if to.is_none() && selection.by == By::Requests {
+        return Err(Failure::new(
+            Code::Usage,
+            "--by says how archived operations get into the collection, and none are asked for",
+        )
+        .risking("nothing: the coordinator was not asked")
+        .todo("add --to, --to-op or --before-drop, or leave out --by"));
+    }
     let recovery_point = match selection.id.as_deref() {
         // The coordinator knows which one leads there.
         None | Some(LATEST) if to.is_some() => String::new(),
@@ -170,6 +178,7 @@ fn target(selection: &RestoreSelection) -> Option<v1::RestoreTarget> {
     };
     Some(v1::RestoreTarget {
         target: Some(target),
+        by_requests: selection.by == By::Requests,
     })
 }
 
@@ -296,7 +305,7 @@ fn confirm(plan: &PlanView, yes: bool) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::{blocked, mappings, target, understood, without_aliases};
-    use crate::args::{RestoreSelection, To};
+    use crate::args::{By, RestoreSelection, To};
     use holdfast_proto::v1;
     use holdfast_service::exit::ExitCode;
 
@@ -306,6 +315,7 @@ mod tests {
             id: Some("latest".into()),
             to: None,
             to_op: None,
+            by: By::Splice,
             before_drop: None,
             collections: owned(collections),
             targets: owned(targets),

@@ -155,6 +155,7 @@ impl Stage<'_> {
             method: self.method.into(),
             note: format!("the demo's {which} backup"),
             tags: Vec::new(),
+            limits: None,
         };
         let forever = std::future::pending();
         let BackupResultView { backup, .. } = backup::create(

@@ -75,6 +75,8 @@ pub(crate) struct BackupPlanView {
     pub(crate) captures: Vec<PlannedCaptureView>,
     /// The files beside Qdrant's own: each node's before its captures.
     pub(crate) extras: Vec<PlannedExtraView>,
+    /// How much they may take from the database.
+    pub(crate) limits: LimitsView,
     pub(crate) notes: Vec<String>,
 }
 
@@ -87,6 +89,16 @@ pub(crate) struct PlannedExtraView {
     pub(crate) required: bool,
     /// Why it can't be captured.
     pub(crate) absent: Option<String>,
+}
+
+/// Bounds of a backup; null where there is none.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct LimitsView {
+    pub(crate) max_nodes: Option<u32>,
+    pub(crate) max_mib_per_sec: Option<u32>,
+    pub(crate) max_query_latency_ms: Option<u32>,
+    /// Null also where it is the usual half hour.
+    pub(crate) max_delay_ms: Option<u64>,
 }
 
 /// One capture of a plan.
@@ -194,8 +206,54 @@ impl From<&v1::BackupPlan> for BackupPlanView {
         Self {
             captures: wire.captures.iter().map(capture).collect(),
             extras: wire.extras.iter().map(extra).collect(),
+            limits: wire
+                .limits
+                .as_ref()
+                .map(LimitsView::from)
+                .unwrap_or_default(),
             notes: wire.notes.clone(),
         }
+    }
+}
+
+impl From<&v1::BackupLimits> for LimitsView {
+    fn from(wire: &v1::BackupLimits) -> Self {
+        let v1::BackupLimits {
+            max_nodes,
+            max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
+        } = *wire;
+        Self {
+            max_nodes: Some(max_nodes).filter(|nodes| *nodes != 0),
+            max_mib_per_sec: Some(max_mib_per_sec).filter(|rate| *rate != 0),
+            max_query_latency_ms: Some(max_query_latency_ms).filter(|ms| *ms != 0),
+            max_delay_ms: Some(max_delay_ms).filter(|ms| *ms != 0),
+        }
+    }
+}
+
+impl LimitsView {
+    /// In words; empty if there is none.
+    fn text(&self) -> String {
+        let Self {
+            max_nodes,
+            max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
+        } = self;
+        let plural = |count: u32| if count == 1 { "" } else { "s" };
+        let nodes = max_nodes.map(|n| format!("at most {n} node{} at once", plural(n)));
+        let rate =
+            max_mib_per_sec.map(|rate| format!("at most {rate} MiB/s of all nodes together"));
+        let gentle = max_query_latency_ms.map(|limit| {
+            let delay = max_delay_ms.map_or_else(|| "30 minutes".to_owned(), millis);
+            format!(
+                "reads less while searches take more than {limit} ms, for {delay} in all at most"
+            )
+        });
+        let all: Vec<String> = nodes.into_iter().chain(rate).chain(gentle).collect();
+        all.join("; ")
     }
 }
 
@@ -229,6 +287,10 @@ impl View for BackupPlanView {
                 vec![extra.name.clone(), extra.node.clone(), why]
             });
             text.push_str(&format!("\n\n{}", table(&["EXTRA", "NODE", "WHY"], rows)));
+        }
+        let limits = self.limits.text();
+        if !limits.is_empty() {
+            text.push_str(&format!("\nLIMITS: {limits}"));
         }
         for note in &self.notes {
             text.push_str(&format!("\nNOTE: {note}"));

@@ -17,6 +17,8 @@ pub(crate) struct PlanView {
     /// True if nothing forbids it.
     pub(crate) feasible: bool,
     pub(crate) steps: Vec<StepView>,
+    /// Who gives the order of the steps, in words; null if nobody does.
+    pub(crate) order_from: Option<String>,
     pub(crate) blockers: Vec<FailureLine>,
     pub(crate) warnings: Vec<String>,
     pub(crate) logical_bytes: u64,
@@ -64,6 +66,8 @@ pub(crate) struct StepView {
     pub(crate) indexes: Vec<String>,
     /// With --to or --to-op: what is replayed on its shards.
     pub(crate) logs: Vec<ReplayedView>,
+    /// Its place in the order of recovery, if somebody gives it.
+    pub(crate) recovery_order: Option<u32>,
 }
 
 /// `restore run`.
@@ -104,6 +108,7 @@ impl From<&v1::RestorePlan> for PlanView {
             node: wire.node.clone(),
             feasible: wire.blockers.is_empty(),
             steps: wire.steps.iter().map(StepView::from).collect(),
+            order_from: some(&wire.order_from),
             blockers: wire.blockers.iter().map(FailureLine::from).collect(),
             warnings: wire.warnings.clone(),
             logical_bytes: wire.logical_bytes,
@@ -146,6 +151,7 @@ impl From<&v1::RestoreStep> for StepView {
             aliases: wire.aliases.clone(),
             indexes: wire.indexes.clone(),
             logs: wire.logs.iter().map(ReplayedView::from).collect(),
+            recovery_order: wire.recovery_order,
         }
     }
 }
@@ -242,6 +248,22 @@ impl PlanView {
         table(&header, self.steps.iter().map(row))
     }
 
+    /// Who gives the order, and the place of each collection; empty if nobody does, or one collection has no order.
+    fn order(&self) -> String {
+        let Some(from) = self.order_from.as_ref().filter(|_| self.steps.len() > 1) else {
+            return String::new();
+        };
+        let place = |step: &StepView| {
+            let place = step.recovery_order.map(|place| format!(" ({place})"));
+            format!("{}{}", step.target, place.unwrap_or_default())
+        };
+        let places: Vec<String> = self.steps.iter().map(place).collect();
+        format!(
+            "\n\nOne after the other, by recovery_order in {from}: {}",
+            places.join(", ")
+        )
+    }
+
     /// Names of the collections that would be replaced.
     pub(crate) fn replaced(&self) -> Vec<&str> {
         let replaced = self.steps.iter().filter(|step| step.replaces);
@@ -275,6 +297,7 @@ impl View for PlanView {
         if !self.steps.is_empty() {
             text.push_str(&format!("\n\n{}", self.collections()));
         }
+        text.push_str(&self.order());
         if !self.nodes.is_empty() {
             text.push_str(&format!("\n\n{}", self.receivers()));
         }

@@ -58,6 +58,8 @@ pub(crate) struct InstantView {
     pub(crate) to: Option<String>,
     /// The operation that was asked for.
     pub(crate) to_op: Option<u64>,
+    /// How operations get there: `splice` or `requests`.
+    pub(crate) by: &'static str,
     /// Nothing is contained that was written after it.
     pub(crate) instant: Timestamp,
     /// Everything is contained that was acknowledged before it.
@@ -120,6 +122,10 @@ impl From<&v1::CollectionWindow> for WindowView {
 impl From<&v1::PlannedInstant> for InstantView {
     fn from(wire: &v1::PlannedInstant) -> Self {
         use v1::restore_target::Target;
+        let by = match wire.target.is_some_and(|target| target.by_requests) {
+            true => "requests",
+            false => "splice",
+        };
         let (to, to_op) = match wire.target.and_then(|target| target.target) {
             Some(Target::InstantUs(at)) => (Some(Timestamp::from_micros(at).to_string()), None),
             Some(Target::Latest(_)) => (Some("latest".to_owned()), None),
@@ -130,6 +136,7 @@ impl From<&v1::PlannedInstant> for InstantView {
         Self {
             to,
             to_op,
+            by,
             instant: Timestamp::from_micros(wire.instant_us),
             complete_before: Timestamp::from_micros(wire.complete_before_us),
             operations: wire.entries,
@@ -164,11 +171,12 @@ impl InstantView {
             ),
         };
         format!(
-            "Nothing written after {} is contained; everything acknowledged before {} is{width}\nReplayed: {} operations, about {}",
+            "Nothing written after {} is contained; everything acknowledged before {} is{width}\nReplayed: {} operations, about {}, by {}",
             self.instant,
             self.complete_before,
             grouped(self.operations),
             ByteCount(self.bytes),
+            self.by,
         )
     }
 }

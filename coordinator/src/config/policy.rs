@@ -2,7 +2,6 @@
 
 use super::{CoordinatorConfigError, RetentionSection, VerifySection};
 use holdfast_decide::policy::{BadPolicy, Policy, RawPolicy, validate};
-use holdfast_decide::schedule::Limits;
 use holdfast_service::config::{self, Strictness};
 use holdfast_types::ClusterName;
 use jiff::tz::TimeZone;
@@ -22,7 +21,7 @@ pub struct LoadedPolicy {
 /// Reads a policy. Unknown keys are refused whatever else is lenient: a misspelt one would leave something uncaptured.
 ///
 /// # Errors
-/// A file that can't be read, can't be meant, can't be carried out, or is for another than the given deployment.
+/// A file that can't be read, can't be meant, or is for another than the given deployment.
 pub fn load_policy(
     path: &Path,
     cluster: Option<&ClusterName>,
@@ -42,7 +41,7 @@ pub fn parse_policy(
 ) -> Result<LoadedPolicy, CoordinatorConfigError> {
     let raw = config::parse::<RawPolicy>(&text, path, Strictness::Strict)?.value;
     let checked = validate(raw, &|zone| TimeZone::get(zone).ok());
-    let checked = checked.and_then(|policy| can_be_carried_out(policy, cluster));
+    let checked = checked.and_then(|policy| of_this_deployment(policy, cluster));
     let path = path.to_owned();
     match checked {
         Ok(policy) => Ok(LoadedPolicy { path, text, policy }),
@@ -50,31 +49,15 @@ pub fn parse_policy(
     }
 }
 
-/// What is asked for and not done must not be taken silently.
-fn can_be_carried_out(policy: Policy, cluster: Option<&ClusterName>) -> Result<Policy, BadPolicy> {
-    let bad = |at: String, why: &str| BadPolicy {
-        at,
-        why: why.to_owned(),
-    };
-    if let (Some(named), Some(cluster)) = (&policy.cluster, cluster)
-        && named != cluster
-    {
-        return Err(bad("cluster".to_owned(), "it is for another deployment"));
+/// A policy of another deployment must not be followed.
+fn of_this_deployment(policy: Policy, cluster: Option<&ClusterName>) -> Result<Policy, BadPolicy> {
+    match (&policy.cluster, cluster) {
+        (Some(named), Some(cluster)) if named != cluster => Err(BadPolicy {
+            at: "cluster".to_owned(),
+            why: "it is for another deployment".to_owned(),
+        }),
+        (Some(_) | None, _) => Ok(policy),
     }
-    for schedule in &policy.schedules {
-        let limits = &schedule.limits;
-        if limits.max_nodes.is_some()
-            || limits.max_mib_per_sec.is_some()
-            || limits.max_query_latency.is_some()
-            || limits.max_delay != Limits::default().max_delay
-        {
-            return Err(bad(
-                format!("schedule {}", schedule.name),
-                "this release does not carry out max_nodes, max_mib_per_sec, max_query_latency and max_delay: leave them out",
-            ));
-        }
-    }
-    Ok(policy)
 }
 
 /// What the policy says of retention and checks stands in place of the configuration's sections.
@@ -124,16 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_carried_out_is_refused() {
+    fn what_can_not_be_meant_here_is_refused() {
         read("preset = \"production\"\ncluster = \"demo\"").unwrap();
+        read("preset = \"staging\"\n[limits]\nmax_query_latency = \"50ms\"\nmax_delay = \"2h\"")
+            .unwrap();
         for (text, want) in [
             (
                 "preset = \"staging\"\ncluster = \"other\"",
                 "another deployment",
             ),
             (
-                "preset = \"staging\"\n[limits]\nmax_query_latency = \"50ms\"",
-                "does not carry out",
+                "preset = \"staging\"\n[limits]\nmax_query_latency = \"50m\"",
+                "max_query_latency must be",
             ),
             ("preset = \"staging\"\nschedule = 1", "schedule"),
             (

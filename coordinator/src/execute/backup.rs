@@ -1,7 +1,7 @@
 //! Captures the shards of a backup, or of a restore's safety capture, and commits the recovery point.
 
 use super::settle::Settled;
-use super::{extra, import, manifest, recorded, settle};
+use super::{manifest, recorded, settle};
 use crate::catalog::PointSummary;
 use crate::core::Core;
 use crate::dispatch::{Answer, Grant, Patience};
@@ -9,18 +9,18 @@ use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
 use crate::job::feed::{JobFeed, ProgressKey};
 use crate::job::log::Level;
-use crate::job::{BackupWork, CommittedShard, FailedCapture, JobRecord};
-use futures::future::join_all;
+use crate::job::{BackupWork, CommittedShard, JobRecord};
 use holdfast_archive::CollectionEntry;
 use holdfast_decide::{CaptureStep, Method, has_other_replica};
 use holdfast_proto::v1;
 use holdfast_repository::RepositoryError;
 use holdfast_service::failure::Code;
-use holdfast_types::{ByteCount, JobId, NodeId, RecoveryPointId};
-use std::collections::BTreeMap;
+use holdfast_types::{ByteCount, CaptureLimits, JobId, RecoveryPointId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+mod lanes;
 
 /// How often captures are begun again because what they had stored is gone. It takes a coordinator that collects
 /// garbage while this one is away; that it happens a third time means that two of them share the repository.
@@ -81,7 +81,7 @@ async fn capture_until_complete(
 ) -> Result<(), Fault> {
     for _ in 0..MAX_ROUNDS {
         let work = backup_of(&recorded(core, id).await?)?.clone();
-        let failure = capture_all(core, id, feed, cancel, &work).await?;
+        let failure = lanes::capture_all(core, id, feed, cancel, &work).await?;
         if cancel.is_cancelled() {
             return Err(Fault::new(
                 Code::Cancelled,
@@ -229,174 +229,13 @@ async fn finish(
     Ok(summary)
 }
 
-/// What is open on one node.
-#[derive(Debug, Default)]
-struct Lane {
-    extras: Vec<usize>,
-    captures: Vec<usize>,
-}
-
-/// Each node takes its extras and then its captures one after the other, so that a required extra that fails costs little; nodes don't wait for each other. A failure that another replica may
-/// make good is recorded, and the first such is returned; any other stops all.
-async fn capture_all(
-    core: &Arc<Core>,
-    id: &JobId,
-    feed: &Arc<JobFeed>,
-    cancel: &CancellationToken,
-    work: &BackupWork,
-) -> Result<Option<Fault>, Fault> {
-    let mut lanes: BTreeMap<&NodeId, Lane> = BTreeMap::new();
-    for (index, step) in work.open_extras() {
-        lanes.entry(&step.node).or_default().extras.push(index);
-    }
-    for (index, step) in work.open() {
-        lanes.entry(&step.node).or_default().captures.push(index);
-    }
-    let together = cancel.child_token();
-    let lanes = lanes.into_values().map(|open| {
-        let together = &together;
-        async move {
-            let done = lane(core, id, feed, together, work, open).await;
-            done.inspect_err(|_| together.cancel())
-        }
-    });
-    let (mut movable, mut fatal) = (None, Vec::new());
-    for ended in join_all(lanes).await {
-        match ended {
-            Ok(failure) => movable = movable.or(failure),
-            Err(fault) => fatal.push(fault),
-        }
-    }
-    // The others were only stopped because of the one that failed by itself.
-    let cause = fatal
-        .iter()
-        .find(|fault| fault.known_code() != Code::Cancelled)
-        .or(fatal.first());
-    cause.map_or(Ok(movable), |fault| Err(fault.clone()))
-}
-
-/// The extras and captures of one node. Returns the first failure of a capture that another replica may make good.
-async fn lane(
-    core: &Arc<Core>,
-    id: &JobId,
-    feed: &Arc<JobFeed>,
-    cancel: &CancellationToken,
-    work: &BackupWork,
-    open: Lane,
-) -> Result<Option<Fault>, Fault> {
-    let mut first = None;
-    for index in open.extras {
-        if cancel.is_cancelled() {
-            break;
-        }
-        extra::capture(core, id, feed, cancel, work, index).await?;
-    }
-    for index in open.captures {
-        if cancel.is_cancelled() {
-            break;
-        }
-        if let Some(holder) = &work.imported_by {
-            import::delivered(core, id, feed, cancel, index, work, holder).await?;
-            continue;
-        }
-        let Err(fault) = capture(core, id, feed, cancel, work, index).await else {
-            continue;
-        };
-        let Some(blame) = blame(fault.known_code()).filter(|_| !cancel.is_cancelled()) else {
-            if fault.known_code() != Code::Cancelled {
-                let failed = failed_capture(work, index, &fault);
-                settle::note_failure(core, id, failed).await?;
-            }
-            return Err(fault);
-        };
-        feed.warn(core.clock.now(), fault.message.clone());
-        let failed = failed_capture(work, index, &fault);
-        settle::note_failure(core, id, failed).await?;
-        first.get_or_insert(fault);
-        match blame {
-            Blame::Node => break,
-            Blame::Replica => {}
-        }
-    }
-    Ok(first)
-}
-
-fn failed_capture(work: &BackupWork, index: usize, fault: &Fault) -> FailedCapture {
-    FailedCapture {
-        index,
-        node: work.plan.captures[index].node.clone(),
-        why: fault.message.clone(),
-    }
-}
-
-/// What a failed capture says is bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blame {
-    /// The node: its other captures would fail the same way.
-    Node,
-    /// This replica, as far as can be told.
-    Replica,
-}
-
-/// What is to blame for a failure; `None` if another replica would not help.
-fn blame(code: Code) -> Option<Blame> {
-    match code {
-        Code::NodeNotFound
-        | Code::JobFailed
-        | Code::QdrantUnreachable
-        | Code::Interrupted
-        | Code::CoordinatorUnreachable => Some(Blame::Node),
-        Code::QdrantNotReady
-        | Code::QdrantError
-        | Code::SnapshotTruncated
-        | Code::SpoolFull
-        | Code::CollectionNotFound => Some(Blame::Replica),
-        Code::Internal
-        | Code::Usage
-        | Code::Config
-        | Code::Certificate
-        | Code::ClockSkew
-        | Code::PermissionDenied
-        | Code::QdrantUnauthorized
-        | Code::QdrantTooOld
-        | Code::DiskFull
-        | Code::ReadOnly
-        | Code::StoreUnreachable
-        | Code::StoreFailed
-        | Code::RepositoryForeign
-        | Code::RepositoryNewer
-        | Code::RepositoryDamaged
-        | Code::RepositoryLocked
-        | Code::RepositoryRole
-        | Code::WrongKey
-        | Code::KeyNotFound
-        | Code::KeyExists
-        | Code::KeyInUse
-        | Code::CopyNotFound
-        | Code::PointNotFound
-        | Code::JobNotFound
-        | Code::TargetExists
-        | Code::VersionMismatch
-        | Code::PlanBlocked
-        | Code::InstantNotRecoverable
-        | Code::PointKept
-        | Code::SecondOperator
-        | Code::JobConflict
-        | Code::StaleEpoch
-        | Code::Cancelled
-        | Code::ExtraFailed
-        | Code::ExtraNotFound
-        | Code::ProofFailed => None,
-    }
-}
-
 async fn capture(
     core: &Arc<Core>,
     id: &JobId,
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
     work: &BackupWork,
-    index: usize,
+    (index, share): (usize, u64),
 ) -> Result<(), Fault> {
     let step = &work.plan.captures[index];
     let command = work.capture_id(id, index);
@@ -406,18 +245,8 @@ async fn capture(
         index,
         slot: Arc::new(IngestSlot::default()),
     };
-    let body = v1::command::Command::CaptureShard(v1::CaptureShard {
-        collection: step.collection.to_string(),
-        shard_id: step.shard.0,
-        method: match step.method {
-            Method::Auto => v1::CaptureMethod::Auto,
-            Method::Direct => v1::CaptureMethod::Direct,
-            Method::Partial => v1::CaptureMethod::Partial,
-            Method::Stored => v1::CaptureMethod::Stored,
-            Method::Stream => v1::CaptureMethod::Stream,
-        }
-        .into(),
-    });
+    let courtesy = courtesy(core, id, &work.plan.limits).await;
+    let body = order_of(step, share, courtesy);
     let key = ProgressKey {
         node: step.node.clone(),
         collection: step.collection.clone(),
@@ -453,10 +282,9 @@ async fn capture(
         // However its agent sees it: what is committed is captured.
         (Ok(Answer::Captured(done)), Some(shard)) => {
             count_cost(core, id, index, &done).await?;
-            feed.note(core.clock.now(), captured_note(&what, &done, &shard));
-            for reason in &shard.shard.reasons {
-                feed.note(core.clock.now(), format!("{what}: {reason}"));
-            }
+            let held_up = Duration::from_millis(done.held_up_ms);
+            core.nodes.held_up(&step.node, held_up);
+            tell_captured(core, feed, &what, &done, &shard);
             Ok(())
         }
         (Ok(_) | Err(_), Some(_)) => Ok(()),
@@ -465,6 +293,62 @@ async fn capture(
             format!("the agent says that {what} is captured, but has not committed it"),
         )),
         (Err(fault), None) => Err(fault.within(&format!("capture of {what}"))),
+    }
+}
+
+/// What a capture brought, and why it was taken as it was.
+fn tell_captured(
+    core: &Core,
+    feed: &JobFeed,
+    what: &str,
+    done: &v1::CaptureDone,
+    shard: &CommittedShard,
+) {
+    feed.note(core.clock.now(), captured_note(what, done, shard));
+    for reason in &shard.shard.reasons {
+        feed.note(core.clock.now(), format!("{what}: {reason}"));
+    }
+}
+
+fn order_of(
+    step: &CaptureStep,
+    bytes_per_second: u64,
+    (max_query_latency_us, max_delay_ms): (u64, u64),
+) -> v1::command::Command {
+    v1::command::Command::CaptureShard(v1::CaptureShard {
+        collection: step.collection.to_string(),
+        shard_id: step.shard.0,
+        method: match step.method {
+            Method::Auto => v1::CaptureMethod::Auto,
+            Method::Direct => v1::CaptureMethod::Direct,
+            Method::Partial => v1::CaptureMethod::Partial,
+            Method::Stored => v1::CaptureMethod::Stored,
+            Method::Stream => v1::CaptureMethod::Stream,
+        }
+        .into(),
+        bytes_per_second,
+        max_query_latency_us,
+        max_delay_ms,
+    })
+}
+
+/// How long searches may take in microseconds, and for how many milliseconds a capture that begins now may be held up for them;
+/// zeros if it is not to look, as those before it have been held up for as long as the job may be.
+async fn courtesy(core: &Core, id: &JobId, limits: &CaptureLimits) -> (u64, u64) {
+    let Some(latency) = limits.max_query_latency else {
+        return (0, 0);
+    };
+    let record = core.book.get(id).await;
+    let committed = record.iter().filter_map(JobRecord::backup);
+    let committed = committed.flat_map(|backup| backup.committed.values());
+    let spent: u64 = committed.map(|shard| shard.held_up_ms).sum();
+    let left = limits
+        .max_delay
+        .saturating_sub(Duration::from_millis(spent));
+    let number = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+    match number(left.as_millis()) {
+        0 => (0, 0),
+        left => (number(latency.as_micros()), left),
     }
 }
 
@@ -515,6 +399,7 @@ async fn count_cost(
             if let Some(shard) = shard {
                 shard.sent_bytes = shard.sent_bytes.max(done.sent_bytes);
                 shard.elapsed_ms = done.elapsed_ms;
+                shard.held_up_ms = done.held_up_ms;
             }
         })
         .await
@@ -522,8 +407,15 @@ async fn count_cost(
 }
 
 fn captured_note(what: &str, done: &v1::CaptureDone, shard: &CommittedShard) -> String {
+    let held_up = match done.held_up_ms {
+        0 => String::new(),
+        ms => format!(
+            ", held up for {:.1} s by the searches of others",
+            Duration::from_millis(ms).as_secs_f64()
+        ),
+    };
     format!(
-        "captured {what} ({}): {} in {:.1} s, {} sent, {} stored",
+        "captured {what} ({}): {} in {:.1} s, {} sent, {} stored{held_up}",
         shard.shard.method,
         ByteCount(shard.shard.logical_bytes),
         std::time::Duration::from_millis(done.elapsed_ms).as_secs_f64(),

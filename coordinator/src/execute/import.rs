@@ -15,7 +15,7 @@ use holdfast_certs::Identity;
 use holdfast_decide::{Asked, BackupPlan, CaptureStep, Method, NodeFacts};
 use holdfast_proto::convert::ImportOrder;
 use holdfast_service::failure::Code;
-use holdfast_types::{ByteCount, JobId, NodeId, RecoveryPointId};
+use holdfast_types::{ByteCount, CaptureLimits, JobId, NodeId, RecoveryPointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,7 @@ pub(super) fn work(
                 commit: None,
                 peer_id: None,
             }],
+            limits: CaptureLimits::default(),
             reasons: Vec::new(),
         },
         committed: BTreeMap::new(),

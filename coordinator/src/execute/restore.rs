@@ -14,11 +14,12 @@ use crate::plan;
 use crate::rpc::wire;
 use holdfast_archive::{CollectionEntry, Manifest};
 use holdfast_decide::RestoreStep;
-use holdfast_decide::instant::{Choice, InstantTarget, ShardLog};
+use holdfast_decide::instant::{Choice, InstantTarget, ReplayWay, ShardLog};
 use holdfast_proto::v1;
 use holdfast_repository::ProofOutcome;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, JobId, NodeId, ShardId};
+use order::{logs_of, order};
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use witness::{Witness, shown};
 
 mod cluster;
+mod order;
 mod parts;
 mod witness;
 
@@ -328,60 +330,25 @@ impl<'a> RestoreContext<'a> {
             })
             .await?;
         match answer {
-            Answer::Restored(done) => Ok(RestoredStep {
-                points: done.points,
-                uploaded_bytes: done.uploaded_bytes,
-                elapsed_ms: done.elapsed_ms,
-                aliases: done.aliases_created,
-                indexes: done.indexes_created,
-                replayed: done.replayed_entries,
-                uploads: BTreeMap::new(),
-            }),
+            Answer::Restored(done) => {
+                for note in done.notes {
+                    self.warn(format!("{}: {note}", step.target));
+                }
+                Ok(RestoredStep {
+                    points: done.points,
+                    uploaded_bytes: done.uploaded_bytes,
+                    elapsed_ms: done.elapsed_ms,
+                    aliases: done.aliases_created,
+                    indexes: done.indexes_created,
+                    replayed: done.replayed_entries,
+                    uploads: BTreeMap::new(),
+                })
+            }
             Answer::Captured(_) | Answer::Extra(_) | Answer::Failed(_) => Err(Fault::new(
                 Code::Internal,
                 "the agent answered a restore with something else",
             )),
         }
-    }
-}
-
-/// What an agent is told of the collection.
-fn order(
-    work: &RestoreWork,
-    step: &RestoreStep,
-    mut told: CollectionEntry,
-    with_aliases: bool,
-) -> Result<v1::RestoreCollection, Fault> {
-    if let Some(factor) = step.replication_factor
-        && let Some(params) = told.info.pointer_mut("/config/params")
-    {
-        params["replication_factor"] = factor.into();
-    }
-    let json = serde_json::to_string(&told).map_err(|e| Fault::from_error(Code::Internal, &e))?;
-    Ok(v1::RestoreCollection {
-        recovery_point: work.plan.point.to_string(),
-        source_collection: step.source.to_string(),
-        target_collection: step.target.to_string(),
-        overwrite: step.replaces,
-        with_aliases,
-        collection_manifest_json: json,
-        logs: logs_of(work, step).iter().map(ordered).collect(),
-    })
-}
-
-/// What is replayed on the shards of a collection; those that need nothing are left out.
-fn logs_of(work: &RestoreWork, step: &RestoreStep) -> Vec<ShardLog> {
-    let choice = work.plan.instant.as_ref();
-    let logs = choice.and_then(|choice| choice.collection(&step.source));
-    let logs = logs.into_iter().flat_map(|logs| &logs.shards);
-    logs.filter(|log| log.entries() > 0).cloned().collect()
-}
-
-fn ordered(log: &ShardLog) -> v1::ShardLog {
-    v1::ShardLog {
-        shard_id: log.shard.0,
-        from: log.from,
-        until: log.until,
     }
 }
 
@@ -481,16 +448,20 @@ fn command_line(work: &RestoreWork, steps: &[RestoreStep]) -> String {
     each.collect::<Vec<String>>().join(" && ")
 }
 
-/// Where to, and which collection.
+/// Where to and how, and which collection.
 fn what_options(choice: Option<&Choice>, step: &RestoreStep) -> (String, String) {
     let source = &step.source;
+    let by = match choice.map(|choice| choice.way) {
+        Some(ReplayWay::Requests) => " --by requests",
+        Some(ReplayWay::Splice) | None => "",
+    };
     let to = match choice.map(|choice| choice.target) {
         None => String::new(),
-        Some(InstantTarget::Instant(instant)) => format!(" --to {instant}"),
-        Some(InstantTarget::Latest) => " --to latest".to_owned(),
-        Some(InstantTarget::Operation(number)) => format!(" --to-op {number}"),
+        Some(InstantTarget::Instant(instant)) => format!(" --to {instant}{by}"),
+        Some(InstantTarget::Latest) => format!(" --to latest{by}"),
+        Some(InstantTarget::Operation(number)) => format!(" --to-op {number}{by}"),
         Some(InstantTarget::BeforeDrop) => {
-            return (format!(" --before-drop {source}"), String::new());
+            return (format!(" --before-drop {source}{by}"), String::new());
         }
     };
     (to, format!(" --collection {source}"))
@@ -580,6 +551,7 @@ mod tests {
             aliases: vec![],
             indexes: vec![],
             points: Some(3),
+            recovery_order: None,
         }
     }
 
@@ -597,6 +569,7 @@ mod tests {
                     step("b", "b2", true),
                     step("c", "c", false),
                 ],
+                order_from: None,
                 safety: None,
                 instant: None,
                 blockers: vec![],

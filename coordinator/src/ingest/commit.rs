@@ -78,6 +78,7 @@ pub async fn commit(
         sent_bytes: figures.sent_bytes,
         stored_bytes: figures.stored_bytes,
         elapsed_ms: 0,
+        held_up_ms: 0,
     };
     record_commit(core, &delivery, &step, committed).await?;
     Ok(figures.stored_bytes)

@@ -179,6 +179,10 @@ impl JobFeed {
         state.version += 1;
         let version = state.version;
         let before = state.progress.remove(key);
+        let was = before
+            .as_ref()
+            .map_or("", |told| told.progress.slowed.as_str());
+        let changed = slowed_line(key, was, &progress.slowed);
         let mut pace = before.map(|before| before.pace).unwrap_or_default();
         pace.tell(now, progress.bytes_done);
         let told = Told {
@@ -189,6 +193,9 @@ impl JobFeed {
         };
         state.progress.insert(key.clone(), told);
         self.wake(state);
+        if let Some(line) = changed {
+            self.note(now, line);
+        }
     }
 
     /// Replaces the figures of a run of upkeep.
@@ -199,6 +206,7 @@ impl JobFeed {
                 bytes_done: extent.bytes,
                 bytes_total: extent.bytes_total.unwrap_or(0),
                 bytes_sent: 0,
+                slowed: String::new(),
             }),
             ..v1::JobProgress::default()
         });
@@ -320,6 +328,25 @@ impl JobFeed {
     fn lock(&self) -> MutexGuard<'_, FeedState> {
         // No code that holds this lock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is said when a capture begins or ends to be slower than it could be.
+fn slowed_line(key: &ProgressKey, was: &str, is: &str) -> Option<String> {
+    let ProgressKey {
+        node,
+        collection,
+        shard,
+    } = key;
+    match (was, is) {
+        ("", "") => None,
+        ("", why) => Some(format!(
+            "{collection}/{shard} on {node}: slowed down: {why}"
+        )),
+        (_, "") => Some(format!(
+            "{collection}/{shard} on {node}: slowed down no longer"
+        )),
+        (_, _) => None,
     }
 }
 

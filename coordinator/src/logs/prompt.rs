@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::execute;
 use holdfast_decide::ServerView;
 use holdfast_proto::convert::{BackupOrder, Method};
-use holdfast_types::CollectionName;
+use holdfast_types::{CaptureLimits, CollectionName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,6 +76,7 @@ async fn look(core: &Arc<Core>, attempts: &mut BTreeMap<CollectionName, Attempt>
         method: Method::Auto,
         note: format!("base for continuous protection of {first}: {why}"),
         tags: Vec::new(),
+        limits: CaptureLimits::default(),
     };
     match Box::pin(execute::start_backup(core, ASKER.to_owned(), &order)).await {
         Ok(feed) => {

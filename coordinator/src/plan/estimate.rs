@@ -75,6 +75,7 @@ mod tests {
             aliases: vec![],
             indexes: vec![],
             points: None,
+            recovery_order: None,
         };
         let receiver = |node: &str| Receiver {
             node: node.parse().unwrap(),
@@ -90,6 +91,7 @@ mod tests {
             receivers: vec![receiver("n1"), receiver("n2")],
             with_aliases: false,
             steps: vec![step],
+            order_from: None,
             safety: None,
             instant: None,
             blockers: vec![],

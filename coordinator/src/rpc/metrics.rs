@@ -75,9 +75,20 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
         samples.put(Metric::NodeQdrantUp, &node.node, truth(up));
         let offset = Timestamp::from_micros(node.clock_offset_ms.saturating_mul(1000));
         samples.put(Metric::NodeClockOffset, &node.node, seconds(offset));
+        samples.put(
+            Metric::NodeDrained,
+            &node.node,
+            truth(node.drained.is_some()),
+        );
         if let Some(look) = node.storage.as_ref().filter(|_| node.connected) {
             storage_of(&mut samples, &node.node, look);
         }
+    }
+    for (node, record) in core.nodes.list() {
+        let of = node.as_str();
+        let took = record.searches.filter(|_| record.connected);
+        samples.put_if(Metric::SearchTime, of, took.map(|took| took.as_secs_f64()));
+        samples.put(Metric::HeldUp, of, record.held_up.as_secs_f64());
     }
     for (of, churn) in storage::churn(&core.nodes.list()) {
         samples.put(Metric::Touched, &of, count(churn.touched_bytes));

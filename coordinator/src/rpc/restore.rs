@@ -165,10 +165,11 @@ impl Restore for RestoreService {
             .map_err(|error| Status::invalid_argument(chain(&error)))?;
         let grant = self.grant(&caller, &command).await?;
         let wanted = ShardId(request.shard_id);
-        let log = grant.logs.iter().find(|log| log.shard == wanted).cloned();
+        let mut logs = grant.logs.iter().filter(|log| log.shard == wanted);
+        let log = logs.next().and_then(|log| within(log, &request));
         let log = log.ok_or_else(|| {
             Status::permission_denied(format!(
-                "this command does not allow to read a log of shard {wanted}"
+                "this command does not allow to read these entries of a log of shard {wanted}"
             ))
         })?;
         let (out, pieces) = mpsc::channel(QUEUE);
@@ -229,6 +230,18 @@ impl Restore for RestoreService {
         }
         Ok(Response::new(v1::CloseTicketResponse {}))
     }
+}
+
+/// The stretch of an ordered log that is asked for, if it lies in it.
+fn within(log: &ShardLog, request: &v1::FetchLogRequest) -> Option<ShardLog> {
+    let from = request.from.unwrap_or(log.from);
+    let until = request.until.unwrap_or(log.until);
+    let inside = log.from <= from && from <= until && until <= log.until;
+    inside.then(|| ShardLog {
+        from,
+        until,
+        ..log.clone()
+    })
 }
 
 fn not_to_read() -> Status {

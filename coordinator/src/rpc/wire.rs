@@ -7,14 +7,14 @@ use crate::job::JobRecord;
 use crate::plan::Estimate;
 use crate::retention::proofs::{self, Known};
 use crate::verify::Affected;
-use holdfast_decide::instant::{Choice, InstantTarget, ShardLog, Window};
+use holdfast_decide::instant::{Choice, InstantTarget, ReplayWay, ShardLog, Window};
 use holdfast_decide::{BackupPlan, CaptureStep, ExtraStep, Receiver, RestorePlan, RestoreStep};
 use holdfast_proto::v1;
 use holdfast_repository::{Marks, PointTombstone, ProofOutcome};
 use holdfast_types::{CollectionName, Timestamp};
 
 /// This program's release.
-pub(super) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) fn program() -> v1::ProgramVersion {
     v1::ProgramVersion {
@@ -143,6 +143,7 @@ pub(super) fn backup_plan(plan: &BackupPlan) -> v1::BackupPlan {
         captures: plan.captures.iter().map(capture).collect(),
         notes: plan.reasons.clone(),
         extras: plan.extras.iter().map(planned_extra).collect(),
+        limits: Some(plan.limits.into()),
     }
 }
 
@@ -176,6 +177,7 @@ pub(super) fn restore_plan(plan: &RestorePlan, estimate: Estimate) -> v1::Restor
         nodes: plan.receivers.iter().map(receiving).collect(),
         estimated_ms: u64::try_from(estimate.time.as_millis()).unwrap_or(u64::MAX),
         estimate_measured: estimate.measured,
+        order_from: plan.order_from.clone().unwrap_or_default(),
     }
 }
 
@@ -201,6 +203,7 @@ pub(crate) fn instant(choice: &Choice) -> v1::PlannedInstant {
     v1::PlannedInstant {
         target: Some(v1::RestoreTarget {
             target: Some(target),
+            by_requests: choice.way == ReplayWay::Requests,
         }),
         instant_us: choice.instant.as_micros(),
         complete_before_us: choice.complete_before.as_micros(),
@@ -262,6 +265,7 @@ fn restore_step(step: &RestoreStep, choice: Option<&Choice>) -> v1::RestoreStep 
             .map(replayed)
             .collect(),
         replicas: step.replicas.unwrap_or(0),
+        recovery_order: step.recovery_order,
         shard_sizes: step
             .shard_sizes
             .iter()

@@ -15,6 +15,7 @@ use holdfast_proto::v1::ingest_client::IngestClient;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_service::clock::{Clock as _, SystemClock};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +33,8 @@ pub(crate) struct Agent {
     out: mpsc::Sender<v1::AgentMessage>,
     inbound: mpsc::Receiver<Result<FromCoordinator, Status>>,
     inventory: Arc<Mutex<Option<v1::Inventory>>>,
+    /// How long searches take at its node, in microseconds.
+    search_us: Arc<AtomicU64>,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -81,9 +84,10 @@ impl Agent {
         let FromCoordinator::Welcome(welcome) = welcome else {
             panic!("no welcome: {welcome:?}");
         };
-        let inventory = Arc::default();
+        let (inventory, search_us) = (Arc::default(), Arc::default());
         let (commands, received) = mpsc::channel(16);
-        let reader = read(inbound, commands, out.clone(), Arc::clone(&inventory));
+        let told = (Arc::clone(&inventory), Arc::clone(&search_us));
+        let reader = read(inbound, commands, out.clone(), told);
         Ok(Self {
             channel,
             epoch: welcome.epoch,
@@ -91,6 +95,7 @@ impl Agent {
             out,
             inbound: received,
             inventory,
+            search_us,
             _reader: AbortOnDropHandle::new(tokio::spawn(reader)),
         })
     }
@@ -124,14 +129,40 @@ impl Agent {
         self.tell(inventory).await;
     }
 
+    /// As an agent that sends archived operations to running collections, too.
+    pub(crate) async fn report_requests(&self, collections: &[&str]) {
+        let inventory = v1::Inventory {
+            splices_logs: true,
+            replays_logs: true,
+            ..inventory(collections.iter().map(|name| info(name, 1)).collect())
+        };
+        self.tell(inventory).await;
+    }
+
     /// Reports one collection with so many shards.
     pub(crate) async fn report_shards(&self, collection: &str, shards: u32) {
         self.tell(inventory(vec![info(collection, shards)])).await;
     }
 
+    /// As an agent of before captures had limits.
+    pub(crate) async fn report_unlimited(&self, collections: &[&str]) {
+        let inventory = v1::Inventory {
+            keeps_limits: false,
+            ..inventory(collections.iter().map(|name| info(name, 1)).collect())
+        };
+        self.tell(inventory).await;
+    }
+
     async fn tell(&self, inventory: v1::Inventory) {
         *self.inventory.lock().unwrap() = Some(inventory.clone());
-        self.say(heartbeat(Some(inventory), 0)).await;
+        let search_us = self.search_us.load(Ordering::Relaxed);
+        self.say(heartbeat(Some(inventory), 0, search_us)).await;
+    }
+
+    /// Reports these collections, and how long searches take, from now on.
+    pub(crate) async fn report_searches(&self, collections: &[&str], micros: u64) {
+        self.search_us.store(micros, Ordering::Relaxed);
+        self.report(collections).await;
     }
 
     /// Reports as a peer of a cluster of three; each collection has one shard, with Active replicas on these peers.
@@ -181,6 +212,7 @@ impl Agent {
         let inventory = v1::Inventory {
             qdrant_version: "1.18.3".into(),
             restores_parts: true,
+            keeps_limits: true,
             peer_id: peer,
             peers: 3,
             cluster_peers: peers
@@ -193,7 +225,7 @@ impl Agent {
             ..Default::default()
         };
         *self.inventory.lock().unwrap() = Some(inventory.clone());
-        heartbeat(Some(inventory), 0)
+        heartbeat(Some(inventory), 0, 0)
     }
 
     /// The order to capture, if one has come already.
@@ -347,11 +379,24 @@ impl Agent {
 
     /// Does what a capture command asks for. Returns the number of chunks sent.
     pub(crate) async fn capture(&self, command: &v1::Command, files: &Files) -> usize {
+        self.capture_held_up(command, files, 0).await
+    }
+
+    /// The same, held up for so many milliseconds.
+    pub(crate) async fn capture_held_up(
+        &self,
+        command: &v1::Command,
+        files: &Files,
+        held_up_ms: u64,
+    ) -> usize {
         let delivered = self.deliver(command, files).await;
         let sent = delivered.sent;
         self.commit(delivered).await.unwrap();
-        self.answer(command, Outcome::Capture(v1::CaptureDone::default()))
-            .await;
+        let done = v1::CaptureDone {
+            held_up_ms,
+            ..Default::default()
+        };
+        self.answer(command, Outcome::Capture(done)).await;
         sent
     }
 
@@ -404,7 +449,7 @@ async fn read(
     mut inbound: Streaming<v1::CoordinatorMessage>,
     commands: mpsc::Sender<Result<FromCoordinator, Status>>,
     out: mpsc::Sender<v1::AgentMessage>,
-    inventory: Arc<Mutex<Option<v1::Inventory>>>,
+    (inventory, search_us): (Arc<Mutex<Option<v1::Inventory>>>, Arc<AtomicU64>),
 ) {
     loop {
         let next = match inbound.message().await {
@@ -414,7 +459,8 @@ async fn read(
         };
         if let Ok(FromCoordinator::Observe(observe)) = &next {
             let inventory = inventory.lock().unwrap().clone();
-            let message = Some(heartbeat(inventory, observe.request));
+            let search_us = search_us.load(Ordering::Relaxed);
+            let message = Some(heartbeat(inventory, observe.request, search_us));
             if out.send(v1::AgentMessage { message }).await.is_err() {
                 return;
             }
@@ -430,6 +476,7 @@ async fn read(
 fn inventory(collections: Vec<v1::CollectionInfo>) -> v1::Inventory {
     v1::Inventory {
         qdrant_version: "1.18.3".into(),
+        keeps_limits: true,
         collections,
         ..Default::default()
     }
@@ -452,11 +499,12 @@ fn info(collection: &str, shards: u32) -> v1::CollectionInfo {
     }
 }
 
-fn heartbeat(inventory: Option<v1::Inventory>, answers: u64) -> Message {
+fn heartbeat(inventory: Option<v1::Inventory>, answers: u64, search_us: u64) -> Message {
     Message::Heartbeat(v1::Heartbeat {
         now_us: SystemClock.now().as_micros(),
         inventory,
         answers,
+        search_us,
         ..Default::default()
     })
 }

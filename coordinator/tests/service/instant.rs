@@ -153,6 +153,7 @@ impl Scene {
         v1::RestoreRequest {
             to: Some(v1::RestoreTarget {
                 target: Some(target),
+                by_requests: false,
             }),
             ..Default::default()
         }
@@ -178,11 +179,24 @@ impl Scene {
         command: &str,
         shard_id: u32,
     ) -> Result<Vec<Vec<u8>>, Status> {
+        self.stretch(agent, command, shard_id, None).await
+    }
+
+    /// The same, of these entries only.
+    async fn stretch(
+        &self,
+        agent: &Agent,
+        command: &str,
+        shard_id: u32,
+        only: Option<(u64, u64)>,
+    ) -> Result<Vec<Vec<u8>>, Status> {
         let request = v1::FetchLogRequest {
             command_id: command.to_owned(),
             epoch: agent.epoch,
             shard_id,
             lengths_only: false,
+            from: only.map(|only| only.0),
+            until: only.map(|only| only.1),
         };
         let mut pieces = agent.restores().fetch_log(request).await?.into_inner();
         let (mut entries, mut crc) = (Vec::new(), None);
@@ -268,6 +282,7 @@ async fn an_agent_is_told_what_to_replay_and_reads_no_more_than_that() {
         shard_id: 0,
         from: CERTAIN,
         until: 45,
+        requests_from: None,
     };
     assert_eq!(task.logs, [ordered]);
     let id = &command.command_id;
@@ -316,6 +331,54 @@ async fn an_agent_that_does_not_replay_is_given_nothing_and_not_believed() {
     assert_eq!(failure.code, "proof-failed");
     let on = format!("holdfast restore run {} --to {}", scene.point, scene.by(29));
     assert!(failure.message.contains(&on), "{failure:?}");
+    scene.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_may_be_sent_to_the_running_collection() {
+    let mut scene = scene().await;
+    let mut order = scene.at(45);
+    order.to.as_mut().unwrap().by_requests = true;
+    // An agent of before would splice, and say nothing.
+    let plan = scene.plan(order.clone()).await.unwrap();
+    let why = &plan.blockers[0].message;
+    assert!(why.contains("leave out --by requests"), "{why}");
+    assert_eq!(plan.instant.unwrap().target, order.to);
+    scene.agent.report_requests(&[]).await;
+    let job = scene.operator.restore(order).await;
+    let command = scene.agent.command().await;
+    let Some(v1::command::Command::RestoreCollection(task)) = &command.command else {
+        panic!("no restore: {command:?}");
+    };
+    let next = task.logs[0].requests_from.unwrap();
+    assert!((CERTAIN..45).contains(&next), "{:?}", task.logs);
+    let id = &command.command_id;
+    for (from, until) in [(CERTAIN, next), (next, 45), (next + 3, 45), (44, 44)] {
+        let only = Some((from, until));
+        let entries = scene.stretch(&scene.agent, id, 0, only).await.unwrap();
+        let want: Vec<Vec<u8>> = (from..until).map(data).collect();
+        assert_eq!(entries, want, "{only:?}");
+    }
+    for (from, until) in [(CERTAIN - 1, 45), (CERTAIN, 46), (40, 39)] {
+        let only = Some((from, until));
+        let refused = scene.stretch(&scene.agent, id, 0, only).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{only:?}");
+    }
+    let Outcome::Restore(mut done) = replayed(9, 39) else {
+        unreachable!("it is made so");
+    };
+    done.notes = vec!["Qdrant refused one".to_owned()];
+    scene.agent.answer(&command, Outcome::Restore(done)).await;
+    let (ended, told) = job.end().await;
+    // One of forty is lacking.
+    let failure = ended.failure.unwrap();
+    assert_eq!(failure.code, "proof-failed");
+    let on = format!("--to {} --by requests --node n1", scene.by(44));
+    assert!(failure.message.contains(&on), "{failure:?}");
+    assert!(
+        format!("{told:?}").contains("docs: Qdrant refused one"),
+        "{told:?}"
+    );
     scene.running.stop().await;
 }
 

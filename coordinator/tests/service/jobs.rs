@@ -74,6 +74,7 @@ async fn progressed(agent: &Agent, command: &v1::Command, done: u64, total: u64)
         bytes_done: done,
         bytes_total: total,
         bytes_sent: done / 2,
+        slowed: String::new(),
     };
     let progress = v1::CommandProgress {
         command_id: command.command_id.clone(),

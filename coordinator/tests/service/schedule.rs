@@ -2,12 +2,10 @@
 
 use crate::agent::{Agent, files};
 use crate::world::{Operator, Running, World};
-use holdfast_coordinator::config::{self};
 use holdfast_coordinator::core::Core;
 use holdfast_coordinator::schedule::look;
 use holdfast_decide::schedule::{OpenState, ScheduleMemory};
 use holdfast_service::clock::{Clock as _, FixedClock, SystemClock};
-use holdfast_service::config::Strictness;
 use holdfast_types::{ScheduleName, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +27,7 @@ fn minutely() -> ScheduleName {
 /// A world with that policy, and a clock that stands a second after a full minute.
 fn world() -> (World, FixedClock) {
     let mut world = World::new();
-    let dir = world.dir.path();
-    std::fs::write(dir.join("policy.toml"), POLICY).unwrap();
-    let path = dir.join("coordinator.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let policy = format!("policy = \"{}\"\n{text}", dir.join("policy.toml").display());
-    std::fs::write(&path, policy).unwrap();
-    (world.config, _) = config::load(&path, Strictness::Strict).unwrap();
+    world.follow(POLICY);
     let micros = SystemClock.now().as_micros();
     let full = micros - micros.rem_euclid(60_000_000);
     (

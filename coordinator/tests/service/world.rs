@@ -1,7 +1,9 @@
 //! Certificates, a configuration, and a coordinator in this process that can be stopped and started.
 
 use holdfast_certs::ca::{self, IssueRequest};
-use holdfast_certs::{ClientTls, ConnectOptions, Identity, Role, ServerTls, TlsPaths, connect};
+use holdfast_certs::{
+    ClientTls, ConnectOptions, Identity, Role, Scope, ServerTls, TlsPaths, connect,
+};
 use holdfast_coordinator::config::{self, CoordinatorConfig};
 use holdfast_coordinator::core::Core;
 use holdfast_coordinator::{execute, serve, start};
@@ -47,7 +49,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let now = SystemClock.now();
-        ca::init(&root.join("ca"), &cluster(), DAY, now).unwrap();
+        ca::init(&root.join("ca"), &cluster(), Scope::Everybody, 4 * DAY, now).unwrap();
         for (role, name) in [
             (Role::Coordinator, "c1"),
             (Role::Agent, "n1"),
@@ -68,6 +70,19 @@ impl World {
         std::fs::write(&path, config_text(root, more)).unwrap();
         let (config, _) = config::load(&path, Strictness::Strict).unwrap();
         Self { dir, config }
+    }
+
+    /// Follows this policy from the next start on.
+    pub(crate) fn follow(&mut self, policy: &str) {
+        let dir = self.dir.path();
+        let (place, path) = (dir.join("policy.toml"), dir.join("coordinator.toml"));
+        std::fs::write(&place, policy).unwrap();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        if !text.starts_with("policy = ") {
+            text = format!("policy = \"{}\"\n{text}", place.display());
+        }
+        std::fs::write(&path, text).unwrap();
+        (self.config, _) = config::load(&path, Strictness::Strict).unwrap();
     }
 
     pub(crate) async fn start(&self) -> Running {
@@ -166,6 +181,7 @@ impl Operator {
             method: v1::CaptureMethod::Auto.into(),
             note: "a note".into(),
             tags: vec!["nightly".into()],
+            limits: None,
         };
         Job(self.0.create_backup(request).await.unwrap().into_inner())
     }

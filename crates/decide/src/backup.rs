@@ -13,7 +13,10 @@ use crate::retention::NamePattern;
 pub use extras::ExtraStep;
 pub use fleet::has_other_replica;
 use fleet::{Failures, Fleet};
-use holdfast_types::{CollectionName, Epoch, NodeId, ServerVersion, ShardId, Timestamp};
+use holdfast_types::{
+    CaptureLimits, CollectionName, Epoch, NodeId, ServerVersion, ShardId, Timestamp,
+};
+pub use lanes::{Lane, Lanes};
 use serde::{Deserialize, Serialize};
 pub use settle::{Gone, Settlement, Standing, settle_backup};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +25,7 @@ pub use trouble::Trouble;
 
 mod extras;
 mod fleet;
+mod lanes;
 mod settle;
 mod trouble;
 
@@ -34,6 +38,8 @@ pub struct BackupRequest {
     pub patterns: BTreeSet<NamePattern>,
     /// How to capture.
     pub method: MethodWish,
+    /// How much it may take from the database.
+    pub limits: CaptureLimits,
 }
 
 /// How the caller wants shards captured.
@@ -87,6 +93,9 @@ pub struct BackupPlan {
     /// Nodes of which it is not known what extras they have, with why.
     #[serde(default)]
     pub extras_unknown: BTreeMap<NodeId, String>,
+    /// How much they may take from the database. Plans that an earlier release recorded have no bounds.
+    #[serde(default)]
+    pub limits: CaptureLimits,
     /// Why it is so, where there was a choice or something is unusual.
     pub reasons: Vec<String>,
 }
@@ -206,6 +215,7 @@ pub(crate) fn plan_captures(
         captures: Vec::new(),
         extras: Vec::new(),
         extras_unknown: BTreeMap::new(),
+        limits: request.limits,
         reasons: Vec::new(),
     };
     let mut shards = Vec::new();
@@ -239,10 +249,30 @@ pub(crate) fn plan_captures(
         .choose(&shards, BTreeMap::new())
         .map_err(|left| fleet.none_left(&left))?;
     plan.nodes = facts(&plan.captures, &fleet.usable);
+    plan.reasons.extend(fleet.despite_drain(&plan.captures));
+    let unlimited = unlimited(&plan, &fleet);
+    plan.reasons.extend(unlimited);
     let skews = plan.nodes.iter();
     let skews = skews.filter_map(|node| seen.skew_warning(&node.node));
     plan.reasons.extend(skews);
     Ok(plan)
+}
+
+/// Nodes that would be captured as fast as they can be, whatever was asked for: a backup that takes too much is better than none.
+fn unlimited(plan: &BackupPlan, fleet: &Fleet<'_>) -> Vec<String> {
+    if !plan.limits.need_agents() {
+        return Vec::new();
+    }
+    let keeps = |node: &NodeId| fleet.usable.get(node).is_some_and(|s| s.keeps_limits);
+    let nodes = plan.nodes.iter().map(|facts| &facts.node);
+    nodes
+        .filter(|node| !keeps(node))
+        .map(|node| {
+            format!(
+                "the agent of node {node} is of an earlier release and keeps no limits: it captures as fast as it can until it is updated"
+            )
+        })
+        .collect()
 }
 
 /// The collections that are meant, and what speaks against the patterns.

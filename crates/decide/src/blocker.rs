@@ -440,6 +440,14 @@ pub enum Blocker {
         /// Which node.
         node: NodeId,
     },
+    /// An agent that would splice.
+    #[error(
+        "the agent of node {node} can't send archived operations to a running collection: update holdfast-agent there to the coordinator's release, or leave out --by requests"
+    )]
+    AgentWithoutRequests {
+        /// Which node.
+        node: NodeId,
+    },
 }
 
 impl Blocker {
@@ -493,7 +501,8 @@ impl Blocker {
             | Self::OperationAmbiguous { .. }
             | Self::OperationOutOfReach { .. }
             | Self::CopyHoldsNoLog { .. }
-            | Self::AgentTooOld { .. } => false,
+            | Self::AgentTooOld { .. }
+            | Self::AgentWithoutRequests { .. } => false,
         }
     }
 }

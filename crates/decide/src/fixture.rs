@@ -56,7 +56,9 @@ pub(crate) fn node<const N: usize>(
         storage_free: None,
         snapshots_shared: true,
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
+        keeps_limits: true,
         extras: Some(vec![]),
         collections: collections.into_iter().collect(),
     };
@@ -68,6 +70,8 @@ pub(crate) fn node<const N: usize>(
         before: None,
         late: false,
         pulse: crate::observation::Pulse::default(),
+        drained: false,
+        searches: None,
     };
     (id.parse().unwrap(), view)
 }

@@ -38,7 +38,9 @@ mod tests;
 
 pub use between::{Between, Lack, Listed, Piece, between};
 pub use check::check_choice;
-pub use choose::{Choice, CollectionLogs, InstantRequest, InstantTarget, ShardLog, choose};
+pub use choose::{
+    Choice, CollectionLogs, InstantRequest, InstantTarget, ReplayWay, ShardLog, choose,
+};
 pub use doubt::Doubt;
 pub use history::{
     ArchivedLog, Base, BasePoint, History, LogPart, Look, PartView, Present, Standing,

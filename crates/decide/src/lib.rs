@@ -16,6 +16,7 @@ mod observation;
 mod placement;
 pub mod policy;
 pub mod recency;
+mod recovery_order;
 mod restore;
 mod restore_check;
 mod restore_target;
@@ -27,8 +28,9 @@ mod violation;
 mod fixture;
 
 pub use backup::{
-    Asked, BackupPlan, BackupRequest, CaptureStep, ExtraStep, Gone, Method, MethodWish, NodeFacts,
-    Repin, Settlement, Standing, Trouble, has_other_replica, plan_backup, settle_backup,
+    Asked, BackupPlan, BackupRequest, CaptureStep, ExtraStep, Gone, Lane, Lanes, Method,
+    MethodWish, NodeFacts, Repin, Settlement, Standing, Trouble, has_other_replica, plan_backup,
+    settle_backup,
 };
 pub use backup_check::check_backup;
 pub use blocker::Blocker;
@@ -37,6 +39,7 @@ pub use observation::{
     RemoteView, RunningJob, ServerSeen, ServerView, ShardView, TransferView,
 };
 pub use placement::{Holders, Unsettled, Wanted, agreed, assign, is_whole};
+pub use recovery_order::RecoveryOrder;
 pub use restore::{
     CapturedCollection, Mapping, PointView, Receiver, RestorePlan, RestoreRequest, RestoreStep,
     plan_restore,

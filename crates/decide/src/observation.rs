@@ -5,7 +5,7 @@ use holdfast_types::{
     AliasName, ByteCount, CollectionName, Epoch, ExtraName, JobId, NodeId, ServerVersion, ShardId,
     Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A report older than this says nothing about the present. Agents report every few seconds.
@@ -31,6 +31,8 @@ pub struct Past {
     pub pins: BTreeMap<(CollectionName, ShardId), NodeId>,
     /// The peer ids that nodes had.
     pub peers: BTreeMap<NodeId, u64>,
+    /// Nodes that an operator has removed: nobody waits for them any more.
+    pub removed: BTreeSet<NodeId>,
 }
 
 /// A job that has not ended.
@@ -59,6 +61,10 @@ pub struct NodeView {
     pub late: bool,
     /// How its Qdrant answers the simplest question.
     pub pulse: Pulse,
+    /// Whether an operator wants no captures on it, as far as other nodes can do without it.
+    pub drained: bool,
+    /// How long searches took there just now; `None` if there were none, or nobody asked for it.
+    pub searches: Option<Duration>,
 }
 
 /// How a Qdrant answers `GET /`; zeros where nobody tells.
@@ -111,6 +117,10 @@ pub struct ServerSeen {
     pub splices_logs: bool,
     /// Whether its agent carries out parts of restores into clusters.
     pub restores_parts: bool,
+    /// Whether its agent sends archived operations to running collections.
+    pub replays_logs: bool,
+    /// Whether its agent keeps the limits of a capture.
+    pub keeps_limits: bool,
     /// Files beside Qdrant's own that its agent is configured to capture; `None` if an older agent does not tell.
     pub extras: Option<Vec<ExtraSeen>>,
     /// Its collections.

@@ -17,6 +17,7 @@ mod preset;
 mod raw;
 mod rules;
 mod select;
+mod slow;
 mod validate;
 
 #[cfg(test)]
@@ -31,8 +32,10 @@ pub use preset::Preset;
 pub use raw::{
     RawLimits, RawPolicy, RawPolicyRetention, RawPolicyRule, RawPolicyVerify, RawSchedule,
 };
+pub(crate) use rules::LAST_IN_ORDER;
 pub use rules::{Chosen, PolicyRule, RuleOrigin};
 pub use select::{Selection, select};
+pub use slow::slow;
 pub use validate::{BadPolicy, validate};
 
 use crate::retention::RetentionPolicy;
@@ -115,19 +118,11 @@ impl Policy {
         allowed.min().map(|rpo| (rpo, false))
     }
 
-    /// Collections in the order in which they come back: least number first, then by name.
+    /// The place of a collection in the order of recovery: the least comes back first.
     #[must_use]
-    pub fn recovery_order(
-        &self,
-        collections: impl IntoIterator<Item = CollectionName>,
-    ) -> Vec<CollectionName> {
-        let order = |name: &CollectionName| {
-            let chosen = self.rule_of(name);
-            chosen.map_or(rules::LAST_IN_ORDER, |chosen| chosen.rule.recovery_order)
-        };
-        let mut all: Vec<_> = collections.into_iter().collect();
-        all.sort_by_cached_key(|name| (order(name), name.clone()));
-        all
+    pub fn recovery_place(&self, collection: &CollectionName) -> u32 {
+        let chosen = self.rule_of(collection);
+        chosen.map_or(LAST_IN_ORDER, |chosen| chosen.rule.recovery_order)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::backup::BackupPlan;
 use crate::blocker::Blocker;
 use crate::instant::Choice;
 use crate::observation::Observation;
+use crate::recovery_order::RecoveryOrder;
 use crate::restore_target::Target;
 use holdfast_types::{
     AliasName, ByteCount, CollectionName, Epoch, NodeId, RecoveryPointId, ServerVersion, ShardId,
@@ -33,6 +34,8 @@ pub struct RestoreRequest {
     pub with_aliases: bool,
     /// What is replayed on the captured shards; `None` means that they are restored as they are.
     pub instant: Option<Choice>,
+    /// Which comes back first; `None` means in the order in which they are asked for, or stand in the recovery point.
+    pub order: Option<RecoveryOrder>,
 }
 
 /// A collection's name in the recovery point and the one it shall have.
@@ -108,6 +111,9 @@ pub struct RestorePlan {
     pub with_aliases: bool,
     /// One after the other, in this order.
     pub steps: Vec<RestoreStep>,
+    /// Who gives the order, in words; absent if nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_from: Option<String>,
     /// Captured before the first step: what will be replaced.
     pub safety: Option<BackupPlan>,
     /// What is replayed on the captured shards; absent if they are restored as they are.
@@ -169,6 +175,9 @@ pub struct RestoreStep {
     pub indexes: Vec<String>,
     /// Number of points it must have afterwards, if known.
     pub points: Option<u64>,
+    /// Its place, if somebody gives the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_order: Option<u32>,
 }
 
 /// Plans a restore; what speaks against it stands in the plan's `blockers`.
@@ -187,6 +196,7 @@ pub fn plan_restore(
         receivers: Vec::new(),
         with_aliases: request.with_aliases,
         steps: Vec::new(),
+        order_from: request.order.as_ref().map(|order| order.from.clone()),
         safety: None,
         instant: request.instant.clone(),
         blockers: Vec::new(),
@@ -220,6 +230,11 @@ pub fn plan_restore(
             plan.blockers.push(*blocker);
             let step = |(captured, name)| RestoreStep::new(captured, name, false, vec![]);
             plan.steps = wanted.into_iter().map(step).collect();
+        }
+    }
+    if let Some(order) = &request.order {
+        for step in &mut plan.steps {
+            step.recovery_order = Some(order.place(&step.source));
         }
     }
     if plan.instant.is_some() {
@@ -270,6 +285,15 @@ fn wanted<'a>(
             }),
         }
     }
+    if let Some(order) = &request.order {
+        wanted.sort_by_cached_key(|(captured, target)| {
+            (
+                order.place(&captured.name),
+                captured.name.clone(),
+                target.clone(),
+            )
+        });
+    }
     let mut targets = BTreeSet::new();
     let mut twice = BTreeSet::new();
     for (_, target) in &wanted {
@@ -302,6 +326,7 @@ impl RestoreStep {
             aliases,
             indexes: captured.indexes.clone(),
             points: captured.points,
+            recovery_order: None,
         }
     }
 }
@@ -368,6 +393,7 @@ mod tests {
             overwrite: false,
             with_aliases: true,
             instant: None,
+            order: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! Deliberately shares no code with the planner.
 
 use crate::backup_check::{check_captures, fresh};
+use crate::instant::ReplayWay;
 use crate::observation::{Observation, ServerSeen};
 use crate::restore::{PointView, RestorePlan, RestoreRequest, RestoreStep};
 use crate::violation::Violation;
@@ -60,6 +61,7 @@ pub fn check_restore(
     }
     wrong.extend(not_as_asked(plan, request));
     wrong.extend(other_instant(plan, request, seen));
+    wrong.extend(other_order(plan, request));
     wrong.extend(crate::cluster_check::not_of_the_cluster(
         plan, request, point, seen, now,
     ));
@@ -88,13 +90,41 @@ fn other_instant(
         "the number of points is that of the capture"
     } else if !plan.node.as_ref().is_some_and(|node| {
         let server = seen.nodes.get(node).map(|view| &view.server);
-        matches!(server, Some(crate::ServerView::Seen(server)) if server.splices_logs)
+        matches!(server, Some(crate::ServerView::Seen(server))
+            if server.splices_logs && (server.replays_logs || choice.way == ReplayWay::Splice))
     }) {
-        "the agent would leave the logs out"
+        "the agent would leave the logs out, or bring them in another way"
     } else {
         return None;
     };
     Some(Violation::Instant(what))
+}
+
+/// Whether the steps come in the order that was asked for, and say so.
+fn other_order(plan: &RestorePlan, request: &RestoreRequest) -> Option<Violation> {
+    let Some(order) = &request.order else {
+        let unasked = plan.order_from.is_some()
+            || plan.steps.iter().any(|step| step.recovery_order.is_some());
+        return unasked.then_some(Violation::Order("nobody asked for one"));
+    };
+    let place = |step: &RestoreStep| order.places.get(&step.source).copied();
+    let what = if plan.order_from.as_ref() != Some(&order.from) {
+        "the plan does not say whose it is"
+    } else if plan
+        .steps
+        .iter()
+        .any(|step| step.recovery_order.is_none() || step.recovery_order != place(step))
+    {
+        "a collection has another place"
+    } else if plan.steps.windows(2).any(|pair| {
+        let [first, then] = pair else { return false };
+        (place(first), &first.source) > (place(then), &then.source)
+    }) {
+        "a collection comes before one that is more urgent"
+    } else {
+        return None;
+    };
+    Some(Violation::Order(what))
 }
 
 /// What a step does to what is there.
@@ -213,6 +243,7 @@ mod tests {
             overwrite,
             with_aliases: true,
             instant: None,
+            order: None,
         }
     }
 

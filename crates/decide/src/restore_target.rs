@@ -2,10 +2,12 @@
 
 use crate::backup::{BackupRequest, MethodWish, plan_captures};
 use crate::blocker::{Blocker, alias_stays};
+use crate::instant::ReplayWay;
 use crate::observation::{Observation, ServerSeen};
 use crate::restore::{CapturedCollection, Receiver, RestorePlan, RestoreRequest, RestoreStep};
 use holdfast_types::{
-    AliasName, ByteCount, CollectionName, Compatibility, NodeId, ServerVersion, Timestamp,
+    AliasName, ByteCount, CaptureLimits, CollectionName, Compatibility, NodeId, ServerVersion,
+    Timestamp,
 };
 
 /// A node whose server is known and usable, and the other usable nodes of its Qdrant cluster.
@@ -100,9 +102,15 @@ impl<'a> Target<'a> {
 
     /// An older agent would restore what was captured, and say nothing.
     pub(crate) fn judge_agent(&self, request: &RestoreRequest, blockers: &mut Vec<Blocker>) {
-        if request.instant.is_some() && !self.server.splices_logs {
+        if let Some(choice) = &request.instant {
             let node = self.node.clone();
-            blockers.push(Blocker::AgentTooOld { node });
+            match choice.way {
+                _ if !self.server.splices_logs => blockers.push(Blocker::AgentTooOld { node }),
+                ReplayWay::Requests if !self.server.replays_logs => {
+                    blockers.push(Blocker::AgentWithoutRequests { node });
+                }
+                ReplayWay::Splice | ReplayWay::Requests => {}
+            }
         }
         if request.instant.is_some() && self.in_cluster() {
             blockers.push(Blocker::InstantInCluster);
@@ -265,6 +273,8 @@ impl<'a> Target<'a> {
             collections: replaced.map(|step| step.target.clone()).collect(),
             patterns: [].into(),
             method: MethodWish::Auto,
+            // What is replaced is out of use as soon as it is captured: the sooner, the better.
+            limits: CaptureLimits::default(),
         };
         if request.collections.is_empty() || !plan.blockers.is_empty() {
             return;

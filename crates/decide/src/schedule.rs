@@ -39,7 +39,7 @@ mod tests;
 pub use adaptive::{Changes, Early, Unchanged};
 pub use check::{ScheduleViolation, check_verdict};
 pub use cron::{Cron, ParseCronError};
-pub use definition::{CatchUp, Kind, Limits, MAX_JITTER, Schedule};
+pub use definition::{CatchUp, Kind, MAX_JITTER, Schedule};
 pub use judge::{SKIP_AFTER, Slow, Start, Verdict, View, WaitReason, judge};
 pub use late::{Late, lateness};
 pub use memory::{Ended, LastRun, OpenRun, OpenState, Outcome, ScheduleMemory, Skipped, backoff};

@@ -80,6 +80,16 @@ pub enum Violation {
         /// Which shard.
         shard: ShardId,
     },
+    /// A capture on a drained node although another has a sound replica.
+    #[error("shard {shard} of {collection} is captured on {node}, which is drained, for no reason")]
+    Drained {
+        /// Where.
+        node: NodeId,
+        /// Which collection.
+        collection: CollectionName,
+        /// Which shard.
+        shard: ShardId,
+    },
     /// A stored capture where nothing is shared.
     #[error("node {0} shares no snapshots volume")]
     NotShared(NodeId),
@@ -114,6 +124,12 @@ pub enum Violation {
     /// What the plan says of a cluster is not what is there, or not what was asked for.
     #[error("the cluster of the target is not as planned: {0}")]
     Cluster(&'static str),
+    /// It would take more from the database, or less, than was asked for.
+    #[error("the limits are not those that were asked for")]
+    Limits,
+    /// Collections would come back in another order than was asked for.
+    #[error("the order of recovery is not the one that was asked for: {0}")]
+    Order(&'static str),
     /// An alias would be taken away from another collection, or shadows one.
     #[error("alias {0} is in use")]
     AliasTaken(AliasName),

@@ -2,16 +2,20 @@
 //!
 //! It does not retry: that is a decorator's task. Every call has a limit of time and of answer size.
 
+mod changes;
 mod collections;
 mod listed;
 mod optimizations;
 mod partial;
+mod searches;
 mod snapshots;
 mod stream;
 mod telemetry;
 
+pub use changes::ChangeAnswer;
 pub use listed::Listed;
 pub use optimizations::{Optimization, OptimizationLog};
+pub use searches::{SearchCounts, Searches};
 pub use stream::SnapshotStream;
 
 use crate::{ClusterState, QdrantError, ServerInfo};
@@ -302,16 +306,7 @@ impl QdrantClient {
         request: RequestBuilder,
         limit: Duration,
     ) -> Result<(String, Response), QdrantError> {
-        let request = request
-            .build()
-            .map_err(|e| QdrantError::Config(e.to_string()))?;
-        let context = format!("{} {}", request.method(), request.url().path());
-        let sent = tokio::time::timeout(limit, self.http.execute(request)).await;
-        let answer = match sent {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.transport_error(error, context)),
-            Err(_) => return Err(QdrantError::Timeout { context }),
-        };
+        let (context, answer) = self.answer(request, limit).await?;
         let status = answer.status();
         if status == StatusCode::OK {
             return Ok((context, answer));
@@ -321,6 +316,24 @@ impl QdrantClient {
             .await
             .unwrap_or_default();
         Err(status_error(status, context, &message(&body)))
+    }
+
+    /// Sends a request; the head of its answer, whatever its status.
+    async fn answer(
+        &self,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<(String, Response), QdrantError> {
+        let request = request
+            .build()
+            .map_err(|e| QdrantError::Config(e.to_string()))?;
+        let context = format!("{} {}", request.method(), request.url().path());
+        let sent = tokio::time::timeout(limit, self.http.execute(request)).await;
+        match sent {
+            Ok(Ok(answer)) => Ok((context, answer)),
+            Ok(Err(error)) => Err(self.transport_error(error, context)),
+            Err(_) => Err(QdrantError::Timeout { context }),
+        }
     }
 
     async fn body(

@@ -23,7 +23,8 @@ mod stored;
 mod tar;
 
 pub use client::{
-    Listed, Optimization, OptimizationLog, QdrantClient, QdrantConfig, SnapshotStream, Timeouts,
+    ChangeAnswer, Listed, Optimization, OptimizationLog, QdrantClient, QdrantConfig, SearchCounts,
+    Searches, SnapshotStream, Timeouts,
 };
 pub use collection_files::{CollectionFile, collection_files, has_shard_keys};
 pub use compose::{ArchiveFile, ArchiveWriter, ComposeError, ComposedArchive};

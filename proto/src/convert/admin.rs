@@ -3,9 +3,11 @@
 use super::{ConvertError, Method, parse, parse_all};
 use crate::v1;
 use holdfast_types::{
-    CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag, Timestamp,
+    CaptureLimits, CollectionName, CopyName, NodeId, RecoveryPointId, ServerVersion, ShardId, Tag,
+    Timestamp,
 };
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A `CreateBackupRequest`.
@@ -23,6 +25,8 @@ pub struct BackupOrder {
     pub note: String,
     /// Words that retention rules may name.
     pub tags: Vec<Tag>,
+    /// How much it may take from the database.
+    pub limits: CaptureLimits,
 }
 
 /// One collection of a restore: its name in the recovery point and the one it shall have.
@@ -73,6 +77,8 @@ pub struct RestoreOrder {
     pub with_aliases: bool,
     /// Which copy it is read from; `None` means the repository itself.
     pub from_copy: Option<CopyName>,
+    /// Whether archived operations are sent to the running collection.
+    pub by_requests: bool,
 }
 
 /// An `ImportBackupRequest`.
@@ -132,7 +138,54 @@ impl TryFrom<v1::CreateBackupRequest> for BackupOrder {
             method: Method::from_wire(wire.method)?,
             note: wire.note,
             tags: parse_all("tags", &wire.tags)?,
+            limits: wire.limits.unwrap_or_default().try_into()?,
         })
+    }
+}
+
+impl TryFrom<v1::BackupLimits> for CaptureLimits {
+    type Error = ConvertError;
+    fn try_from(wire: v1::BackupLimits) -> Result<Self, ConvertError> {
+        let v1::BackupLimits {
+            max_nodes,
+            max_mib_per_sec,
+            max_query_latency_ms,
+            max_delay_ms,
+        } = wire;
+        let latency = Duration::from_millis(max_query_latency_ms.into());
+        let limits = Self {
+            max_nodes: NonZeroU32::new(max_nodes),
+            max_mib_per_sec: NonZeroU32::new(max_mib_per_sec),
+            max_query_latency: Some(latency).filter(|latency| !latency.is_zero()),
+            max_delay: match max_delay_ms {
+                0 => Self::default().max_delay,
+                millis => Duration::from_millis(millis),
+            },
+        };
+        match limits.out_of_range() {
+            Some(rule) => Err(ConvertError::OutOfRange {
+                field: "limits",
+                rule,
+            }),
+            None => Ok(limits),
+        }
+    }
+}
+
+impl From<CaptureLimits> for v1::BackupLimits {
+    fn from(limits: CaptureLimits) -> Self {
+        Self {
+            max_nodes: limits.max_nodes.map_or(0, NonZeroU32::get),
+            max_mib_per_sec: limits.max_mib_per_sec.map_or(0, NonZeroU32::get),
+            max_query_latency_ms: limits.max_query_latency.map_or(0, |latency| {
+                u32::try_from(latency.as_millis()).unwrap_or(u32::MAX)
+            }),
+            max_delay_ms: if limits.max_delay == CaptureLimits::default().max_delay {
+                0
+            } else {
+                u64::try_from(limits.max_delay.as_millis()).unwrap_or(u64::MAX)
+            },
+        }
     }
 }
 
@@ -160,6 +213,7 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             "" if wire.to.is_some() => None,
             text => Some(parse("recovery_point", text)?),
         };
+        let by_requests = wire.to.is_some_and(|to| to.by_requests);
         let target = wire.to.map(RestoreTarget::try_from).transpose()?;
         let from = match (target, point) {
             (Some(target), point) => RestoreFrom::To(target, point),
@@ -178,6 +232,7 @@ impl TryFrom<v1::RestoreRequest> for RestoreOrder {
             overwrite: wire.overwrite,
             with_aliases: !wire.without_aliases,
             from_copy: copy_name(&wire.from_copy)?,
+            by_requests,
         })
     }
 }
@@ -258,6 +313,7 @@ pub fn copy_name(text: &str) -> Result<Option<CopyName>, ConvertError> {
 mod tests {
     use super::{BackupOrder, RestoreFrom, RestoreOrder, RestoreTarget};
     use crate::v1;
+    use holdfast_types::CaptureLimits;
 
     #[test]
     fn a_target_needs_no_point_and_is_never_dropped() {
@@ -268,7 +324,12 @@ mod tests {
                 ..Default::default()
             })
         };
-        let target = |target| Some(v1::RestoreTarget { target });
+        let target = |target| {
+            Some(v1::RestoreTarget {
+                target,
+                by_requests: false,
+            })
+        };
         let latest = target(Some(v1::restore_target::Target::Latest(true)));
         let found = order("", latest).unwrap().from;
         assert_eq!(found, RestoreFrom::To(RestoreTarget::Latest, None));
@@ -310,7 +371,30 @@ mod tests {
             method: 1,
             note: String::new(),
             tags: vec!["nightly".to_owned()],
+            limits: None,
         };
         assert!(BackupOrder::try_from(wire).is_err());
+    }
+
+    #[test]
+    fn limits_go_there_and_back() {
+        let wire = v1::BackupLimits {
+            max_nodes: 3,
+            max_mib_per_sec: 40,
+            max_query_latency_ms: 50,
+            max_delay_ms: 60_000,
+        };
+        let limits = CaptureLimits::try_from(wire).unwrap();
+        assert_eq!(limits.max_nodes.map(u32::from), Some(3));
+        assert_eq!(limits.bytes_per_second(), Some(40 << 20));
+        assert_eq!(v1::BackupLimits::from(limits), wire);
+        let none = CaptureLimits::try_from(v1::BackupLimits::default()).unwrap();
+        assert_eq!(none, CaptureLimits::default());
+        let wire = v1::BackupLimits {
+            max_nodes: u32::MAX,
+            ..Default::default()
+        };
+        let error = CaptureLimits::try_from(wire).unwrap_err().to_string();
+        assert!(error.contains("max_nodes"), "{error}");
     }
 }

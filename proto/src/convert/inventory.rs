@@ -33,6 +33,10 @@ pub struct NodeSeen {
     pub splices_logs: bool,
     /// Whether the agent carries out parts of restores into clusters.
     pub restores_parts: bool,
+    /// Whether the agent sends archived operations to running collections.
+    pub replays_logs: bool,
+    /// Whether the agent keeps the limits of a capture.
+    pub keeps_limits: bool,
     /// What the agent is configured to capture beside Qdrant; `None` if it is older and does not tell.
     pub extras: Option<Vec<ExtraTold>>,
 }
@@ -106,6 +110,8 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             snapshots_shared: wire.snapshots_shared,
             splices_logs: wire.splices_logs,
             restores_parts: wire.restores_parts,
+            replays_logs: wire.replays_logs,
+            keeps_limits: wire.keeps_limits,
             extras: wire
                 .captures_extras
                 .then(|| extras(&wire.extras))

@@ -61,6 +61,8 @@ pub(super) struct Inner {
     pub(super) log: Vec<v1::LogPiece>,
     /// Break the log's data off after so many pieces, once.
     pub(super) break_log_after: Option<usize>,
+    /// Index of the first of them: then only what is asked for is sent. `None` sends all, as asked or not.
+    pub(super) log_begins: Option<u64>,
     /// How often lengths, and how often data was asked for.
     pub(super) log_requests: (u32, u32),
     agent: Option<mpsc::Sender<Result<v1::CoordinatorMessage, Status>>>,
@@ -192,6 +194,7 @@ impl AgentControl for FakeCoordinator {
                             epoch: this.lock().epoch,
                             heartbeat_interval_ms: 200,
                             now_us: hello.now_us,
+                            watch_searches: true,
                         };
                         let message = v1::CoordinatorMessage {
                             message: Some(FromCoordinator::Welcome(welcome)),
@@ -327,6 +330,20 @@ impl Ingest for FakeCoordinator {
     }
 }
 
+/// The pieces of the log, each of one entry, that a request is for.
+fn asked_for(inner: &Inner, request: &v1::FetchLogRequest) -> Vec<v1::LogPiece> {
+    let Some(begins) = inner.log_begins else {
+        return inner.log.clone();
+    };
+    let at = |index: u64| usize::try_from(index - begins).unwrap();
+    let (from, until) = (at(request.from.unwrap()), at(request.until.unwrap()));
+    let mut pieces = inner.log[from..until].to_vec();
+    if from > 0 {
+        pieces[0].before = Some(inner.log[from - 1].entries[0].crc);
+    }
+    pieces
+}
+
 #[tonic::async_trait]
 impl Restore for FakeCoordinator {
     type FetchRecipeStream = BoxStream<'static, Result<v1::RecipePiece, Status>>;
@@ -343,7 +360,7 @@ impl Restore for FakeCoordinator {
         if let Some(status) = inner.refuse.clone() {
             return Err(status);
         }
-        let mut pieces: Vec<_> = inner.log.iter().cloned().map(Ok).collect();
+        let mut pieces: Vec<_> = asked_for(&inner, &request).into_iter().map(Ok).collect();
         if request.lengths_only {
             inner.log_requests.0 += 1;
             for piece in pieces.iter_mut().flatten() {

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -48,10 +48,20 @@ pub(super) struct Inner {
     pub(super) cut_streams: Option<usize>,
     /// The shard of `docs` on disk, for partial snapshots.
     pub(super) living: Option<LivingShard>,
+    /// How long its searches take, in microseconds: ten of them end between any two looks. Not told where `None`.
+    pub(super) search_us: Option<u64>,
+    /// Searches that have ended, and how long they took together.
+    pub(super) searches: (u64, u64),
     /// When this server says that it was started.
     pub(super) started: String,
     /// Everything that changed something, in order.
     pub(super) changes: Vec<String>,
+    /// Statuses with which the next changes to points are answered, and texts; when there are none, they succeed.
+    pub(super) change_answers: VecDeque<(u16, &'static str)>,
+    /// Hold changes to points back until told.
+    pub(super) hold_changes: Option<Arc<Notify>>,
+    /// Ids that a question for points is answered with.
+    pub(super) matching: Vec<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -141,7 +151,7 @@ impl Inner {
     fn answer(&mut self, method: &Method, parts: &[&str], body: &Value) -> Option<Value> {
         let get = method == Method::GET;
         Some(match parts {
-            ["telemetry"] => json!({"app": {"startup": self.started}}),
+            ["telemetry"] => self.telemetry(),
             ["cluster"] => json!({"status": "disabled"}),
             ["aliases"] => {
                 let all = self.aliases.iter();
@@ -186,11 +196,13 @@ impl Inner {
                 None => json!({"summary": {}, "running": [], "completed": []}),
             },
             ["collections", name, "cluster"] => self.describe_shards(name)?,
-            ["collections", name, "points", "count"] => {
-                if self.refuse_counts {
-                    return None;
-                }
-                json!({"count": self.collections.get(*name)?.points})
+            [
+                "collections",
+                name,
+                what @ ("points" | "vectors"),
+                rest @ ..,
+            ] => {
+                return self.answer_points(method, name, what, rest, body);
             }
             ["collections", name, "index"] => {
                 let field = body["field_name"].as_str()?.to_owned();
@@ -206,6 +218,54 @@ impl Inner {
             }
             _ => return None,
         })
+    }
+
+    fn answer_points(
+        &mut self,
+        method: &Method,
+        name: &str,
+        what: &str,
+        rest: &[&str],
+        body: &Value,
+    ) -> Option<Value> {
+        Some(match rest {
+            ["count"] if self.refuse_counts => return None,
+            ["count"] => json!({"count": self.collections.get(name)?.points}),
+            ["scroll"] => {
+                let found: Vec<_> = self.matching.iter().map(|id| json!({"id": id})).collect();
+                json!({"points": found, "next_page_offset": null})
+            }
+            _ => {
+                let rest = rest.join("/");
+                self.changes
+                    .push(format!("{method} {name} {what}/{rest} {body}"));
+                json!({"status": "completed"})
+            }
+        })
+    }
+
+    /// What holds a request back.
+    fn holds(&self, method: &Method, path: &str, parts: &[&str]) -> Option<Arc<Notify>> {
+        let asks_snapshot = asks_snapshot(method, path);
+        let creates = method == Method::PUT && matches!(parts, ["collections", _]);
+        let snapshots = self.hold_snapshots.clone().filter(|_| asks_snapshot);
+        let creations = self.hold_creations.clone().filter(|_| creates);
+        let changes = self.hold_changes.clone();
+        let changes = changes.filter(|_| changes_points(parts));
+        snapshots.or(creations).or(changes)
+    }
+
+    fn telemetry(&mut self) -> Value {
+        let app = json!({"startup": self.started});
+        let Some(each) = self.search_us else {
+            return json!({"app": app});
+        };
+        self.searches.0 += 10;
+        self.searches.1 += 10 * each;
+        let (count, micros) = self.searches;
+        let stats = json!({"200": {"count": count, "total_duration_micros": micros}});
+        let query = "POST /collections/{collection_name}/points/query";
+        json!({"app": app, "requests": {"rest": {"responses": {query: stats}}, "grpc": {"responses": {}}}})
     }
 
     fn describe(&self, name: &str) -> Option<Value> {
@@ -303,6 +363,15 @@ impl Collection {
 
 type Shared = State<Arc<Mutex<Inner>>>;
 
+fn asks_snapshot(method: &Method, path: &str) -> bool {
+    method == Method::POST && path.ends_with("/snapshots")
+}
+
+/// Whether this is sent by logical replay to have an effect.
+fn changes_points(parts: &[&str]) -> bool {
+    matches!(parts, ["collections", _, "points" | "vectors", rest @ ..] if !matches!(rest, ["count" | "scroll"]))
+}
+
 async fn serve(State(state): Shared, request: Request) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -315,19 +384,14 @@ async fn serve(State(state): Shared, request: Request) -> Response {
         let root = json!({"title": "qdrant - vector search engine", "version": "1.18.3"});
         return axum::Json(root).into_response();
     }
-    let asks_snapshot = method == Method::POST && path.ends_with("/snapshots");
+    let asks_snapshot = asks_snapshot(&method, &path);
     if method == Method::DELETE
         && path.contains("/snapshots/")
         && state.lock().unwrap().keep_snapshots
     {
         return error(StatusCode::INTERNAL_SERVER_ERROR, "can't delete it");
     }
-    let creates = method == Method::PUT && matches!(parts[..], ["collections", _]);
-    let held = {
-        let state = state.lock().unwrap();
-        let snapshots = state.hold_snapshots.clone().filter(|_| asks_snapshot);
-        snapshots.or_else(|| state.hold_creations.clone().filter(|_| creates))
-    };
+    let held = state.lock().unwrap().holds(&method, &path, &parts);
     if let Some(release) = held {
         // Like the real server: what was begun goes on when the client has gone.
         let released = release.notified_owned();
@@ -340,6 +404,11 @@ async fn serve(State(state): Shared, request: Request) -> Response {
         return making.await.unwrap();
     }
     let mut state = state.lock().unwrap();
+    let answer = changes_points(&parts).then(|| state.change_answers.pop_front());
+    let answer = answer.flatten();
+    if let Some((status, text)) = answer.filter(|(status, _)| *status != 200) {
+        return error(StatusCode::from_u16(status).unwrap(), text);
+    }
     let refused = state.living.as_ref().and_then(|living| living.refuse);
     if let Some((what, status)) = refused
         && path.ends_with(what)

@@ -58,6 +58,7 @@ fn replay(commit: &Commit, target: &str, from: u64, until: u64) -> Command {
                 shard_id: 0,
                 from,
                 until,
+                requests_from: None,
             }];
             Command::RestoreCollection(order)
         }

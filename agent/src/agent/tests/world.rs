@@ -166,6 +166,7 @@ pub(super) fn capture(collection: &str, method: v1::CaptureMethod) -> Command {
         collection: collection.into(),
         shard_id: 0,
         method: method.into(),
+        ..Default::default()
     })
 }
 

@@ -5,6 +5,7 @@ use super::claims::{Claims, Unsettled};
 use super::disk::{Held, HeldFile};
 use crate::capture::reader::{ChunkSink, Ended, ReadShard, Stage};
 use crate::job::Halt;
+use crate::pace::Pace;
 use holdfast_qdrant::{FileSink as _, PartialShard, read_partial_shard};
 use holdfast_types::ChunkId;
 use std::io::{self, Read};
@@ -55,7 +56,8 @@ pub(super) fn read(
             return Ok(Err(lost(&name.1)));
         };
         bytes[1] += file.size();
-        match pour(file, &format!("segments/{id}/{}", name.1), &mut sink) {
+        let path = format!("segments/{id}/{}", name.1);
+        match pour(file, &path, &mut sink, &stage.pace) {
             Ok(()) => stage.meter.add_done(file.size()),
             Err(Poured::Ended(ended)) => return Err(stage.ended(ended)),
             Err(Poured::Io(error)) => return Ok(Err(Unsettled::Wrong(error.to_string()))),
@@ -94,7 +96,7 @@ enum Poured {
 }
 
 /// Reads exactly as many bytes as the file had when it was opened.
-fn pour(file: &HeldFile, path: &str, sink: &mut ChunkSink) -> Result<(), Poured> {
+fn pour(file: &HeldFile, path: &str, sink: &mut ChunkSink, pace: &Pace) -> Result<(), Poured> {
     sink.begin(path, file.size()).map_err(Poured::Ended)?;
     let mut left = file.size();
     let mut piece = vec![0; PIECE];
@@ -102,6 +104,7 @@ fn pour(file: &HeldFile, path: &str, sink: &mut ChunkSink) -> Result<(), Poured>
     while left > 0 {
         let want = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
         reader.read_exact(&mut piece[..want]).map_err(Poured::Io)?;
+        pace.read_blocking(want as u64);
         sink.data(&piece[..want]).map_err(Poured::Ended)?;
         left -= want as u64;
     }

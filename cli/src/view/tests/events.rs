@@ -21,6 +21,7 @@ fn events() {
         bytes_done: 10,
         bytes_total: 0,
         bytes_sent: 5,
+        slowed: String::new(),
     };
     let lines = [
         line(Event::Started(v1::JobStarted {

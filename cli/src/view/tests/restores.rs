@@ -31,6 +31,7 @@ pub(super) fn plan() -> v1::RestorePlan {
                 shard_id: 0,
                 logical_bytes: 603_979_776,
             }],
+            recovery_order: Some(1),
         }],
         blockers: vec![failure()],
         warnings: vec!["the recovery point is 40 days old".into()],
@@ -52,6 +53,7 @@ pub(super) fn plan() -> v1::RestorePlan {
         ],
         estimated_ms: 12_000,
         estimate_measured: true,
+        order_from: "the policy /etc/holdfast/policy.toml".into(),
     }
 }
 
@@ -60,6 +62,7 @@ fn instant() -> v1::PlannedInstant {
     v1::PlannedInstant {
         target: Some(v1::RestoreTarget {
             target: Some(target),
+            by_requests: false,
         }),
         instant_us: 1_795_000_001_000_000,
         complete_before_us: 1_795_000_000_400_000,
@@ -88,11 +91,18 @@ pub(super) fn restored() -> v1::RestoreSummary {
         instant: None,
     }
 }
-#[test]
-fn restore_plans() {
+
+/// The plan, with one node and nothing in the way.
+fn short() -> PlanView {
     let mut view = PlanView::from(&plan());
     view.nodes.truncate(1);
     view.blockers.clear();
+    view
+}
+
+#[test]
+fn restore_plans() {
+    let view = short();
     insta::assert_snapshot!(render_json(&view, true), @r#"
 {
   "kind": "restore-plan",
@@ -130,9 +140,11 @@ fn restore_plans() {
           "bytes": 2048,
           "complete_before": "2026-11-18T11:06:40.4Z"
         }
-      ]
+      ],
+      "recovery_order": 1
     }
   ],
+  "order_from": "the policy /etc/holdfast/policy.toml",
   "blockers": [],
   "warnings": [
     "the recovery point is 40 days old"
@@ -151,6 +163,7 @@ fn restore_plans() {
   "instant": {
     "to": "2026-11-18T11:06:41Z",
     "to_op": null,
+    "by": "splice",
     "instant": "2026-11-18T11:06:41Z",
     "complete_before": "2026-11-18T11:06:40.4Z",
     "operations": 17,
@@ -161,13 +174,28 @@ fn restore_plans() {
 }
 
 #[test]
+fn the_order_of_a_restore_is_told() {
+    let mut wire = plan();
+    wire.steps.push(v1::RestoreStep {
+        target_collection: "logs".into(),
+        recovery_order: Some(1000),
+        ..wire.steps[0].clone()
+    });
+    let text = PlanView::from(&wire).text();
+    let line = "\n\nOne after the other, by recovery_order in the policy /etc/holdfast/policy.toml: products (1), logs (1000)\n";
+    assert!(text.contains(line), "{text}");
+    wire.order_from.clear();
+    assert!(!PlanView::from(&wire).text().contains("recovery_order"));
+}
+
+#[test]
 fn restore_plans_as_text() {
     let view = PlanView::from(&plan());
     insta::assert_snapshot!(view.text(), @r"
 Restore of 20261121t101530z-0a1b2c3d into the cluster of n1: 576.0 MiB in all, about 12.0 s by the last restore's rate
 Nothing written after 2026-11-18T11:06:41Z is contained; everything acknowledged before 2026-11-18T11:06:40.4Z is
 What was written in the 0.600 s between is contained in part, in the order in which each shard logged it
-Replayed: 17 operations, about 2.0 KiB
+Replayed: 17 operations, about 2.0 KiB, by splice
 
 COLLECTION  INTO      ACTION                 SHARDS  BYTES      ALIASES  INDEXES
 products    products  capture, then REPLACE  1 × 2   576.0 MiB  current  year

@@ -1,6 +1,7 @@
 //! One part of a restore into a cluster, as a command to one agent.
 
-use super::{RestoreContext, logs_of};
+use super::RestoreContext;
+use super::order::{logs_of, order};
 use crate::dispatch::{Answer, Grant, News, Readable, RestoreGrant};
 use crate::fault::Fault;
 use crate::job::feed::ProgressKey;
@@ -91,7 +92,7 @@ fn collection(
         aliases,
         ..context.collection.clone()
     };
-    super::order(work, step, told, pointed == Aliases::Point)
+    order(work, step, told, pointed == Aliases::Point)
 }
 
 async fn prepared_uuid(context: &RestoreContext<'_>) -> Result<String, Fault> {

@@ -83,7 +83,7 @@ mod tests {
     use super::{StepFailed, shown};
     use crate::fault::Fault;
     use crate::job::RestoredStep;
-    use holdfast_decide::instant::{Choice, InstantTarget};
+    use holdfast_decide::instant::{Choice, InstantTarget, ReplayWay};
     use holdfast_repository::ProofOutcome;
     use holdfast_service::failure::Code;
     use holdfast_types::Timestamp;
@@ -139,6 +139,7 @@ mod tests {
         replayed.plan.instant = Some(Choice {
             point: replayed.plan.point.clone(),
             target: InstantTarget::Latest,
+            way: ReplayWay::Splice,
             instant: Timestamp::EPOCH,
             complete_before: Timestamp::EPOCH,
             collections: vec![],

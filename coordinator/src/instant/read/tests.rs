@@ -55,7 +55,9 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         storage_free: None,
         snapshots_shared: true,
         splices_logs: true,
+        replays_logs: true,
         restores_parts: true,
+        keeps_limits: true,
         extras: None,
         collections: docs_there.map(|view| (docs(), view)).into_iter().collect(),
     };
@@ -67,6 +69,8 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         before: None,
         late: false,
         pulse: Pulse::default(),
+        drained: false,
+        searches: None,
     }
 }
 

@@ -115,3 +115,26 @@ fn upkeep_has_figures_of_its_own() {
     assert_eq!(feed.whole(later), Some(told));
     assert!(feed.figures(later).is_empty());
 }
+
+#[test]
+fn that_it_is_slowed_down_is_said_once() {
+    let feed = JobFeed::new("job-1".parse().unwrap());
+    let key = ProgressKey {
+        node: "n1".parse().unwrap(),
+        collection: "docs".parse().unwrap(),
+        shard: ShardId(0),
+    };
+    let slow = "searches take 120 ms, limit 50 ms";
+    for slowed in ["", slow, "searches take 130 ms, limit 50 ms", "", "", slow] {
+        let progress = v1::Progress {
+            slowed: slowed.into(),
+            ..bytes(1)
+        };
+        feed.progress(Timestamp::EPOCH, &key, progress);
+    }
+    let rows = feed.log_rows();
+    let said: Vec<&str> = rows.values().map(|line| line.text.as_str()).collect();
+    let begins = format!("docs/0 on n1: slowed down: {slow}");
+    let ends = "docs/0 on n1: slowed down no longer";
+    assert_eq!(said, [begins.as_str(), ends, begins.as_str()]);
+}

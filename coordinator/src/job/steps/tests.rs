@@ -24,6 +24,7 @@ fn told(done: u64, total: u64, rate: u64) -> Figures {
         bytes_done: done,
         bytes_total: total,
         bytes_sent: done / 2,
+        slowed: String::new(),
     };
     Figures {
         progress,
@@ -194,6 +195,7 @@ fn restore_record(in_cluster: bool) -> JobRecord {
         aliases: vec![],
         indexes: vec![],
         points: None,
+        recovery_order: None,
     };
     let work = RestoreWork {
         plan: RestorePlan {
@@ -204,6 +206,7 @@ fn restore_record(in_cluster: bool) -> JobRecord {
             receivers: vec![],
             with_aliases: false,
             steps: vec![step("a", 1), step("b", 2)],
+            order_from: None,
             safety: None,
             instant: None,
             blockers: vec![],

@@ -29,6 +29,12 @@ pub enum Metric {
     NodeQdrantUp,
     /// Its clock.
     NodeClockOffset,
+    /// Whether it is drained.
+    NodeDrained,
+    /// How long searches take there.
+    SearchTime,
+    /// For how long captures gave way to them.
+    HeldUp,
     /// Free bytes of its storage volume.
     StorageFree,
     /// All of them.
@@ -89,6 +95,9 @@ impl Metric {
         Self::NodeConnected,
         Self::NodeQdrantUp,
         Self::NodeClockOffset,
+        Self::NodeDrained,
+        Self::SearchTime,
+        Self::HeldUp,
         Self::StorageFree,
         Self::StorageTotal,
         Self::StorageFull,
@@ -192,6 +201,17 @@ impl Metric {
                 "node_clock_offset_seconds",
                 node,
                 "The node's clock minus the coordinator's",
+            ),
+            Self::NodeDrained => ("node_drained", node, "1 while the node is drained"),
+            Self::SearchTime => (
+                "node_search_seconds",
+                node,
+                "How long searches took between its agent's last two looks, the mean; absent if there were none, or no schedule has max_query_latency",
+            ),
+            Self::HeldUp => (
+                "node_held_up_seconds",
+                node,
+                "For how long its captures were held up as searches took longer than max_query_latency, since the coordinator's start",
             ),
             Self::StorageFree => (
                 "node_storage_free_bytes",

@@ -6,12 +6,14 @@ use super::{BackupRequest, Method, MethodWish, plan_backup};
 use crate::blocker::Blocker;
 use crate::fixture::{NOW, busy, collection, names, node, seen, server, single};
 use crate::observation::ServerView;
+use holdfast_types::CaptureLimits;
 
 pub(super) fn request(collections: &[&str], method: MethodWish) -> BackupRequest {
     BackupRequest {
         collections: names(collections).into_iter().collect(),
         patterns: [].into(),
         method,
+        limits: CaptureLimits::default(),
     }
 }
 

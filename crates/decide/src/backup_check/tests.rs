@@ -8,7 +8,7 @@ use crate::observation::{
     ServerView, ShardView, TransferView,
 };
 use crate::violation::Violation;
-use holdfast_types::{Epoch, NodeId, ShardId};
+use holdfast_types::{CaptureLimits, Epoch, NodeId, ShardId};
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ fn plan(method: MethodWish) -> (BackupPlan, BackupRequest, Observation) {
         collections: ["books", "docs"].map(name).into(),
         patterns: [].into(),
         method,
+        limits: CaptureLimits::default(),
     };
     let plan = plan_backup(&obs, &request, NOW).unwrap();
     (plan, request, obs)
@@ -49,6 +50,9 @@ fn each_way_to_spoil_a_plan_is_found() {
     type Spoil = fn(&mut BackupPlan, &mut Observation);
     let ways: &[(&str, Spoil)] = &[
         ("another term", |plan, _| plan.epoch = Epoch(6)),
+        ("another limit", |plan, _| {
+            plan.limits.max_nodes = std::num::NonZeroU32::new(2);
+        }),
         ("a capture left out", |plan, _| {
             plan.captures.pop();
         }),
@@ -116,6 +120,7 @@ fn a_request_for_everything_leaves_nothing_out() {
         collections: [].into(),
         patterns: [].into(),
         method: MethodWish::Auto,
+        limits: CaptureLimits::default(),
     };
     assert_eq!(
         check_backup(&plan, &request, &obs, NOW),
@@ -177,7 +182,9 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
                 storage_free: None,
                 snapshots_shared,
                 splices_logs: true,
+                replays_logs: true,
                 restores_parts: true,
+                keeps_limits: true,
                 extras: extras.map(|count| EXTRAS[..count].iter().map(extra).collect()),
                 collections,
             },
@@ -196,8 +203,9 @@ fn extra(name: &&str) -> ExtraSeen {
 
 fn any_world() -> impl Strategy<Value = Observation> {
     let view = prop_oneof_server().prop_flat_map(|server| {
-        let pulse = (0..20_u64, 0..4_u64, 0..6_u8);
-        (0..9_u8, 0..90_i64, pulse).prop_map(move |(connected, age, (silent, answer, late))| {
+        let pulse = (0..20_u64, 0..4_u64, 0..6_u8, 0..4_u8);
+        (0..9_u8, 0..90_i64, pulse).prop_map(move |(connected, age, pulse)| {
+            let (silent, answer, late, drained) = pulse;
             NodeView {
                 connected: connected != 0,
                 reported_at: Some(holdfast_types::Timestamp::from_micros(
@@ -207,10 +215,12 @@ fn any_world() -> impl Strategy<Value = Observation> {
                 server: server.clone(),
                 before: None,
                 late: late == 0,
+                searches: None,
                 pulse: Pulse {
                     silent: Duration::from_secs(silent),
                     answer: Duration::from_secs(answer),
                 },
+                drained: drained == 0,
             }
         })
     });
@@ -229,7 +239,7 @@ fn any_world() -> impl Strategy<Value = Observation> {
         nodes,
         past: Past {
             pins,
-            peers: [].into(),
+            ..Past::default()
         },
     })
 }
@@ -261,6 +271,7 @@ proptest! {
             collections: wanted.into_iter().map(name).collect(),
             patterns: if fits { ["b*".parse().unwrap()].into() } else { [].into() },
             method,
+            limits: CaptureLimits::default(),
         };
         let outcome = plan_backup(&obs, &request, NOW);
         prop_assert_eq!(&outcome, &plan_backup(&obs, &request, NOW));

@@ -24,7 +24,7 @@ pub fn check_choice(
     };
     let mut wrong = Vec::new();
     let other_point = request.point.as_ref().is_some_and(|id| *id != point.id);
-    if choice.target != request.target || other_point {
+    if choice.target != request.target || choice.way != request.way || other_point {
         wrong.push(Violation::Instant("something else was asked for"));
     }
     match request.target {

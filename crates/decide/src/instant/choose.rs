@@ -26,6 +26,17 @@ pub enum InstantTarget {
     BeforeDrop,
 }
 
+/// How operations of an archived log get into the collection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplayWay {
+    /// They take the place of the captured shard's own log, which Qdrant replays when it loads the shard.
+    #[default]
+    Splice,
+    /// They are sent to the running collection.
+    Requests,
+}
+
 /// What to bring there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstantRequest {
@@ -35,6 +46,8 @@ pub struct InstantRequest {
     pub collections: Vec<CollectionName>,
     /// From which recovery point; `None` means the newest that will do.
     pub point: Option<RecoveryPointId>,
+    /// How.
+    pub way: ReplayWay,
 }
 
 /// What is restored, and what is replayed on it.
@@ -44,6 +57,9 @@ pub struct Choice {
     pub point: RecoveryPointId,
     /// What was asked for.
     pub target: InstantTarget,
+    /// How it is brought there.
+    #[serde(default)]
+    pub way: ReplayWay,
     /// Nothing is contained that was written after this instant.
     pub instant: Timestamp,
     /// Everything is contained that was acknowledged before this one.
@@ -332,6 +348,7 @@ fn choice(
     Choice {
         point: together.point.id.clone(),
         target: request.target,
+        way: request.way,
         instant,
         complete_before: complete.unwrap_or(instant),
         collections,

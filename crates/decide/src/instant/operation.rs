@@ -66,6 +66,7 @@ pub(super) fn choose(
     Ok(Choice {
         point: point.id.clone(),
         target: InstantTarget::Operation(number),
+        way: request.way,
         instant,
         complete_before: log.complete_before,
         collections: vec![CollectionLogs {

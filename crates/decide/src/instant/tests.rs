@@ -8,7 +8,7 @@ mod prune;
 use self::model::{POINTS, Truth, history, point_id, t, truth};
 use super::{
     ArchivedLog, Base, BasePoint, Choice, History, InstantRequest, InstantTarget, LogPart,
-    PartView, Standing, check_choice, choose, windows,
+    PartView, ReplayWay, Standing, check_choice, choose, windows,
 };
 use crate::fixture::name;
 use holdfast_types::{
@@ -24,6 +24,7 @@ fn to(target: InstantTarget) -> InstantRequest {
         target,
         collections: vec![name("docs")],
         point: None,
+        way: ReplayWay::Splice,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::duration::duration_text;
 use super::{Policy, VerifyPolicy};
 use crate::retention::{RetentionPolicy, Rule};
-use crate::schedule::{CatchUp, Kind, Limits, Schedule, Timing, Unchanged};
-use holdfast_types::{CollectionName, ScheduleName, Timestamp};
+use crate::schedule::{CatchUp, Kind, Schedule, Timing, Unchanged};
+use holdfast_types::{CaptureLimits, CollectionName, ScheduleName, Timestamp};
 use std::collections::BTreeMap;
 
 /// What will happen to one collection.
@@ -169,19 +169,19 @@ pub fn schedule_lines(schedule: &Schedule) -> Vec<String> {
     lines
 }
 
-fn limit_lines(limits: &Limits) -> Vec<String> {
+fn limit_lines(limits: &CaptureLimits) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(nodes) = limits.max_nodes {
         lines.push(format!("at most {nodes} nodes at once"));
     }
     if let Some(rate) = limits.max_mib_per_sec {
-        lines.push(format!("at most {rate} MiB/s"));
+        lines.push(format!("at most {rate} MiB/s of all nodes together"));
     }
     if let Some(latency) = limits.max_query_latency {
+        let delay = duration_text(limits.max_delay);
         lines.push(format!(
-            "waits up to {} while a query takes more than {}",
-            duration_text(limits.max_delay),
-            duration_text(latency)
+            "while searches take more than {}: begins up to {delay} later, and reads less for up to {delay} in all",
+            duration_text(latency),
         ));
     }
     lines

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The place in the order of recovery of what no rule gives one.
-pub(super) const LAST_IN_ORDER: u32 = 1000;
+pub(crate) const LAST_IN_ORDER: u32 = 1000;
 
 /// What is asked for some collections.
 #[derive(Clone, Debug, PartialEq, Eq)]

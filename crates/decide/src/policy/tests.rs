@@ -83,8 +83,8 @@ fn the_most_specific_rule_wins_and_says_why() {
             ),
         ]
     );
-    let order = own.recovery_order(["a", "docs", "docs-2"].map(name));
-    assert_eq!(order, ["docs-2", "a", "docs"].map(name));
+    let places = ["a", "docs", "docs-2"].map(|text| own.recovery_place(&name(text)));
+    assert_eq!(places, [1000, 1000, 1]);
 }
 
 #[test]
@@ -137,11 +137,27 @@ fn what_can_not_be_meant_is_named() {
             "give either preset",
         ),
         ("[verify]\nsample_percent = 101".to_owned(), "at most 100"),
+        (
+            "[limits]\nmax_nodes = 10001".to_owned(),
+            "limits: max_nodes may be",
+        ),
+        (
+            schedule("every = \"1h\"\nlimits = { max_query_latency = \"11m\" }"),
+            "max_query_latency must be",
+        ),
+        (
+            "[limits]\nmax_delay = \"0s\"".to_owned(),
+            "max_delay must be",
+        ),
     ] {
         let error = read(&text).unwrap_err();
         assert!(error.contains(says), "{text}: {error}");
     }
-    let advice = policy(&schedule("every = \"5s\"")).advice();
+}
+
+#[test]
+fn what_is_hardly_meant_is_advised_against() {
+    let advice = policy("[[schedules]]\nname = \"s\"\nevery = \"5s\"").advice();
     assert!(advice[0].contains("is for tests"), "{advice:?}");
     let advice = policy("").advice();
     assert!(

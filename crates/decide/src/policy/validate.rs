@@ -8,10 +8,8 @@ use super::raw::{
 use super::rules::{LAST_IN_ORDER, PolicyRule, RuleOrigin};
 use super::{Policy, VerifyPolicy};
 use crate::retention::RetentionPolicy;
-use crate::schedule::{
-    CatchUp, Early, Kind, Limits, MAX_JITTER, Schedule, Timing, Unchanged, Windows,
-};
-use holdfast_types::ScheduleName;
+use crate::schedule::{CatchUp, Early, Kind, MAX_JITTER, Schedule, Timing, Unchanged, Windows};
+use holdfast_types::{CaptureLimits, ScheduleName};
 use jiff::tz::TimeZone;
 use std::fmt::Display;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -80,7 +78,7 @@ pub fn validate(raw: RawPolicy, zones: Zones<'_>) -> Result<Policy, BadPolicy> {
     let cluster = cluster.map(|text| parsed("cluster", text)).transpose()?;
     let nodes = raw.nodes.iter().map(|text| parsed("nodes", text));
     let nodes = nodes.collect::<Result<_, _>>()?;
-    let limits = limits("limits", raw.limits.as_ref(), &Limits::default())?;
+    let limits = limits("limits", raw.limits.as_ref(), &CaptureLimits::default())?;
     let own: Vec<String> = raw.schedules.iter().map(|s| s.name.clone()).collect();
     let inherited = base.schedules.into_iter();
     let inherited = inherited.filter(|preset| !own.contains(&preset.name));
@@ -126,7 +124,7 @@ pub fn validate(raw: RawPolicy, zones: Zones<'_>) -> Result<Policy, BadPolicy> {
 fn schedule(
     raw: RawSchedule,
     policy_zone: &TimeZone,
-    policy_limits: &Limits,
+    policy_limits: &CaptureLimits,
     zones: Zones<'_>,
 ) -> Result<Schedule, BadPolicy> {
     let at = format!("schedule {:?}", raw.name);
@@ -242,9 +240,13 @@ fn kind(at: &str, kind: Option<&str>, full_every: Option<u32>) -> Result<Kind, B
     })
 }
 
-fn limits(at: &str, raw: Option<&RawLimits>, base: &Limits) -> Result<Limits, BadPolicy> {
+fn limits(
+    at: &str,
+    raw: Option<&RawLimits>,
+    base: &CaptureLimits,
+) -> Result<CaptureLimits, BadPolicy> {
     let Some(raw) = raw else {
-        return Ok(base.clone());
+        return Ok(*base);
     };
     // 0 takes a bound of the policy away.
     let bound = |own: Option<u32>, base| own.map_or(base, NonZeroU32::new);
@@ -252,12 +254,16 @@ fn limits(at: &str, raw: Option<&RawLimits>, base: &Limits) -> Result<Limits, Ba
     let latency = latency.map_or(base.max_query_latency, |own| {
         (!own.is_zero()).then_some(own)
     });
-    Ok(Limits {
+    let limits = CaptureLimits {
         max_nodes: bound(raw.max_nodes, base.max_nodes),
         max_mib_per_sec: bound(raw.max_mib_per_sec, base.max_mib_per_sec),
         max_query_latency: latency,
         max_delay: duration(at, raw.max_delay.as_ref())?.unwrap_or(base.max_delay),
-    })
+    };
+    match limits.out_of_range() {
+        Some(rule) => Err(bad(at, rule)),
+        None => Ok(limits),
+    }
 }
 
 fn rules(
@@ -391,6 +397,15 @@ impl Policy {
                     "schedule {}: every {} is for tests: each snapshot under writes leaves Qdrant a small segment",
                     schedule.name,
                     duration_text(every)
+                ));
+            }
+            let limits = &schedule.limits;
+            if limits.max_delay != CaptureLimits::default().max_delay
+                && limits.max_query_latency.is_none()
+            {
+                advice.push(format!(
+                    "schedule {}: max_delay says nothing without max_query_latency",
+                    schedule.name
                 ));
             }
             let used = |rule: &PolicyRule| rule.schedules.contains(&schedule.name);

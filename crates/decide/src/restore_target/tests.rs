@@ -18,6 +18,7 @@ fn request() -> RestoreRequest {
         overwrite: false,
         with_aliases: true,
         instant: None,
+        order: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::adaptive::{Early, Unchanged};
 use super::timing::Timing;
 use super::window::Windows;
-use holdfast_types::{ScheduleName, Tag, Timestamp};
+use holdfast_types::{CaptureLimits, ScheduleName, Tag, Timestamp};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -41,7 +41,7 @@ pub struct Schedule {
     /// instant, but at least 30 seconds and at most an hour.
     pub tolerance: Option<Duration>,
     /// How much it may take from the database.
-    pub limits: Limits,
+    pub limits: CaptureLimits,
 }
 
 /// What a run captures.
@@ -62,30 +62,6 @@ pub enum CatchUp {
     Now,
     /// Wait for the next one, unless the newest is only minutes old ([`super::SKIP_AFTER`]).
     Skip,
-}
-
-/// How much a run may take from the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Nodes that are captured at once; on each it is one shard at a time. `None` for all.
-    pub max_nodes: Option<NonZeroU32>,
-    /// Bytes per second that agents send, together, in MiB; `None` for no bound.
-    pub max_mib_per_sec: Option<NonZeroU32>,
-    /// A run waits while a query takes longer than this at a node it captures; `None` to not look.
-    pub max_query_latency: Option<Duration>,
-    /// But it waits no longer than this in all; then it runs all the same.
-    pub max_delay: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_nodes: None,
-            max_mib_per_sec: None,
-            max_query_latency: None,
-            max_delay: Duration::from_mins(30),
-        }
-    }
 }
 
 impl Schedule {

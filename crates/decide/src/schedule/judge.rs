@@ -322,7 +322,7 @@ impl fmt::Display for Slow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a query takes {} ms at node {}, and may take {} ms",
+            "a search takes {} ms at node {}, and may take {} ms",
             self.latency.as_millis(),
             self.node,
             self.limit.as_millis()

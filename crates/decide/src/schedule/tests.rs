@@ -8,10 +8,10 @@ mod spoilt;
 mod window;
 
 use super::{
-    CatchUp, Changes, Kind, Limits, Schedule, ScheduleMemory, Start, Timing, Unchanged, Verdict,
-    View, Windows, check_verdict, judge,
+    CatchUp, Changes, Kind, Schedule, ScheduleMemory, Start, Timing, Unchanged, Verdict, View,
+    Windows, check_verdict, judge,
 };
-use holdfast_types::Timestamp;
+use holdfast_types::{CaptureLimits, Timestamp};
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) fn schedule(timing: Timing) -> Schedule {
         priority: 0,
         tags: [].into(),
         tolerance: None,
-        limits: Limits::default(),
+        limits: CaptureLimits::default(),
     }
 }
 

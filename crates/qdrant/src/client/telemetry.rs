@@ -51,7 +51,7 @@ impl QdrantClient {
     }
 
     /// `None` if this API key may not ask.
-    async fn telemetry(&self, details: u32) -> Result<Option<Value>, QdrantError> {
+    pub(super) async fn telemetry(&self, details: u32) -> Result<Option<Value>, QdrantError> {
         let request = self.call(Method::GET, &["telemetry"]);
         let request = request.query(&[("details_level", details)]);
         match self.json(request, self.timeouts.request).await {

@@ -4,6 +4,7 @@ use super::{ReadExtra, read};
 use crate::capture::reader::{Gate, Stage};
 use crate::config::ExtraSection;
 use crate::job::Halt;
+use crate::pace::Pace;
 use crate::progress::Meter;
 use holdfast_archive::{ChunkEvent, ChunkKey, FileChunker, FileClass};
 use holdfast_proto::limits::MAX_RECIPE_BYTES;
@@ -38,6 +39,7 @@ async fn take(section: ExtraSection) -> Result<ReadExtra, String> {
             gate: Gate::new(),
             batches,
             meter: Arc::new(Meter::default()),
+            pace: Arc::new(Pace::free()),
             shard: "extra files".to_owned(),
             recipe_limit: MAX_RECIPE_BYTES,
         };

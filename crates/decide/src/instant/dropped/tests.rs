@@ -4,7 +4,7 @@ use crate::blocker::Blocker;
 use crate::fixture::name;
 use crate::instant::{
     ArchivedLog, Base, BasePoint, Choice, Doubt, History, InstantRequest, InstantTarget, LogPart,
-    Look, PartView, Present, check_choice, choose,
+    Look, PartView, Present, ReplayWay, check_choice, choose,
 };
 use holdfast_types::{IncarnationId, RecoveryPointId, ShardId, TimelineId, Timestamp};
 use std::sync::Arc;
@@ -93,6 +93,7 @@ fn request(collections: &[&str]) -> InstantRequest {
         target: InstantTarget::BeforeDrop,
         collections: collections.iter().map(|c| name(c)).collect(),
         point: None,
+        way: ReplayWay::Splice,
     }
 }
 

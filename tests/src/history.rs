@@ -1,26 +1,34 @@
 //! Random operations of every kind that the REST interface has, from a seed.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers are smaller than what they are drawn from"
+)]
 
 use serde_json::{Map, Value, json};
 
 /// Operations from a seed.
-pub(crate) struct Dice {
+#[derive(Debug)]
+pub struct Dice {
     state: u64,
     /// Whether the collection has the named vector that comes and goes.
     later: bool,
 }
 
-/// A request to a collection: method, path, body.
-pub(crate) type Call = (&'static str, String, Value);
+/// A request to a collection: method, path behind `/collections/<name>/`, body (null for none).
+pub type Call = (&'static str, String, Value);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The same seed gives the same operations.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self {
             state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             later: false,
         }
     }
 
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
+    /// A number from 0 to `n` − 1.
+    pub fn below(&mut self, n: u64) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
@@ -28,14 +36,13 @@ impl Dice {
     }
 
     fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        let len = u64::try_from(all.len()).unwrap();
-        all[usize::try_from(self.below(len)).unwrap()]
+        all[self.below(all.len() as u64) as usize]
     }
 
     /// With every bit.
     fn number(&mut self) -> f64 {
-        let bits = u32::try_from(self.below(1 << 32)).unwrap();
-        let more = u32::try_from(self.below(1 << 21)).unwrap();
+        let bits = self.below(1 << 32) as u32;
+        let more = self.below(1 << 21) as u32;
         (f64::from(bits) + f64::from(more) / 2_097_152.0) / f64::from(1u32 << 24) - 100.0
     }
 
@@ -66,7 +73,7 @@ impl Dice {
             5 => json!({"b": {"c": self.below(9)}, "": "\"\\\u{1}\u{1f600}"}),
             6 => Value::Null,
             7 => json!(1.0),
-            _ => json!("word ".repeat(usize::try_from(self.below(4)).unwrap())),
+            _ => json!("word ".repeat(self.below(4) as usize)),
         }
     }
 
@@ -255,7 +262,7 @@ impl Dice {
             json!({"update_vectors": self.vectors_update(named)}),
             json!({"delete": {"points": self.ids(2)}}),
         ];
-        operations.rotate_left(usize::try_from(self.below(6)).unwrap());
+        operations.rotate_left(self.below(6) as usize);
         operations.truncate(4);
         json!({ "operations": operations })
     }
@@ -308,7 +315,7 @@ impl Dice {
     }
 
     /// An operation on a collection with named vectors, or on one with a single one. The first turns are of different kinds.
-    pub(crate) fn operation(&mut self, named: bool, turn: u64) -> Call {
+    pub fn operation(&mut self, named: bool, turn: u64) -> Call {
         let kind = if turn < 30 { turn } else { self.below(30) };
         let (method, path, body) = match kind {
             0 => ("POST", "points/delete", json!({"points": self.ids(5)})),
