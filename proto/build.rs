@@ -4,14 +4,16 @@ use prost::Message as _;
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/control.proto",
     "holdfast/v1/copies.proto",
     "holdfast/v1/diff.proto",
+    "holdfast/v1/enrolment.proto",
     "holdfast/v1/follow.proto",
     "holdfast/v1/ingest.proto",
     "holdfast/v1/jobs.proto",
+    "holdfast/v1/nodes.proto",
     "holdfast/v1/restore.proto",
     "holdfast/v1/retention.proto",
     "holdfast/v1/schedule.proto",

@@ -37,6 +37,7 @@ use tokio::time::Instant;
 use wal_mark::LogBefore;
 
 mod cold_file;
+pub mod extra;
 mod incremental;
 mod observe;
 mod optimizers;
@@ -167,7 +168,7 @@ async fn attempt(
 fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
     match job.phase() {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => None,
-        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) => {
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) | Phase::Hooked => {
             let storage = job.site.config.qdrant.storage_dir.as_deref()?;
             LogBefore::look(storage, order, &job.site.board)
         }
@@ -179,7 +180,7 @@ fn log_before(job: &Job, order: &CaptureOrder) -> Option<LogBefore> {
 fn wanted(job: &Job, asked: Method) -> Method {
     match job.phase() {
         Phase::AskingSnapshot(_) | Phase::Snapshot(_) => return Method::Stored,
-        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) => {}
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) | Phase::Hooked => {}
     }
     match asked {
         Method::Auto => job

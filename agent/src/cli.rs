@@ -3,9 +3,11 @@
 use crate::agent::Agent;
 use crate::cold::{self, ColdOrder};
 use crate::config::{self, AgentConfig, AgentConfigError, DEFAULT_CONFIG};
+use crate::enrol;
 use crate::progress::Meter;
 use clap::{Parser, Subcommand};
 use ending::{Doing, Ending};
+use holdfast_certs::enrol::EnrolToken;
 use holdfast_service::config::Strictness;
 use holdfast_service::exit::ExitCode;
 use holdfast_service::health;
@@ -42,7 +44,7 @@ const EXAMPLES: &str = "Examples:
   holdfast-agent --config agent.toml healthcheck
 
 Exit codes: 0 done, 1 unexpected error, or not ready (healthcheck), 2 usage, 3 configuration,
-4 certificate, 6 Qdrant, 8 storage, 130 interrupted; of restore see there.";
+4 certificate, 6 Qdrant, 8 storage, 130 interrupted; of restore and enrol see there.";
 
 const RUN_EXAMPLES: &str = "Examples:
   holdfast-agent --config agent.toml run
@@ -64,6 +66,18 @@ interrupted run goes on where it was. By the same ticket nothing is done twice, 
 
 Exit codes: 0 done, 3 configuration, 4 certificate, 5 coordinator unreachable, 7 repository, 8 storage full, 10 refused
 (Qdrant runs, or a collection exists), 13 the ticket opens nothing for this node.";
+
+const ENROL_EXAMPLES: &str = "Examples:
+  holdfast nodes enrol n4                                     on the operator's machine
+  holdfast-agent --config agent.toml enrol --coordinator https://holdfast.internal:6352 --token TOKEN
+  HOLDFAST_ENROL_TOKEN=TOKEN holdfast-agent enrol --coordinator https://holdfast.internal:6352
+
+The key is made here and never leaves; certificate, key and authorities are put where [tls] of the configuration names them, and
+nothing is ever overwritten. The coordinator is trusted by the fingerprint in the token alone. If a valid certificate of this node is
+there already, nothing is done and the exit code is 0, so that it may stay in an init step.
+
+Exit codes: 0 done, 2 usage, 3 configuration, 4 certificate or clock, 5 coordinator unreachable, 10 refused, 13 the token is
+unknown, used, expired, or another node's.";
 
 const CONFIG_EXAMPLES: &str = "Examples:
   holdfast-agent config default > agent.toml
@@ -92,6 +106,9 @@ enum Command {
     /// Lay collections of a recovery point out in the data directory of a Qdrant that is stopped.
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
+    /// Get this agent's certificate from the coordinator, by a token that is good once.
+    #[command(after_help = ENROL_EXAMPLES)]
+    Enrol(EnrolArgs),
     /// The configuration file.
     #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),
@@ -116,6 +133,21 @@ struct RestoreArgs {
     /// Leave aliases alone.
     #[arg(long)]
     without_aliases: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct EnrolArgs {
+    /// Where the coordinator enrols, such as https://holdfast.internal:6352.
+    #[arg(long, value_name = "URL", env = "HOLDFAST_ENROL_COORDINATOR")]
+    coordinator: Option<String>,
+    /// What `holdfast nodes enrol NODE` printed.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "HOLDFAST_ENROL_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,12 +181,14 @@ pub fn main() -> std::process::ExitCode {
     let doing = match &command {
         Command::Run => Doing::Running,
         Command::Restore(_) => Doing::Restoring,
+        Command::Enrol(_) => Doing::Enrolling,
         Command::Healthcheck | Command::Config(_) => Doing::Looking,
     };
     let result = match command {
         Command::Run => run(&args.config),
         Command::Healthcheck => healthcheck(&args.config),
         Command::Restore(wanted) => restore(&args.config, wanted),
+        Command::Enrol(wanted) => enrol(&args.config, wanted),
         Command::Config(ConfigCommand::Check) => check(&args.config),
         Command::Config(ConfigCommand::Default) => say(DEFAULT_CONFIG),
     };
@@ -231,6 +265,30 @@ fn restore(path: &Path, args: RestoreArgs) -> Result<ExitCode, Ending> {
         let restored = Box::pin(cold::run(&config, &order, &meter)).await;
         let report = restored.map_err(|failed| Ending::of_restore(&failed, &order.data_dir))?;
         say(&report.to_string())
+    })
+}
+
+fn enrol(path: &Path, args: EnrolArgs) -> Result<ExitCode, Ending> {
+    let (config, _) = config::load(path, Strictness::Lenient)?;
+    if let Some(before) = enrol::before(&config) {
+        return say(&before.to_string());
+    }
+    let missing = |what| Ending::said(ExitCode::Usage, what);
+    let token = args.token.filter(|token| !token.is_empty());
+    let token =
+        token.ok_or_else(|| missing("--token is missing: `holdfast nodes enrol` makes one"))?;
+    let endpoint = args.coordinator.filter(|endpoint| !endpoint.is_empty());
+    let endpoint = endpoint
+        .ok_or_else(|| missing("--coordinator is missing: `holdfast nodes enrol` names it"))?;
+    let token: EnrolToken = token
+        .trim()
+        .parse()
+        .map_err(|error| Ending::new(ExitCode::Usage, &error))?;
+    on_runtime(async move {
+        let enrolled = Box::pin(enrol::run(&config, &endpoint, &token)).await;
+        let enrolled =
+            enrolled.map_err(|failed| Ending::said(failed.code.exit_code(), failed.to_string()))?;
+        say(&enrolled.to_string())
     })
 }
 

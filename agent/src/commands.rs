@@ -176,7 +176,10 @@ impl CommandTable {
             return;
         };
         let open = self.open.remove(at);
-        let succeeded = matches!(outcome, Outcome::Captured(_) | Outcome::Restored(_));
+        let succeeded = matches!(
+            outcome,
+            Outcome::Captured(_) | Outcome::Restored(_) | Outcome::ExtraCaptured(_)
+        );
         self.cleanups
             .extend(Cleanup::left_by(&open, succeeded, now));
         self.done.push_back(DoneCommand {

@@ -13,8 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
+mod extra;
 mod raw;
 
+use extra::Forbidden;
+pub use extra::{ExtraSection, Hook, MAX_EXTRAS};
 use raw::RawConfig;
 
 /// The documented default configuration, as `holdfast-agent config default` prints it.
@@ -43,6 +46,8 @@ pub struct AgentConfig {
     pub wal: WalSection,
     /// How the storage directory is watched.
     pub watch: WatchSection,
+    /// Files beside Qdrant's own that go into the same recovery points.
+    pub extras: Vec<ExtraSection>,
     /// Most bytes of a snapshot stream that wait on disk.
     pub spool_limit: ByteCount,
     /// Bounds of effort.
@@ -136,6 +141,14 @@ pub enum AgentConfigError {
         /// What it must be.
         rule: &'static str,
     },
+    /// An extra makes no sense.
+    #[error("[[extra]] {name}: {why}")]
+    Extra {
+        /// Its name as written.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A path that must exist does not, or can't be read.
     #[error("{key}: can't read {}: it must be there and readable by this user", path.display())]
     Path {
@@ -199,11 +212,38 @@ impl AgentConfig {
         for (key, path) in dirs {
             check_path(key, path, |path| std::fs::read_dir(path).map(drop))?;
         }
+        self.extras.iter().try_for_each(check_extra)?;
         check_writable(&self.state_dir).map_err(|source| AgentConfigError::StateDir {
             path: self.state_dir.clone(),
             source,
         })
     }
+}
+
+/// The programs of hooks must be there; files, too, where no hook makes them.
+fn check_extra(extra: &ExtraSection) -> Result<(), AgentConfigError> {
+    for (key, hook) in [
+        ("extra.before", &extra.before),
+        ("extra.after", &extra.after),
+    ] {
+        let program = hook.as_ref().map(|hook| &hook.program);
+        check_path(key, program, |path| {
+            let is_file = std::fs::metadata(path)?.is_file();
+            access(path, Access::EXEC_OK)?;
+            if is_file {
+                Ok(())
+            } else {
+                Err(std::io::ErrorKind::IsADirectory.into())
+            }
+        })?;
+    }
+    for path in extra.paths.iter().filter(|_| extra.before.is_none()) {
+        check_path("extra.paths", Some(path), |path| {
+            std::fs::metadata(path)?;
+            access(path, Access::READ_OK).map_err(Into::into)
+        })?;
+    }
+    Ok(())
 }
 
 /// Whether this user may write to the directory, or, as long as it is missing, to that in which it would be made.
@@ -253,12 +293,20 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
         capture,
         wal,
         watch,
+        extra,
         spool,
         limits,
         log,
     } = raw;
     logging::check_filter(&log.filter).map_err(AgentConfigError::Log)?;
     let wal = check_wal(&wal, qdrant.storage_dir.is_some())?;
+    let forbidden = Forbidden {
+        state_dir: &state_dir,
+        key: &tls.key,
+        storage_dir: qdrant.storage_dir.as_deref(),
+        snapshots_dir: qdrant.snapshots_dir.as_deref(),
+    };
+    let extras = extra::check(extra, &forbidden)?;
     Ok(AgentConfig {
         node: node.parse().map_err(|source| AgentConfigError::Name {
             key: "node",
@@ -283,6 +331,7 @@ fn check(raw: RawConfig) -> Result<AgentConfig, AgentConfigError> {
             every: Duration::from_secs(bounded("watch.every_secs", watch.every_secs, 1, 3600)?),
         },
         capture: check_capture(&capture)?,
+        extras,
         spool_limit: ByteCount::mib(bounded("spool.max_mib", spool.max_mib, 16, 1 << 24)?),
         limits: check_limits(&limits)?,
         log,

@@ -3,6 +3,7 @@
 //! One at a time on purpose: a node makes one snapshot at a time, and memory is bounded for one. What a
 //! command of an earlier process left is simply the first thing found.
 
+use crate::capture::{self, extra};
 use crate::commands::{CommandTable, OpenCommand};
 use crate::failure::{Failed, chain};
 use crate::janitor;
@@ -11,8 +12,8 @@ use crate::order::Work;
 use crate::outcome::Outcome;
 use crate::pace::Pace;
 use crate::progress::Meter;
+use crate::restore;
 use crate::running::{Current, Running};
-use crate::{capture, restore};
 use holdfast_service::failure::Code;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -85,6 +86,10 @@ async fn execute(
                 tracing::info!(collection = %order.target, point = %order.recovery_point, part = ?order.part, "restoring a part");
                 restore::part::run(&job, order).await.map(Outcome::Restored)
             }
+            Work::Extra(order) => {
+                tracing::info!(extra = %order.name, point = %order.point, "capturing an extra");
+                extra::run(&job, order).await.map(Outcome::ExtraCaptured)
+            }
         }
     };
     let result = tokio::select! {
@@ -96,13 +101,17 @@ async fn execute(
             }
             let failed = stopped(stop.is_cancelled());
             Err(match &open.work {
-                Work::Capture(_) => failed,
+                Work::Capture(_) | Work::Extra(_) => failed,
                 Work::Restore(order) | Work::RestorePart(order) => {
                     restore::explained(&job, order, failed)
                 }
             })
         }
         result = Box::pin(work) => result,
+    };
+    let result = match &open.work {
+        Work::Extra(order) => Box::pin(extra::conclude(&job, order, result)).await,
+        Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_) => result,
     };
     Some(match result {
         Ok(outcome) => {
@@ -116,11 +125,11 @@ async fn execute(
     })
 }
 
-/// Captures may be bounded; restores are as quick as they can be.
+/// Captures of shards may be bounded; extras and restores are as quick as they can be.
 fn pace_of(work: &Work, current: &Current) -> Pace {
     let rate = match work {
         Work::Capture(order) => order.bytes_per_second,
-        Work::Restore(_) | Work::RestorePart(_) => None,
+        Work::Extra(_) | Work::Restore(_) | Work::RestorePart(_) => None,
     };
     Pace::new(rate.map(NonZeroU64::get), current.stop.clone())
 }
@@ -132,6 +141,10 @@ fn command_span(site: &Site, open: &OpenCommand) -> tracing::Span {
     let (collection, shard) = match &open.work {
         Work::Capture(order) => (&order.collection, Some(order.shard.0)),
         Work::Restore(order) | Work::RestorePart(order) => (&order.target, None),
+        Work::Extra(order) => {
+            let extra = &order.name;
+            return tracing::info_span!("command", id = %open.id, node = %site.config.node, %extra, epoch);
+        }
     };
     tracing::info_span!("command", id = %open.id, node = %site.config.node, %collection, shard, epoch)
 }

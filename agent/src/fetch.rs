@@ -7,12 +7,12 @@ use crate::order::CommandId;
 use crate::replay::{Layout, LogOrder};
 use crate::window::PutWindow;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use holdfast_archive::{ChunkKey, ShardEntry, ShardRecipe};
+use holdfast_archive::{ChunkKey, ShardEntry, ShardRecipe, StoredRecipe};
 use holdfast_proto::limits::{MAX_MESSAGE_BYTES, MAX_RECIPE_BYTES};
 use holdfast_proto::v1;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_service::failure::Code;
-use holdfast_types::{ChunkId, HASH_LEN};
+use holdfast_types::{ChunkId, HASH_LEN, ShardId};
 use holdfast_wal::splice::SpliceFile;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -39,14 +39,30 @@ pub async fn recipe(
     command: &CommandId,
     shard: &ShardEntry,
 ) -> Result<(ShardRecipe, ChunkKey), Halt> {
+    let owner = format!("shard {}", shard.shard_id);
+    stored_recipe(link, command, shard.shard_id, &owner, shard.stored_recipe()).await
+}
+
+/// Fetches a recipe and checks it against the manifest: that of a shard, or the only one that the command may read.
+/// `owner` is what it is of, in words.
+///
+/// # Errors
+/// As [`recipe`].
+pub async fn stored_recipe(
+    link: &Link,
+    command: &CommandId,
+    shard: ShardId,
+    owner: &str,
+    stored: StoredRecipe<'_>,
+) -> Result<(ShardRecipe, ChunkKey), Halt> {
     let damaged = |what: &str| {
         Halt::Failed(Failed::new(
             Code::RepositoryDamaged,
-            format!("the recipe of shard {} {what}", shard.shard_id),
+            format!("the recipe of {owner} {what}"),
         ))
     };
     // What was captured is never longer, so this is a damaged manifest or one of a later release.
-    let len = usize::try_from(shard.recipe_len).unwrap_or(usize::MAX);
+    let len = usize::try_from(stored.len).unwrap_or(usize::MAX);
     if len > MAX_RECIPE_BYTES {
         return Err(damaged("is longer than this release allows"));
     }
@@ -54,7 +70,7 @@ pub async fn recipe(
         .fetch_recipe(v1::FetchRecipeRequest {
             command_id: command.to_string(),
             epoch: link.epoch.0,
-            shard_id: shard.shard_id.0,
+            shard_id: shard.0,
         })
         .await?
         .into_inner();
@@ -69,7 +85,7 @@ pub async fn recipe(
         }
         encoded.extend_from_slice(&piece.recipe);
     }
-    if Some(ShardRecipe::hash(&encoded)) != shard.recipe_digest() {
+    if Some(ShardRecipe::hash(&encoded)) != stored.digest() {
         return Err(damaged("is not the one that the manifest names"));
     }
     let recipe = ShardRecipe::decode(&encoded).map_err(|error| damaged(&chain(&error)))?;

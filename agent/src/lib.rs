@@ -18,6 +18,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod dial;
+pub mod enrol;
 pub mod executor;
 pub mod failure;
 pub mod fetch;

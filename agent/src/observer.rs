@@ -1,6 +1,6 @@
 //! Looks at the local Qdrant again and again, for heartbeats and readiness. It changes nothing there.
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, ExtraSection};
 use crate::failure::Failed;
 use crate::job::qdrant_failed;
 use holdfast_proto::limits::MAX_MESSAGE_BYTES;
@@ -259,9 +259,20 @@ async fn look(
         replays_logs: true,
         restores_parts: true,
         keeps_limits: true,
+        captures_extras: true,
+        extras: config.extras.iter().map(extra).collect(),
     };
     optimizing.look(qdrant, &mut inventory).await;
     Ok(bounded(inventory))
+}
+
+/// What others may know of an extra: not where its files are, nor what its hooks do.
+fn extra(section: &ExtraSection) -> v1::ExtraInfo {
+    v1::ExtraInfo {
+        name: section.name.to_string(),
+        config: section.config,
+        required: section.required,
+    }
 }
 
 /// A node with thousands of collections must not send a message that the coordinator refuses: it then

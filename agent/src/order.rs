@@ -5,7 +5,7 @@
 use crate::replay::LogOrder;
 use holdfast_archive::{CollectionEntry, ShardEntry};
 use holdfast_proto::v1;
-use holdfast_types::{CollectionName, Epoch, RecoveryPointId, ShardId};
+use holdfast_types::{CollectionName, Epoch, ExtraName, JobId, RecoveryPointId, ShardId};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashSet;
 use std::fmt;
@@ -44,6 +44,19 @@ pub enum Work {
     /// Carry out one part of a restore into a cluster: the order's `part`. A kind of its own, so that an older release, put
     /// back in place of this one, can't take it for a restore of all shards into its node.
     RestorePart(Box<RestoreOrder>),
+    /// Capture one extra of the configuration.
+    Extra(ExtraOrder),
+}
+
+/// Capture an extra and deliver it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraOrder {
+    /// Its name in the configuration.
+    pub name: ExtraName,
+    /// The recovery point that it is for.
+    pub point: RecoveryPointId,
+    /// The job that makes that.
+    pub job: JobId,
 }
 
 /// Capture one shard and deliver it.
@@ -295,12 +308,24 @@ impl TryFrom<v1::Command> for Command {
                 Order::Work(Work::Restore(Box::new(restore.try_into()?)))
             }
             Kind::RestorePart(part) => Order::Work(Work::RestorePart(Box::new(part.try_into()?))),
+            Kind::CaptureExtra(extra) => Order::Work(Work::Extra(extra.try_into()?)),
             Kind::Cancel(cancel) => Order::Cancel(cancel.command_id.parse()?),
         };
         Ok(Self {
             id: wire.command_id.parse()?,
             epoch: Epoch(wire.epoch),
             order,
+        })
+    }
+}
+
+impl TryFrom<v1::CaptureExtra> for ExtraOrder {
+    type Error = OrderError;
+    fn try_from(wire: v1::CaptureExtra) -> Result<Self, OrderError> {
+        Ok(Self {
+            name: wire.name.parse().map_err(OrderError::Name)?,
+            point: wire.recovery_point.parse().map_err(OrderError::Point)?,
+            job: wire.job_id.parse().map_err(OrderError::Name)?,
         })
     }
 }
@@ -475,6 +500,11 @@ mod tests {
             wire(Some(capture(0, "docs"))),
             wire(Some(capture(99, "docs"))),
             wire(Some(capture(1, "a/b"))),
+            wire(Some(v1::command::Command::CaptureExtra(v1::CaptureExtra {
+                name: "redis".into(),
+                recovery_point: "20261121t101530z-0a1b2c3d".into(),
+                job_id: "../job".into(),
+            }))),
             wire(Some(v1::command::Command::Cancel(v1::Cancel {
                 command_id: String::new(),
             }))),

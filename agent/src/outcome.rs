@@ -15,6 +15,8 @@ pub enum Outcome {
     Captured(CaptureReport),
     /// The collection is restored.
     Restored(RestoreReport),
+    /// The files of an extra are committed.
+    ExtraCaptured(ExtraReport),
     /// A cancel order was taken note of.
     Cancelled,
 }
@@ -64,6 +66,20 @@ pub struct RestoreReport {
     pub notes: Vec<String>,
 }
 
+/// Figures of an extra.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraReport {
+    /// Bytes of all its files.
+    pub logical_bytes: u64,
+    /// Bytes of chunks sent, after compression.
+    pub sent_bytes: u64,
+    /// Milliseconds from the start of the command to its end.
+    pub elapsed_ms: u64,
+    /// Why its last hook failed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
 impl Outcome {
     /// The message that reports it.
     #[must_use]
@@ -89,6 +105,12 @@ impl Outcome {
                 replayed_entries: report.replayed_entries,
                 collection_uuid: report.collection_uuid.clone().unwrap_or_default(),
                 notes: report.notes.clone(),
+            }),
+            Self::ExtraCaptured(report) => Wire::Extra(v1::ExtraDone {
+                logical_bytes: report.logical_bytes,
+                sent_bytes: report.sent_bytes,
+                elapsed_ms: report.elapsed_ms,
+                warnings: report.warnings.clone(),
             }),
             Self::Cancelled => Wire::Cancelled(v1::Cancelled {}),
         };

@@ -119,9 +119,11 @@ async fn distrust(job: &Job) -> Result<(), Failed> {
             replaying.progress.holds_data = false;
             job.advance(Phase::Replaying(replaying)).await
         }
-        Phase::Restoring(_) | Phase::Accepted | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => {
-            Ok(())
-        }
+        Phase::Restoring(_)
+        | Phase::Hooked
+        | Phase::Accepted
+        | Phase::AskingSnapshot(_)
+        | Phase::Snapshot(_) => Ok(()),
     }
 }
 
@@ -267,7 +269,7 @@ pub(crate) fn explained(job: &Job, order: &RestoreOrder, failed: Failed) -> Fail
     match job.phase() {
         Phase::Restoring(progress) => explain(failed, &progress, order),
         Phase::Replaying(replaying) => logical::explain(failed, &replaying, order),
-        Phase::Accepted | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => failed,
+        Phase::Accepted | Phase::Hooked | Phase::AskingSnapshot(_) | Phase::Snapshot(_) => failed,
     }
 }
 

@@ -300,6 +300,8 @@ fn manifest(
             qdrant_version: "1.18.3".parse()?,
             qdrant_commit: None,
             peer_id: 0,
+            extras: vec![],
+            extras_unknown: None,
         }],
         collections: vec![CollectionEntry {
             name: "bench".parse()?,

@@ -7,14 +7,14 @@
 mod layer;
 
 use crate::identity::Role;
-pub use layer::{Authz, AuthzLayer};
+pub use layer::{Authz, AuthzLayer, Gate};
 
 /// One row: a method's path as in HTTP/2, and the roles that may call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Such as `/holdfast.v1.Admin/Status`.
     pub path: &'static str,
-    /// Never empty.
+    /// Empty of what is served to callers without a certificate, at an address of its own.
     pub roles: &'static [Role],
 }
 
@@ -34,6 +34,8 @@ const OPERATOR: &[Role] = &[Role::Operator];
 const AGENT_OR_OPERATOR: &[Role] = &[Role::Agent, Role::Operator];
 const READER: &[Role] = &[Role::Operator, Role::Viewer];
 const ANYONE: &[Role] = &Role::ALL;
+/// Served elsewhere, to callers without any role.
+const NOBODY: &[Role] = &[];
 
 /// Every method, and who may call it.
 pub const RULES: &[Rule] = &[
@@ -66,6 +68,13 @@ pub const RULES: &[Rule] = &[
     rule("/holdfast.v1.Jobs/ShowJob", READER),
     rule("/holdfast.v1.Jobs/WatchJob", READER),
     rule("/holdfast.v1.Jobs/VerifyRepository", OPERATOR),
+    rule("/holdfast.v1.Nodes/DrainNode", OPERATOR),
+    rule("/holdfast.v1.Nodes/UndrainNode", OPERATOR),
+    rule("/holdfast.v1.Nodes/RemoveNode", OPERATOR),
+    rule("/holdfast.v1.Nodes/CreateToken", OPERATOR),
+    rule("/holdfast.v1.Nodes/ListTokens", READER),
+    rule("/holdfast.v1.Nodes/RevokeToken", OPERATOR),
+    rule("/holdfast.v1.Enrolment/Enrol", NOBODY),
     rule("/holdfast.v1.Copies/ListCopies", READER),
     rule("/holdfast.v1.Copies/AddCopy", OPERATOR),
     rule("/holdfast.v1.Copies/SyncCopy", OPERATOR),

@@ -7,18 +7,21 @@
 use crate::certificate::CertificateInfo;
 use crate::identity::{Identity, IdentityError, Role, authority_domain, authority_uri};
 use crate::pem::{PemError, read, read_certificates};
-use holdfast_types::{ClusterName, Timestamp};
+use crate::scope::{AGENTS_ONLY, Scope};
+use holdfast_types::{ClusterName, NodeId, Timestamp};
 use placing::{Placement, holds_key};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    date_time_ymd,
 };
+use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-mod placing;
+pub(crate) mod placing;
 
 /// File of the authority's certificate, and of its copy beside every issued pair.
 pub const CA_FILE: &str = "ca.pem";
@@ -80,6 +83,12 @@ pub enum CaError {
         /// What the authority serves.
         domain: ClusterName,
     },
+    /// The authority vouches for agents alone.
+    #[error("this authority vouches for agents alone, and {identity} is none")]
+    BeyondScope {
+        /// What was asked for.
+        identity: Box<Identity>,
+    },
     /// The certificate would outlive its authority.
     #[error(
         "the certificate would be valid until {wanted}, but its authority only until {authority}"
@@ -107,6 +116,9 @@ pub enum CaError {
         #[source]
         source: IdentityError,
     },
+    /// What was to be signed is no signing request, or not of whoever has the key.
+    #[error("the signing request is not valid")]
+    BadRequest(#[source] rcgen::Error),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -115,13 +127,14 @@ pub enum CaError {
     Sign(#[from] rcgen::Error),
 }
 
-/// Makes an authority for `domain` in `dir`: `ca.pem` and `ca-key.pem`. Overwrites nothing.
+/// Makes an authority for `domain` in `dir`, which may vouch for those of `scope`: `ca.pem` and `ca-key.pem`. Overwrites nothing.
 ///
 /// # Errors
 /// [`CaError`], and [`PemError::Exists`] in it if there is an authority already.
 pub fn init(
     dir: &Path,
     domain: &ClusterName,
+    scope: Scope,
     validity: Duration,
     now: Timestamp,
 ) -> Result<CertificateInfo, CaError> {
@@ -129,7 +142,7 @@ pub fn init(
     placing::discard_interrupted(dir, &[CA_FILE, CA_KEY_FILE])?;
     refuse_existing(dir, &[CA_FILE, CA_KEY_FILE])?;
     let key = KeyPair::generate()?;
-    let mut params = lifetime(now, validity);
+    let mut params = lifetime(now, validity, None);
     params.serial_number = Some(random_serial()?);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -142,13 +155,17 @@ pub fn init(
         format!("Holdfast CA {domain} {mark:08x}"),
     );
     params.subject_alt_names = vec![SanType::URI(authority_uri(domain).try_into()?)];
+    if scope == Scope::AgentsOnly {
+        let mark = SanType::URI(AGENTS_ONLY.try_into()?);
+        params.subject_alt_names.push(mark);
+    }
     let cert = params.self_signed(&key)?;
     Placement {
-        cert: (CA_FILE, &cert.pem()),
-        key: (CA_KEY_FILE, &key.serialize_pem()),
+        cert: (dir.join(CA_FILE), &cert.pem()),
+        key: (dir.join(CA_KEY_FILE), &key.serialize_pem()),
         beside: None,
     }
-    .place(dir)?;
+    .place()?;
     Ok(CertificateInfo::from_der(cert.der()).expect("rcgen writes certificates that parse"))
 }
 
@@ -206,18 +223,80 @@ fn sign_into(
     let authority = Authority::load(ca_dir)?;
     let key = KeyPair::generate()?;
     let cert = authority
-        .leaf(request, now)?
+        .leaf(request, now, None)?
         .signed_by(&key, &authority.issuer)?;
     // Rewriting the same authority would only be one more thing that can be interrupted.
     let has_authority =
         read(&out_dir.join(CA_FILE)).is_ok_and(|there| there == authority.pem.as_bytes());
+    let beside = || (out_dir.join(CA_FILE), authority.pem.as_str());
     Placement {
-        cert: (CERT_FILE, &cert.pem()),
-        key: (KEY_FILE, &key.serialize_pem()),
-        beside: (!has_authority).then_some((CA_FILE, authority.pem.as_str())),
+        cert: (out_dir.join(CERT_FILE), &cert.pem()),
+        key: (out_dir.join(KEY_FILE), &key.serialize_pem()),
+        beside: (!has_authority).then(beside),
     }
-    .place(out_dir)?;
+    .place()?;
     Ok(CertificateInfo::from_der(cert.der()).expect("rcgen writes certificates that parse"))
+}
+
+/// What an agent asks to have signed.
+#[derive(Clone, Copy, Debug)]
+pub struct SigningRequest<'a> {
+    /// The request in DER form. Only its public key is taken from it, and that its maker has the private one.
+    pub csr: &'a [u8],
+    /// What its holder will be, in the authority's trust domain.
+    pub role: Role,
+    /// Its name within the role.
+    pub name: &'a NodeId,
+    /// How long it is valid from now.
+    pub validity: Duration,
+    /// Its lifetime begins no sooner than this.
+    pub not_before: Option<Timestamp>,
+}
+
+/// A certificate for a key that its holder keeps.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// In DER form.
+    pub der: CertificateDer<'static>,
+    /// What it says.
+    pub info: CertificateInfo,
+}
+
+/// Signs a request by the authority of these two files. The key is read for this, and not kept.
+///
+/// # Errors
+/// [`CaError`].
+pub fn sign(
+    (cert, key): (&Path, &Path),
+    request: &SigningRequest<'_>,
+    now: Timestamp,
+) -> Result<Signed, CaError> {
+    let authority = Authority::of_files(cert, key)?;
+    let csr = CertificateSigningRequestParams::from_der(&request.csr.into())
+        .map_err(CaError::BadRequest)?;
+    let domain = authority.domain.clone();
+    let identity = Identity::new(domain, request.role, request.name.as_str())
+        .expect("a node's name is a name of every role");
+    let wanted = IssueRequest {
+        identity,
+        dns_names: Vec::new(),
+        ip_addresses: Vec::new(),
+        validity: request.validity,
+    };
+    let signed = authority
+        .leaf(&wanted, now, request.not_before)?
+        .signed_by(&csr.public_key, &authority.issuer)?;
+    let der = signed.der().clone();
+    let info = CertificateInfo::from_der(&der).expect("rcgen writes certificates that parse");
+    Ok(Signed { der, info })
+}
+
+/// Looks whether the two files are an authority that can sign.
+///
+/// # Errors
+/// [`CaError`].
+pub fn check(cert: &Path, key: &Path) -> Result<CertificateInfo, CaError> {
+    Authority::of_files(cert, key).map(|authority| authority.info)
 }
 
 struct Authority {
@@ -235,17 +314,21 @@ impl Authority {
                 dir: dir.to_owned(),
             });
         }
+        Self::of_files(&cert, &key)
+    }
+
+    fn of_files(cert: &Path, key: &Path) -> Result<Self, CaError> {
         let not_authority = |path: &Path| CaError::NotAuthority {
             path: path.to_owned(),
         };
-        let pem = String::from_utf8(read(&cert)?).map_err(|_| not_authority(&cert))?;
-        let certs = read_certificates(&cert)?;
-        let info = CertificateInfo::from_der(&certs[0]).map_err(|_| not_authority(&cert))?;
-        let domain = authority_domain(&info.uris).ok_or_else(|| not_authority(&cert))?;
-        let key_pem = String::from_utf8(read(&key)?).map_err(|_| not_authority(&key))?;
-        let key_pair = KeyPair::from_pem(&key_pem).map_err(|_| not_authority(&key))?;
+        let pem = String::from_utf8(read(cert)?).map_err(|_| not_authority(cert))?;
+        let certs = read_certificates(cert)?;
+        let info = CertificateInfo::from_der(&certs[0]).map_err(|_| not_authority(cert))?;
+        let domain = authority_domain(&info.uris).ok_or_else(|| not_authority(cert))?;
+        let key_pem = String::from_utf8(read(key)?).map_err(|_| not_authority(key))?;
+        let key_pair = KeyPair::from_pem(&key_pem).map_err(|_| not_authority(key))?;
         if !info.is_ca || !holds_key(&certs[0], &key_pair) {
-            return Err(not_authority(&key));
+            return Err(not_authority(key));
         }
         let issuer = Issuer::from_ca_cert_der(&certs[0], key_pair)?;
         Ok(Self {
@@ -256,7 +339,12 @@ impl Authority {
         })
     }
 
-    fn leaf(&self, request: &IssueRequest, now: Timestamp) -> Result<CertificateParams, CaError> {
+    fn leaf(
+        &self,
+        request: &IssueRequest,
+        now: Timestamp,
+        not_before: Option<Timestamp>,
+    ) -> Result<CertificateParams, CaError> {
         let IssueRequest {
             identity,
             dns_names,
@@ -267,6 +355,11 @@ impl Authority {
             return Err(CaError::OtherDomain {
                 identity: Box::new(identity.clone()),
                 domain: self.domain.clone(),
+            });
+        }
+        if !Scope::of(&self.info).covers(identity.role()) {
+            return Err(CaError::BeyondScope {
+                identity: Box::new(identity.clone()),
             });
         }
         let wanted = now.after(*validity);
@@ -280,7 +373,7 @@ impl Authority {
         if serves && dns_names.is_empty() && ip_addresses.is_empty() {
             return Err(CaError::NoNames);
         }
-        let mut params = lifetime(now, *validity);
+        let mut params = lifetime(now, *validity, not_before);
         params.serial_number = Some(random_serial()?);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -305,15 +398,21 @@ impl Authority {
     }
 }
 
-fn lifetime(now: Timestamp, validity: Duration) -> CertificateParams {
+fn lifetime(
+    now: Timestamp,
+    validity: Duration,
+    not_before: Option<Timestamp>,
+) -> CertificateParams {
     // X.509 ends with the year 9999 and knows no fractions of a second.
     const YEAR_9999: u64 = 253_370_764_800;
     let instant = |since_epoch: Duration| {
         date_time_ymd(1970, 1, 1) + Duration::from_secs(since_epoch.as_secs().min(YEAR_9999))
     };
+    let backdated = now.since(Timestamp::EPOCH).saturating_sub(BACKDATE);
+    let earliest = not_before.map_or(Duration::ZERO, |at| at.since(Timestamp::EPOCH));
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.not_before = instant(now.since(Timestamp::EPOCH).saturating_sub(BACKDATE));
+    params.not_before = instant(backdated.max(earliest));
     params.not_after = instant(now.after(validity).since(Timestamp::EPOCH));
     params
 }
@@ -326,7 +425,7 @@ fn random_serial() -> Result<SerialNumber, CaError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn create_dir(path: &Path) -> Result<(), CaError> {
+pub(crate) fn create_dir(path: &Path) -> Result<(), CaError> {
     std::fs::create_dir_all(path).map_err(|source| CaError::Directory {
         path: path.to_owned(),
         source,

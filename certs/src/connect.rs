@@ -9,10 +9,12 @@
 mod connect_error;
 mod connector;
 
+use crate::fingerprint::Fingerprint;
 use crate::identity::Role;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, PinnedTls};
 pub use connect_error::{ConnectError, Whose};
-use connector::{Connector, Target};
+use connector::{Connector, Target, Trust};
+use rustls_pki_types::CertificateDer;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
@@ -59,11 +61,40 @@ pub async fn connect(
     tls: &ClientTls,
     options: &ConnectOptions,
 ) -> Result<Channel, ConnectError> {
-    let (channel, connector) = prepare(endpoint, tls, options)?;
+    let (channel, connector) = prepare(endpoint, Trust::Files(tls.clone()), options)?;
     channel
         .connect_with_connector(connector)
         .await
         .map_err(|error| ConnectError::from_transport(endpoint, error))
+}
+
+/// Connects to `endpoint` without a certificate of one's own, and only if the server's comes from the authority with this
+/// fingerprint. For enrolment alone: no other service lets such a caller in.
+///
+/// # Errors
+/// [`ConnectError`], [`ConnectError::WrongPin`] among them.
+pub(crate) async fn connect_pinned(
+    endpoint: &str,
+    pin: Fingerprint,
+    options: &ConnectOptions,
+) -> Result<(Channel, CertificateDer<'static>), ConnectError> {
+    let unlikely = |source| ConnectError::Tls {
+        endpoint: endpoint.to_owned(),
+        source,
+    };
+    let tls = PinnedTls::new(pin).map_err(unlikely)?;
+    let (channel, connector) = prepare(endpoint, Trust::Pin(tls.clone()), options)?;
+    let connected = channel.connect_with_connector(connector).await;
+    let channel = connected.map_err(|error| {
+        let error = ConnectError::from_transport(endpoint, error);
+        if let ConnectError::WrongCa { endpoint } = error {
+            return ConnectError::WrongPin { endpoint };
+        }
+        error
+    })?;
+    let authority = tls.authority();
+    let authority = authority.ok_or_else(|| ConnectError::closed(endpoint))?;
+    Ok((channel, authority))
 }
 
 /// A channel that connects with its first call. Only for what should start before its server does.
@@ -75,13 +106,13 @@ pub fn connect_lazy(
     tls: &ClientTls,
     options: &ConnectOptions,
 ) -> Result<Channel, ConnectError> {
-    let (channel, connector) = prepare(endpoint, tls, options)?;
+    let (channel, connector) = prepare(endpoint, Trust::Files(tls.clone()), options)?;
     Ok(channel.connect_with_connector_lazy(connector))
 }
 
 fn prepare(
     endpoint: &str,
-    tls: &ClientTls,
+    trust: Trust,
     options: &ConnectOptions,
 ) -> Result<(Endpoint, Connector), ConnectError> {
     let target = Target::parse(endpoint)?;
@@ -94,11 +125,6 @@ fn prepare(
         .initial_stream_window_size(options.stream_window)
         .initial_connection_window_size(options.connection_window)
         .max_frame_size(options.max_frame);
-    let connector = Connector::new(
-        target,
-        tls.clone(),
-        options.server_role,
-        options.connect_timeout,
-    );
+    let connector = Connector::new(target, trust, options.server_role, options.connect_timeout);
     Ok((channel, connector))
 }

@@ -2,6 +2,7 @@
 //!
 //! The parser is strict: what it accepts, it prints back letter for letter.
 
+use crate::scope::AGENTS_ONLY;
 use holdfast_types::{ClusterName, NodeId, ParseNameError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -68,6 +69,14 @@ pub enum IdentityError {
         peer: Box<Identity>,
         /// The domain it should be of.
         expected: ClusterName,
+    },
+    /// The authority that the peer comes from may not vouch for it.
+    #[error("{peer} comes from the authority {authority:?}, which vouches for agents alone")]
+    BeyondAuthority {
+        /// The peer.
+        peer: Box<Identity>,
+        /// The authority's name.
+        authority: String,
     },
     /// The peer has another role than this connection needs.
     #[error("{peer} has the role {}, but this needs {expected}", peer.role())]
@@ -172,9 +181,10 @@ pub(crate) fn authority_uri(domain: &ClusterName) -> String {
 
 /// The trust domain of a certificate authority, from its URIs.
 pub(crate) fn authority_domain(uris: &[String]) -> Option<ClusterName> {
-    match uris {
-        [uri] => uri.strip_prefix(SCHEME)?.parse().ok(),
-        _ => None,
+    let mut domains = uris.iter().filter(|uri| *uri != AGENTS_ONLY);
+    match (domains.next(), domains.next()) {
+        (Some(uri), None) => uri.strip_prefix(SCHEME)?.parse().ok(),
+        (None | Some(_), _) => None,
     }
 }
 

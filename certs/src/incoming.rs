@@ -1,4 +1,4 @@
-//! The serving side's accept loop: TCP, then TLS, then a stream that knows its peer.
+//! The serving side's accept loop: TCP, then TLS, then a stream that knows its peer, or that it is a stranger.
 //!
 //! A handshake that fails is logged with its reason, once for each client and reason, and never stops
 //! the loop. Handshakes run beside each other, limited in number and time. What a peer may call is not
@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-pub use stream::{PeerIdentity, PeerStream};
+pub use stream::{Guest, PeerIdentity, PeerStream, Stranger};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
@@ -33,12 +33,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 type Refusals = Arc<LogOnce<(IpAddr, String)>>;
 
-/// Verified connections, for `serve_with_incoming`. It never ends and never yields an error.
+/// Connections behind TLS, for `serve_with_incoming`. It never ends and never yields an error.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct Incoming<G: Guest = PeerIdentity> {
     listener: TcpListener,
     tls: ServerTls,
-    handshakes: JoinSet<Option<PeerStream>>,
+    handshakes: JoinSet<Option<PeerStream<G>>>,
     pause: Option<Pin<Box<Sleep>>>,
     refusals: Refusals,
 }
@@ -46,16 +46,26 @@ pub struct Incoming {
 /// Accepts connections on `listener` and yields those whose peer has a valid certificate.
 #[must_use]
 pub fn incoming(listener: TcpListener, tls: ServerTls) -> Incoming {
-    Incoming {
-        listener,
-        tls,
-        handshakes: JoinSet::new(),
-        pause: None,
-        refusals: Arc::new(LogOnce::new()),
-    }
+    Incoming::new(listener, tls)
 }
 
-impl Incoming {
+/// Accepts connections on `listener` of clients that need no certificate. Nothing that matters may be served to them.
+#[must_use]
+pub fn incoming_strangers(listener: TcpListener, tls: ServerTls) -> Incoming<Stranger> {
+    Incoming::new(listener, tls)
+}
+
+impl<G: Guest> Incoming<G> {
+    fn new(listener: TcpListener, tls: ServerTls) -> Self {
+        Self {
+            listener,
+            tls,
+            handshakes: JoinSet::new(),
+            pause: None,
+            refusals: Arc::new(LogOnce::new()),
+        }
+    }
+
     /// Accepts until there is nothing to accept, or no room for more handshakes. Leaves a waker behind
     /// for whatever would change that, unless the room is used up: then a handshake's end wakes.
     fn poll_accept(&mut self, cx: &mut Context<'_>) {
@@ -70,7 +80,13 @@ impl Incoming {
                 Poll::Pending => return,
                 Poll::Ready(Ok((socket, remote))) => {
                     // The configuration of this moment: a reload counts from the next connection on.
-                    let acceptor = TlsAcceptor::from(self.tls.config());
+                    let acceptor = match G::config(&self.tls) {
+                        Ok(config) => TlsAcceptor::from(config),
+                        Err(error) => {
+                            tracing::error!(%error, "a connection can't be taken");
+                            continue;
+                        }
+                    };
                     let refusals = Arc::clone(&self.refusals);
                     self.handshakes
                         .spawn(handshake(acceptor, socket, remote, refusals));
@@ -84,8 +100,8 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
-    type Item = Result<PeerStream, io::Error>;
+impl<G: Guest> Stream for Incoming<G> {
+    type Item = Result<PeerStream<G>, io::Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -102,12 +118,12 @@ impl Stream for Incoming {
     }
 }
 
-async fn handshake(
+async fn handshake<G: Guest>(
     acceptor: TlsAcceptor,
     socket: TcpStream,
     remote: SocketAddr,
     refusals: Refusals,
-) -> Option<PeerStream> {
+) -> Option<PeerStream<G>> {
     let socket = socket::prepare(socket);
     let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await;
     let refusal = match accepted {

@@ -7,20 +7,24 @@
 //! of the client's certificate. Open connections keep the certificate they began with.
 
 mod pair;
+mod pinned;
 mod reloading;
 mod verifier;
 mod watching;
 
 use crate::certificate::CertificateInfo;
+use crate::fingerprint::Fingerprint;
 use crate::identity::{Identity, IdentityError, Role};
-use crate::pem::PemError;
+use crate::pem::{PemError, read_certificates};
 use crate::provider::ring;
+use crate::scope::Limits;
 use holdfast_types::Timestamp;
 use pair::{Pair, Usage};
+pub(crate) use pinned::PinnedTls;
 use reloading::Reloading;
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::UnixTime;
@@ -203,8 +207,48 @@ impl ServerTls {
         Reloading::load(paths, usage, server_config, now).map(|inner| Self(Arc::new(inner)))
     }
 
+    /// The authority that this server's certificate comes from: what a client without any files pins.
+    #[must_use]
+    pub fn authority(&self) -> Fingerprint {
+        Fingerprint::of(&self.0.current().authority)
+    }
+
+    /// Whether the first certificate of this file is an authority of peers.
+    #[must_use]
+    pub fn trusts(&self, cert: &Path) -> bool {
+        let certs = read_certificates(cert).unwrap_or_default();
+        let authorities = &self.0.current().authorities;
+        certs
+            .first()
+            .is_some_and(|first| authorities.contains(first))
+    }
+
+    /// Every authority that peers' certificates may come from, in DER form.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<Vec<u8>> {
+        let current = self.0.current();
+        current.authorities.iter().map(|der| der.to_vec()).collect()
+    }
+
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.current().config)
+    }
+
+    /// For clients that have no certificate yet. The authority is sent along, so that they can find what they pin.
+    pub(crate) fn config_for_strangers(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let current = self.0.current();
+        let mut chain = current.key.cert.clone();
+        chain.push(current.authority.clone());
+        let key = CertifiedKey::new(chain, Arc::clone(&current.key.key));
+        let mut config = ServerConfig::builder_with_provider(ring())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(TlsError::Setup)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::new(key))));
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Arc::new(config))
     }
 }
 
@@ -271,14 +315,22 @@ impl ClientTls {
             .map(|inner| Self(Arc::new(inner)))
     }
 
+    /// For whom the authorities may vouch that servers may come from.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits::of(&self.0.current().authorities)
+    }
+
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0.current().config)
     }
 }
 
 fn server_config(pair: &Pair) -> Result<ServerConfig, TlsError> {
-    let verifier = IdentityVerifier::new(&pair.roots, pair.identity.trust_domain().clone())
-        .map_err(TlsError::Setup)?;
+    let (domain, limits) = (
+        pair.identity.trust_domain().clone(),
+        Limits::of(&pair.authorities),
+    );
+    let verifier = IdentityVerifier::new(&pair.roots, domain, limits).map_err(TlsError::Setup)?;
     let mut config = ServerConfig::builder_with_provider(ring())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Setup)?

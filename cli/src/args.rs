@@ -9,6 +9,7 @@ mod demo;
 mod diff;
 mod jobs;
 mod key;
+mod nodes;
 mod policy;
 #[cfg(test)]
 mod reference;
@@ -17,8 +18,8 @@ mod repo;
 mod restore;
 
 pub(crate) use backup::{
-    BackupCommand, BackupCreateArgs, BackupExportArgs, BackupImportArgs, BackupListArgs,
-    BackupShowArgs, Method,
+    BackupCommand, BackupCreateArgs, BackupExportArgs, BackupFilesArgs, BackupImportArgs,
+    BackupListArgs, BackupShowArgs, Method,
 };
 pub(crate) use certs::{CertsCommand, RoleArg};
 pub(crate) use config::{ConfigCheckArgs, ConfigCommand, ConfigKind};
@@ -28,6 +29,10 @@ pub(crate) use demo::{DemoArgs, ServerChoice};
 pub(crate) use diff::DiffArgs;
 pub(crate) use jobs::JobsCommand;
 pub(crate) use key::{KeyCommand, NewKeyArgs};
+pub(crate) use nodes::{
+    NodeEnrolArgs, NodeReasonArgs, NodeRemoveArgs, NodeReplaceArgs, NodesArgs, NodesCommand,
+    RevokeTokenArgs,
+};
 pub(crate) use policy::{PolicyCommand, PolicyDiffArgs, PolicyExplainArgs, PolicyShowArgs};
 pub(crate) use removal::{
     DeleteArgs, HoldCommand, HoldPlaceArgs, HoldReleaseArgs, PinArgs, PointArgs, PruneArgs,
@@ -94,7 +99,7 @@ pub(crate) enum Command {
   holdfast status
   holdfast status --output json | jq .warnings")]
     Status(ReadArgs),
-    /// List the Qdrant nodes whose agents have reported.
+    /// List the Qdrant nodes whose agents have reported; drain and remove nodes.
     #[command(after_help = "Examples:
   holdfast nodes
   holdfast nodes --shards                    what changes in which shard, as the agents watch it
@@ -188,17 +193,6 @@ It names points and filters, so it takes an operator's certificate.")]
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
-}
-
-/// Options of `nodes`.
-#[derive(Debug, Args)]
-pub(crate) struct NodesArgs {
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-
-    /// Show the shards whose storage the agents watch: what they take, and what has changed since the agents' starts.
-    #[arg(long)]
-    pub(crate) shards: bool,
 }
 
 #[cfg(test)]

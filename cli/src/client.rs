@@ -4,6 +4,7 @@
 mod connect;
 mod copies;
 mod jobs;
+mod nodes;
 mod retention;
 mod schedules;
 
@@ -12,10 +13,12 @@ use holdfast_proto::v1;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::copies_client::CopiesClient;
 use holdfast_proto::v1::jobs_client::JobsClient;
+use holdfast_proto::v1::nodes_client::NodesClient;
 use holdfast_proto::v1::restore_client::RestoreClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
+use holdfast_types::{ExtraName, NodeId};
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
@@ -32,6 +35,7 @@ pub(crate) struct Coordinator {
     schedules: SchedulesClient<Channel>,
     copies: CopiesClient<Channel>,
     jobs: JobsClient<Channel>,
+    members: NodesClient<Channel>,
     /// The copy that recovery points are read from; empty means the repository itself.
     copy: String,
     channel: Channel,
@@ -223,8 +227,32 @@ impl Coordinator {
         let request = v1::OpenExportRequest {
             recovery_point,
             collection,
-            from_copy: self.copy(),
+            ..Default::default()
         };
+        self.open(request).await
+    }
+
+    /// `Admin.OpenExport` of an extra.
+    pub(crate) async fn open_extra(
+        &mut self,
+        recovery_point: String,
+        node: &NodeId,
+        name: &ExtraName,
+    ) -> Outcome<v1::OpenExportResponse> {
+        let request = v1::OpenExportRequest {
+            recovery_point,
+            extra_node: node.to_string(),
+            extra_name: name.to_string(),
+            ..Default::default()
+        };
+        self.open(request).await
+    }
+
+    async fn open(
+        &mut self,
+        mut request: v1::OpenExportRequest,
+    ) -> Outcome<v1::OpenExportResponse> {
+        request.from_copy = self.copy();
         let answer = self.admin.open_export(unary(request)).await;
         answer
             .map(tonic::Response::into_inner)

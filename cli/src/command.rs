@@ -5,9 +5,11 @@ mod certs;
 mod config;
 pub(crate) mod direct;
 mod export;
+mod extras;
 mod import;
 mod jobs;
 mod key;
+mod nodes;
 mod policy;
 mod read;
 mod removal;
@@ -37,7 +39,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Outcome<()> {
     match command {
         Command::Certs { command } => certs::run(context, command),
         Command::Status(args) => read::status(context, &args.connection).await,
-        Command::Nodes(args) => read::nodes(context, &args).await,
+        Command::Nodes(args) => nodes::run(context, args).await,
         Command::Collections(args) => read::collections(context, &args.connection).await,
         Command::Backup {
             connection,

@@ -141,7 +141,12 @@ fn word(action: Action) -> &'static str {
     match action {
         Action::Backup => "backup",
         Action::Restore => "restore",
-        Action::Read | Action::Cancel | Action::Copy | Action::Verify | Action::Remove => "job",
+        Action::Read
+        | Action::Cancel
+        | Action::Copy
+        | Action::Verify
+        | Action::Remove
+        | Action::Member => "job",
     }
 }
 

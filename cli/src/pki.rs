@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Outcome};
 use crate::view::{CaView, CertificateView, IssuedView};
 use holdfast_certs::ca::{self, CA_FILE, CA_KEY_FILE, CERT_FILE, CaError, IssueRequest, KEY_FILE};
-use holdfast_certs::{CertificateInfo, Identity, Role, describe};
+use holdfast_certs::{CertificateInfo, Identity, Role, Scope, describe};
 use holdfast_service::clock::{Clock, SystemClock};
 use holdfast_service::failure::Code;
 use holdfast_types::{ClusterName, Timestamp};
@@ -24,15 +24,17 @@ pub(crate) struct Wish<'a> {
 }
 
 /// Makes an authority.
-pub(crate) fn init(dir: &Path, domain: &str, days: u32) -> Outcome<CaView> {
+pub(crate) fn init(dir: &Path, domain: &str, scope: Scope, days: u32) -> Outcome<CaView> {
     let name: ClusterName = domain
         .parse()
         .map_err(|error: holdfast_types::ParseNameError| {
             Failure::new(Code::Usage, "the trust domain is not valid").caused_by(&error)
         })?;
-    let info = ca::init(dir, &name, lifetime(days), now()).map_err(|error| refused(&error))?;
+    let info =
+        ca::init(dir, &name, scope, lifetime(days), now()).map_err(|error| refused(&error))?;
     Ok(CaView {
         domain: name.to_string(),
+        agents_only: scope == Scope::AgentsOnly,
         certificate: dir.join(CA_FILE),
         key: dir.join(CA_KEY_FILE),
         not_after: info.not_after,
@@ -158,10 +160,12 @@ fn refused(error: &CaError) -> Failure {
         CaError::NoAuthority { .. }
         | CaError::NotAuthority { .. }
         | CaError::OtherDomain { .. }
+        | CaError::BeyondScope { .. }
         | CaError::Outlives { .. }
         | CaError::NoNames
         | CaError::BadName(_)
         | CaError::NotRenewable { .. }
+        | CaError::BadRequest(_)
         | CaError::Random(_)
         | CaError::Sign(_) => "the certificate authority refused",
     };
@@ -176,8 +180,10 @@ fn refused(error: &CaError) -> Failure {
         | CaError::NoAuthority { .. }
         | CaError::NotAuthority { .. }
         | CaError::OtherDomain { .. }
+        | CaError::BeyondScope { .. }
         | CaError::BadName(_)
         | CaError::NotRenewable { .. }
+        | CaError::BadRequest(_)
         | CaError::Random(_)
         | CaError::Sign(_) => failure,
     }
@@ -194,7 +200,7 @@ fn now() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::{Wish, init, issue, renew, show};
-    use holdfast_certs::Role;
+    use holdfast_certs::{Role, Scope};
     use holdfast_service::exit::ExitCode;
 
     fn wish(role: Role) -> Wish<'static> {
@@ -212,7 +218,7 @@ mod tests {
     fn an_authority_issues_shows_and_renews() {
         let dir = tempfile::tempdir().expect("a directory");
         let (ca, out) = (dir.path().join("pki"), dir.path().join("n1"));
-        init(&ca, "demo", 20).expect("made");
+        init(&ca, "demo", Scope::Everybody, 20).expect("made");
         let first = issue(&ca, &wish(Role::Agent), &out).expect("issued");
         assert_eq!(first.identity, "spiffe://demo/agent/n1");
         let shown = show(&out).expect("shown");
@@ -227,8 +233,8 @@ mod tests {
     #[test]
     fn nothing_is_overwritten() {
         let dir = tempfile::tempdir().expect("a directory");
-        init(dir.path(), "demo", 20).expect("made");
-        let failure = init(dir.path(), "demo", 20).expect_err("exists");
+        init(dir.path(), "demo", Scope::Everybody, 20).expect("made");
+        let failure = init(dir.path(), "demo", Scope::Everybody, 20).expect_err("exists");
         assert_eq!(failure.exit(), ExitCode::Certificate);
         let text = failure.render();
         assert!(text.contains("never overwritten"), "{text}");
@@ -244,7 +250,7 @@ mod tests {
             "{}",
             failure.render()
         );
-        init(&ca, "demo", 20).expect("made");
+        init(&ca, "demo", Scope::Everybody, 20).expect("made");
         let failure = issue(&ca, &wish(Role::Coordinator), &out).expect_err("no names");
         insta::assert_snapshot!(failure.render(), @r"
 error: the certificate authority refused

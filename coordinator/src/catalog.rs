@@ -6,7 +6,7 @@
 use crate::ingest::commit::IMPORTED;
 use crate::job::JobRecord;
 use holdfast_archive::{Manifest, PointStats};
-use holdfast_types::{CollectionName, RecoveryPointId, Tag, Timestamp};
+use holdfast_types::{CollectionName, ExtraName, NodeId, RecoveryPointId, Tag, Timestamp};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,11 +17,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod copies;
 mod jobs;
+mod members;
 mod missed;
 pub mod rebuild;
 mod rest;
 mod rows;
 mod schedules;
+mod tokens;
 mod verify;
 
 /// The catalogue format that this program writes and the newest it reads.
@@ -70,6 +72,21 @@ pub struct PointSummary {
     /// What came or went while it was captured and is not in it, in words.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// The extras that it holds or lacks.
+    #[serde(default)]
+    pub extras: Vec<ExtraSummary>,
+}
+
+/// An extra of a recovery point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraSummary {
+    /// The node.
+    pub node: NodeId,
+    /// Its name there.
+    pub name: ExtraName,
+    /// Why it is not there, in words.
+    #[serde(default)]
+    pub missing: Option<String>,
 }
 
 /// Why a catalogue can't be used.
@@ -369,8 +386,20 @@ impl PointSummary {
                 .iter()
                 .map(|what| what.why.clone())
                 .collect(),
+            extras: extras(manifest),
         }
     }
+}
+
+fn extras(manifest: &Manifest) -> Vec<ExtraSummary> {
+    let nodes = manifest.nodes.iter();
+    let all = nodes.flat_map(|node| node.extras.iter().map(move |extra| (node, extra)));
+    all.map(|(node, extra)| ExtraSummary {
+        node: node.node.clone(),
+        name: extra.name.clone(),
+        missing: extra.missing.clone(),
+    })
+    .collect()
 }
 
 fn io(path: &Path, source: std::io::Error) -> CatalogError {

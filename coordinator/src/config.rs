@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 mod copy;
+mod enrolment;
 mod key_source;
 mod location;
 mod policy;
@@ -21,6 +22,7 @@ mod retention;
 mod wal;
 
 pub use copy::CopySection;
+pub use enrolment::EnrolmentSection;
 pub use key_source::{KeySource, RawKeySource, validate as validate_key_source};
 pub use location::{Location, S3Location};
 pub use policy::{LoadedPolicy, load_policy, parse_policy};
@@ -65,6 +67,8 @@ pub struct CoordinatorConfig {
     pub verify: VerifySection,
     /// How write-ahead logs are taken in.
     pub wal: WalSection,
+    /// How agents are given certificates; not at all if absent.
+    pub enrolment: Option<EnrolmentSection>,
     /// What is captured by itself; nothing if absent.
     pub policy: Option<LoadedPolicy>,
     /// The log.
@@ -230,6 +234,10 @@ impl CoordinatorConfig {
             ("tls.ca", &self.tls.ca),
         ];
         files.extend(self.repository.key.file());
+        if let Some(enrolment) = &self.enrolment {
+            files.push(("enrolment.ca_cert", &enrolment.ca_cert));
+            files.push(("enrolment.ca_key", &enrolment.ca_key));
+        }
         for (key, path) in files {
             std::fs::File::open(path).map_err(|source| CoordinatorConfigError::Path {
                 key,
@@ -282,6 +290,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         wal,
         limits,
         verify,
+        enrolment,
         log,
     } = raw;
     let cluster: ClusterName = named("cluster", &cluster)?;
@@ -315,6 +324,7 @@ fn validate(raw: RawConfig) -> Result<CoordinatorConfig, CoordinatorConfigError>
         wal: wal::validate(&wal)?,
         limits: validate_limits(limits)?,
         verify,
+        enrolment: enrolment.map(enrolment::validate).transpose()?,
         policy,
         log,
     })

@@ -4,12 +4,14 @@ use crate::catalog::Catalog;
 use crate::config::{Limits, LoadedPolicy, VerifySection, WalSection};
 use crate::copies::Copies;
 use crate::dispatch::{Dispatcher, Patience};
+use crate::enrolment::Enrolments;
 use crate::fault::Fault;
 use crate::ingest::imports::Imports;
 use crate::instant::known::Known;
 use crate::job::book::JobBook;
 use crate::keeping::Keeping;
 use crate::logs::{Bases, Logs};
+use crate::members::Members;
 use crate::observe::Registry;
 use crate::repository::fault_of;
 use crate::retention::Guard;
@@ -88,6 +90,10 @@ pub struct Core {
     pub schedules: ScheduleBook,
     /// Nodes.
     pub nodes: Registry,
+    /// What operators said of them.
+    pub members: Members,
+    /// How new ones come in.
+    pub enrolments: Enrolments,
     /// Commands.
     pub dispatcher: Dispatcher,
     /// Deliveries of operators.
@@ -148,6 +154,10 @@ pub struct CoreParts {
     pub policy: Option<LoadedPolicy>,
     /// The schedules in the catalogue.
     pub schedules: ScheduleBook,
+    /// What operators said of nodes, in the catalogue.
+    pub members: Members,
+    /// How new ones come in, with the tokens in the catalogue.
+    pub enrolments: Enrolments,
     /// The end of the process.
     pub shutdown: Shutdown,
 }
@@ -176,6 +186,8 @@ impl Core {
             verify,
             policy,
             schedules,
+            members,
+            enrolments,
             shutdown,
         } = parts;
         Arc::new(Self {
@@ -211,6 +223,8 @@ impl Core {
             verify,
             policy,
             schedules,
+            members,
+            enrolments,
             shutdown,
         })
     }
@@ -242,7 +256,9 @@ impl Core {
     pub async fn observe(&self) -> Observation {
         let request = self.look().await;
         let running = self.book.running().await;
-        self.nodes.observation(self.epoch, running, request)
+        let mut seen = self.nodes.observation(self.epoch, running, request);
+        self.members.tell(&mut seen);
+        seen
     }
 
     /// Why the clock must not be trusted with what can't be taken back: it jumped since the start, or the store's or a node's

@@ -9,22 +9,21 @@
 //! | a command is open | the grace begins | the command is sent again | the ticket resolves | the agent is told to cancel |
 //! | it is being cancelled | given up after the grace | cancel is sent again | "cancelled" | – |
 
-use crate::export::Reading;
 use crate::fault::Fault;
 use crate::ingest::session::IngestSlot;
-use holdfast_archive::{CollectionEntry, Manifest};
-use holdfast_decide::instant::ShardLog;
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
-use holdfast_types::{CaptureId, CopyName, Epoch, JobId, NodeId};
+use holdfast_types::{CaptureId, Epoch, JobId, NodeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 
+mod grant;
 mod ticket;
 
+pub use grant::{Readable, RestoreGrant};
 pub use ticket::{News, Patience, Ticket};
 
 /// Messages that may wait for one agent; commands go out one at a time.
@@ -83,25 +82,17 @@ pub enum Grant {
         /// Its delivery sessions.
         slot: Arc<IngestSlot>,
     },
-    /// To read what this collection of the recovery point is made of.
+    /// To deliver the extra at `index` of the job's backup plan.
+    Extra {
+        /// The job.
+        job: JobId,
+        /// The extra.
+        index: usize,
+        /// Its delivery sessions.
+        slot: Arc<IngestSlot>,
+    },
+    /// To read what a part of a recovery point is made of.
     Restore(Arc<RestoreGrant>),
-}
-
-/// What a restore command may read.
-#[derive(Debug)]
-pub struct RestoreGrant {
-    /// Which copy it is read from; `None` means the repository itself.
-    pub from_copy: Option<CopyName>,
-    /// The recovery point.
-    pub manifest: Arc<Manifest>,
-    /// The collection, as in the manifest.
-    pub collection: CollectionEntry,
-    /// Entries of logs that it may read, at most one stretch for each shard.
-    pub logs: Vec<ShardLog>,
-    /// Set where what is read belongs to an export.
-    pub reading: Option<Arc<Reading>>,
-    /// Chunks that its recipes name, sorted, filled when first needed.
-    pub chunks: tokio::sync::OnceCell<Vec<holdfast_types::ChunkId>>,
 }
 
 /// How a command ended.
@@ -113,6 +104,8 @@ pub enum Answer {
     Captured(v1::CaptureDone),
     /// The collection is restored.
     Restored(v1::RestoreDone),
+    /// The extra is committed.
+    Extra(v1::ExtraDone),
 }
 
 impl Dispatcher {
@@ -165,6 +158,14 @@ impl Dispatcher {
             state.down_since.insert(node.clone(), Instant::now());
         }
         !state.links.contains_key(node)
+    }
+
+    /// A node is not let in any more: its connection is closed with this word.
+    pub fn expel(&self, node: &NodeId, status: Status) {
+        if let Some(link) = self.lock().links.remove(node) {
+            // If it does not take the message, dropping the sender ends its stream as well.
+            let _full = link.out.try_send(Err(status));
+        }
     }
 
     /// Closes every connection: the process ends.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod backup;
+mod extra;
 mod import;
 mod manifest;
 mod restore;
@@ -55,6 +56,8 @@ pub async fn start_backup(
         plan,
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        extras: BTreeMap::new(),
+        extra_repeats: BTreeMap::new(),
         failed: Vec::new(),
         dropped: BTreeSet::new(),
         left_out: Vec::new(),
@@ -111,6 +114,8 @@ pub async fn start_restore(
         plan: captures,
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        extras: BTreeMap::new(),
+        extra_repeats: BTreeMap::new(),
         failed: Vec::new(),
         dropped: BTreeSet::new(),
         left_out: Vec::new(),

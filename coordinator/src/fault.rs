@@ -197,16 +197,23 @@ pub fn chain(error: &dyn Error) -> String {
 fn grpc_code(code: Code) -> tonic::Code {
     match code {
         Code::Usage | Code::Config => tonic::Code::InvalidArgument,
-        Code::Certificate | Code::PermissionDenied => tonic::Code::PermissionDenied,
+        Code::Certificate
+        | Code::PermissionDenied
+        | Code::NodeRemoved
+        | Code::TokenUnknown
+        | Code::TokenOtherNode
+        | Code::TokenUsed
+        | Code::TokenExpired => tonic::Code::PermissionDenied,
         Code::CollectionNotFound
         | Code::PointNotFound
         | Code::JobNotFound
         | Code::NodeNotFound
         | Code::CopyNotFound
-        | Code::KeyNotFound => tonic::Code::NotFound,
+        | Code::KeyNotFound
+        | Code::ExtraNotFound => tonic::Code::NotFound,
         Code::TargetExists | Code::KeyExists => tonic::Code::AlreadyExists,
         Code::JobConflict => tonic::Code::Aborted,
-        Code::SpoolFull | Code::DiskFull => tonic::Code::ResourceExhausted,
+        Code::SpoolFull | Code::DiskFull | Code::Throttled => tonic::Code::ResourceExhausted,
         Code::RepositoryDamaged => tonic::Code::DataLoss,
         Code::CoordinatorUnreachable
         | Code::StoreUnreachable
@@ -233,6 +240,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::PointKept
         | Code::SecondOperator
         | Code::StaleEpoch
+        | Code::ExtraFailed
         | Code::ProofFailed => tonic::Code::FailedPrecondition,
         Code::Internal | Code::JobFailed => tonic::Code::Internal,
     }

@@ -4,6 +4,7 @@
 //! every chunk they name must be there. Memory is bounded by the number of batches in verification.
 
 pub mod commit;
+pub mod commit_extra;
 pub mod imports;
 pub mod put;
 pub mod session;

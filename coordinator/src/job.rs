@@ -3,8 +3,8 @@
 //! A record is changed by whole values only and written before anything acts on the change.
 
 use crate::fault::Fault;
-use holdfast_archive::{CollectionEntry, LeftOut, ShardEntry};
-use holdfast_decide::{BackupPlan, CaptureStep, RestoreStep};
+use holdfast_archive::{CapturedExtra, CollectionEntry, LeftOut, ShardEntry};
+use holdfast_decide::{BackupPlan, CaptureStep, ExtraStep, RestoreStep};
 use holdfast_types::{CaptureId, Epoch, JobId, NodeId, RecoveryPointId, Tag, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +96,12 @@ pub struct BackupWork {
     /// How often a capture was begun again because what it had stored was no longer there, by its index.
     #[serde(default)]
     pub repeats: BTreeMap<usize, u32>,
+    /// What came of the plan's extras, by their index.
+    #[serde(default)]
+    pub extras: BTreeMap<usize, ExtraState>,
+    /// How often an extra was begun again for the same reason, by its index.
+    #[serde(default)]
+    pub extra_repeats: BTreeMap<usize, u32>,
     /// Captures that failed and were tried from another replica.
     #[serde(default)]
     pub failed: Vec<FailedCapture>,
@@ -155,6 +161,30 @@ pub struct CommittedShard {
     pub held_up_ms: u64,
 }
 
+/// What came of an extra.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExtraState {
+    /// Its chunks and recipe are durable.
+    Captured(Box<CommittedExtra>),
+    /// It could not be captured, and need not be.
+    Missing {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// A captured extra.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommittedExtra {
+    /// Its entry in the manifest.
+    pub extra: CapturedExtra,
+    /// Bytes that were sent for it.
+    pub sent_bytes: u64,
+    /// Bytes that it added to the repository.
+    pub stored_bytes: u64,
+}
+
 impl Work {
     /// In one word.
     #[must_use]
@@ -173,6 +203,20 @@ impl BackupWork {
         let steps = self.plan.captures.iter().enumerate();
         steps.filter(|(index, _)| {
             !self.committed.contains_key(index) && !self.dropped.contains(index)
+        })
+    }
+
+    /// The extras of which nothing has come yet, with their index.
+    pub fn open_extras(&self) -> impl Iterator<Item = (usize, &ExtraStep)> {
+        let steps = self.plan.extras.iter().enumerate();
+        steps.filter(|(index, step)| step.absent.is_none() && !self.extras.contains_key(index))
+    }
+
+    /// The captured extras, with their index.
+    pub fn captured_extras(&self) -> impl Iterator<Item = (usize, &CommittedExtra)> {
+        self.extras.iter().filter_map(|(index, state)| match state {
+            ExtraState::Captured(extra) => Some((*index, &**extra)),
+            ExtraState::Missing { .. } => None,
         })
     }
 
@@ -197,6 +241,7 @@ impl BackupWork {
     pub fn forget_entries(&mut self) {
         self.captured = self.costs();
         self.committed.clear();
+        self.extras.clear();
     }
 
     /// Notes what is not in the recovery point, once.
@@ -219,6 +264,24 @@ impl BackupWork {
         match self.repeats.get(&index) {
             None => format!("{job}-c{index}"),
             Some(nth) => format!("{job}-c{index}-again{nth}"),
+        }
+        .parse()
+    }
+}
+
+impl BackupWork {
+    /// The id of the command for the extra at `index`, as [`capture_id`](Self::capture_id) is of a shard's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn extra_id(
+        &self,
+        job: &JobId,
+        index: usize,
+    ) -> Result<CaptureId, holdfast_types::ParseNameError> {
+        match self.extra_repeats.get(&index) {
+            None => format!("{job}-x{index}"),
+            Some(nth) => format!("{job}-x{index}-again{nth}"),
         }
         .parse()
     }
@@ -334,7 +397,10 @@ impl JobRecord {
             Work::Backup(work) if work.imported_by.is_some() => captures
                 .map(|step| format!("take in {} shard {}", step.collection, step.shard))
                 .collect(),
-            Work::Backup(_) => captures.map(CaptureStep::to_string).collect(),
+            Work::Backup(work) => {
+                let extras = work.plan.extras.iter().map(ExtraStep::to_string);
+                extras.chain(captures.map(CaptureStep::to_string)).collect()
+            }
             Work::Restore(_) => captures.map(|step| format!("first {step}")).collect(),
             Work::Upkeep(work) => vec![work.task.plan()],
         };

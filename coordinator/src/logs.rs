@@ -30,7 +30,7 @@ pub use stream::{ANSWERS, serve};
 use arrival::{End, LogId};
 use holdfast_decide::instant::Standing;
 use holdfast_decide::recency::LogFacts;
-use holdfast_types::{NodeId, ShardId, TimelineId, Timestamp};
+use holdfast_types::{CollectionName, NodeId, ShardId, TimelineId, Timestamp};
 use record::LogRecord;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -171,6 +171,25 @@ impl Logs {
             state.streams.remove(node);
             state.leave_logs(node);
         }
+    }
+
+    /// A node is gone for good: its stream ends, and nobody misses its logs. What is archived of them stays.
+    pub fn forget(&self, node: &NodeId) {
+        let mut state = self.lock();
+        if let Some(stream) = state.streams.remove(node) {
+            stream.replaced.cancel();
+        }
+        state.logs.retain(|id, _| id.node != *node);
+    }
+
+    /// Collections and shards whose logs a node sends.
+    #[must_use]
+    pub fn sent_by(&self, node: &NodeId) -> Vec<(CollectionName, ShardId)> {
+        let state = self.lock();
+        let of = |(id, record): &(&LogId, &LogRecord)| id.node == *node && record.followed;
+        let sent = state.logs.iter().filter(of);
+        sent.map(|(id, _)| (id.collection.clone(), id.shard))
+            .collect()
     }
 
     /// The durable end of a log, if it is known without asking the repository. Of a timeline without entries it is not: an earlier

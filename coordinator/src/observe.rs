@@ -4,10 +4,10 @@
 //! nothing and remembers nothing across a restart: nobody is known until they say hello.
 
 use holdfast_decide::{
-    CollectionView, NodeView, Observation, Past, Pulse, RemoteView, RunningJob, ServerSeen,
-    ServerView, ShardView, TransferView,
+    CollectionView, ExtraSeen, NodeView, Observation, Past, Pulse, RemoteView, RunningJob,
+    ServerSeen, ServerView, ShardView, TransferView,
 };
-use holdfast_proto::convert::{CollectionSeen, Greeting, NodeSeen, ReportedFailure};
+use holdfast_proto::convert::{CollectionSeen, ExtraTold, Greeting, NodeSeen, ReportedFailure};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{ByteCount, Epoch, NodeId, Timestamp};
@@ -22,10 +22,15 @@ pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(300);
 /// A Qdrant that has not answered the simplest question for so long won't answer a look in time either.
 const HOPELESS: Duration = Duration::from_secs(10);
 
+/// An agent that is not let in tries again every few seconds; one that has not for so long was stopped.
+const KEPT_OUT: Duration = Duration::from_secs(120);
+
 /// Every node heard of since the start.
 #[derive(Debug, Default)]
 pub struct Registry {
     nodes: Mutex<BTreeMap<NodeId, NodeRecord>>,
+    /// Agents that were not let in: when last, and why.
+    turned_away: Mutex<BTreeMap<NodeId, (Timestamp, String)>>,
     /// Woken by every report and every departure.
     news: Notify,
 }
@@ -65,6 +70,10 @@ pub struct NodeRecord {
 impl Registry {
     /// An agent said hello.
     pub fn connected(&self, greeting: &Greeting, now: Timestamp) {
+        let turned = self.turned_away.lock();
+        turned
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&greeting.node);
         let mut nodes = self.lock();
         let record = nodes
             .entry(greeting.node.clone())
@@ -94,11 +103,39 @@ impl Registry {
         record.clock_offset_us = offset(greeting.now, now);
     }
 
+    /// An agent was not let in. Its name is its certificate's.
+    pub fn turned_away(&self, node: &NodeId, now: Timestamp, why: String) {
+        let turned = self.turned_away.lock();
+        let mut turned = turned.unwrap_or_else(PoisonError::into_inner);
+        turned.insert(node.clone(), (now, why));
+    }
+
+    /// Agents that tried lately and were not let in, and why.
+    #[must_use]
+    pub fn kept_out(&self, now: Timestamp) -> Vec<(NodeId, String)> {
+        let turned = self.turned_away.lock();
+        let turned = turned.unwrap_or_else(PoisonError::into_inner);
+        let lately = turned
+            .iter()
+            .filter(|(_, (at, _))| now.distance(*at) < KEPT_OUT);
+        lately
+            .map(|(node, (_, why))| (node.clone(), why.clone()))
+            .collect()
+    }
+
     /// An agent went away.
     pub fn disconnected(&self, node: &NodeId) {
         if let Some(record) = self.lock().get_mut(node) {
             record.connected = false;
         }
+        self.news.notify_waiters();
+    }
+
+    /// An operator has removed a node: nothing is known of it any more.
+    pub fn forget(&self, node: &NodeId) {
+        let turned = self.turned_away.lock();
+        turned.unwrap_or_else(PoisonError::into_inner).remove(node);
+        self.lock().remove(node);
         self.news.notify_waiters();
     }
 
@@ -167,6 +204,8 @@ impl Registry {
             before: record.last_server.clone(),
             late: record.connected && record.answers < request,
             pulse: record.pulse,
+            // What operators say of nodes is added by the core.
+            drained: false,
             searches: record.searches,
             server: match (&record.last_server, record.connected) {
                 (Some(last), false) => ServerView::Seen(last.clone()),
@@ -262,6 +301,7 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         restores_parts,
         replays_logs,
         keeps_limits,
+        extras,
     } = seen;
     let view = |collection: CollectionSeen| {
         let CollectionSeen {
@@ -312,7 +352,16 @@ fn server_seen(seen: NodeSeen) -> ServerSeen {
         restores_parts,
         replays_logs,
         keeps_limits,
+        extras: extras.map(|extras| extras.into_iter().map(extra_seen).collect()),
         collections: collections.into_iter().map(view).collect(),
+    }
+}
+
+fn extra_seen(told: ExtraTold) -> ExtraSeen {
+    ExtraSeen {
+        name: told.name,
+        config: told.config,
+        required: told.required,
     }
 }
 

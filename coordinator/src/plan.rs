@@ -18,7 +18,7 @@ use holdfast_types::{CopyName, RecoveryPointId};
 use std::collections::BTreeSet;
 
 mod estimate;
-mod past;
+pub(crate) mod past;
 
 pub use estimate::{Estimate, estimate};
 
@@ -70,8 +70,26 @@ pub async fn restore_preview(core: &Core, order: &RestoreOrder) -> Result<Restor
         let copy = order.from_copy.as_ref();
         let damaged = damage(core, copy, &manifest, &plan.steps).await?;
         plan.blockers.extend(damaged);
+        plan.warnings.extend(extras_stay(&manifest));
     }
     Ok(plan)
+}
+
+/// What a person should know who restores from a point with extras: they are not restored.
+fn extras_stay(manifest: &Manifest) -> Option<String> {
+    let nodes = manifest.nodes.iter();
+    let all = nodes.flat_map(|node| node.extras.iter().map(move |extra| (node, extra)));
+    let there = all.filter(|(_, extra)| extra.captured.is_some());
+    let names: Vec<String> = there
+        .map(|(node, extra)| format!("{} of {}", extra.name, node.node))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the point also holds extra files ({}), which a restore leaves alone: see them with `holdfast backup files {}`, fetch them with `holdfast backup export`",
+            names.join(", "),
+            manifest.id
+        )
+    })
 }
 
 /// What of the source of these steps is known to be damaged: their recipes are read, and every chunk that

@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod control;
 pub mod copies;
+pub mod enrolment;
 mod follow;
 pub mod ingest;
 pub mod jobs;
 pub mod logs;
 pub mod metrics;
+pub mod nodes;
 mod peer;
 pub mod restore;
 pub mod retention;

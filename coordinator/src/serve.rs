@@ -2,18 +2,20 @@
 //! for bulk streams.
 
 use crate::core::Core;
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::rpc::admin::AdminService;
 use crate::rpc::control::Control;
 use crate::rpc::copies::CopiesService;
+use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::ingest::IngestService;
 use crate::rpc::jobs::JobsService;
 use crate::rpc::logs::LogService;
+use crate::rpc::nodes::NodesService;
 use crate::rpc::restore::RestoreService;
 use crate::rpc::retention::RetentionService;
 use crate::rpc::schedules::SchedulesService;
-use holdfast_certs::authz::AuthzLayer;
-use holdfast_certs::{ServerTls, incoming};
+use holdfast_certs::authz::{AuthzLayer, Gate};
+use holdfast_certs::{ServerTls, incoming, incoming_strangers};
 use holdfast_proto::FILE_DESCRIPTOR_SET;
 use holdfast_proto::limits::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
@@ -22,9 +24,11 @@ use holdfast_proto::limits::{
 use holdfast_proto::v1::admin_server::AdminServer;
 use holdfast_proto::v1::agent_control_server::AgentControlServer;
 use holdfast_proto::v1::copies_server::CopiesServer;
+use holdfast_proto::v1::enrolment_server::EnrolmentServer;
 use holdfast_proto::v1::ingest_server::IngestServer;
 use holdfast_proto::v1::jobs_server::JobsServer;
 use holdfast_proto::v1::log_archive_server::LogArchiveServer;
+use holdfast_proto::v1::nodes_server::NodesServer;
 use holdfast_proto::v1::restore_server::RestoreServer;
 use holdfast_proto::v1::retention_server::RetentionServer;
 use holdfast_proto::v1::schedules_server::SchedulesServer;
@@ -40,6 +44,12 @@ const CONCURRENT_STREAMS: u32 = 64;
 /// How long open calls may take to end when the process stops.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A token, a name and a request for a certificate.
+const MAX_APPLICATION_BYTES: usize = 16 << 10;
+
+/// A caller without a certificate has this long for all it wants.
+const ENROLMENT_WITHIN: Duration = Duration::from_secs(30);
+
 /// A service with limits on its messages.
 macro_rules! bounded {
     ($server:expr) => {
@@ -50,6 +60,42 @@ macro_rules! bounded {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size($answer)
     };
+}
+
+/// Nobody whose node was removed.
+fn members_only(core: &Arc<Core>) -> Gate {
+    let core = Arc::clone(core);
+    Gate::new(move |peer| core.members.check(peer).map_err(|fault| fault.to_status()))
+}
+
+/// Returns a while after the core's shutdown was requested.
+async fn stopped(core: &Core) {
+    core.shutdown.token().cancelled().await;
+    core.dispatcher.close();
+    // A peer that never closes its side must not keep the process.
+    tokio::time::sleep(GRACE).await;
+}
+
+/// Serves enrolment, and nothing else, to callers without a certificate until the core's shutdown is requested.
+pub async fn serve_enrolment(core: Arc<Core>, listener: TcpListener, tls: ServerTls) {
+    let stop = core.shutdown.token();
+    let service = EnrolmentServer::new(EnrolmentService::new(Arc::clone(&core), tls.clone()))
+        .max_decoding_message_size(MAX_APPLICATION_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let server = Server::builder()
+        .max_concurrent_streams(Some(1))
+        .timeout(ENROLMENT_WITHIN)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .max_connection_age(ENROLMENT_WITHIN)
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming_strangers(listener, tls), stop.cancelled_owned());
+    tokio::select! {
+        served = server => if let Err(error) = served {
+            tracing::error!(reason = chain(&error), "nobody is enrolled any more");
+        },
+        () = stopped(&core) => {}
+    }
 }
 
 /// Serves until the core's shutdown is requested.
@@ -81,7 +127,7 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
         .max_concurrent_streams(Some(CONCURRENT_STREAMS))
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .layer(AuthzLayer::new())
+        .layer(AuthzLayer::new().behind(members_only(&core)))
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_alpha)
@@ -101,6 +147,10 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
             RetentionServer::new(RetentionService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES
         ))
+        .add_service(bounded!(NodesServer::new(NodesService::new(
+            core.clone(),
+            tls.clone()
+        ))))
         .add_service(bounded!(SchedulesServer::new(SchedulesService::new(
             core.clone()
         ))))
@@ -116,15 +166,9 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerTls) -> Re
             AdminServer::new(AdminService::new(core.clone())),
             MAX_ADMIN_MESSAGE_BYTES
         ))
-        .serve_with_incoming_shutdown(incoming(listener, tls), stop.clone().cancelled_owned());
-    let end = async {
-        stop.cancelled().await;
-        core.dispatcher.close();
-        // A peer that never closes its side must not keep the process.
-        tokio::time::sleep(GRACE).await;
-    };
+        .serve_with_incoming_shutdown(incoming(listener, tls), stop.cancelled_owned());
     tokio::select! {
         served = server => served.map_err(|error| Fault::from_error(Code::Internal, &error)),
-        () = end => Ok(()),
+        () = stopped(&core) => Ok(()),
     }
 }

@@ -8,10 +8,12 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::config::CoordinatorConfig;
 use crate::copies::{self, Copies, CopyMemory};
 use crate::core::{Core, CoreParts};
+use crate::enrolment::{self, Enrolments};
 use crate::fault::{Fault, chain, storage_code};
 use crate::job::book::JobBook;
 use crate::keeping::{self, Keeping, Place};
 use crate::logs;
+use crate::members::{self, Members};
 use crate::missed;
 use crate::repository::{Creation, fault_of, open};
 use crate::retention::{self, Guard};
@@ -28,6 +30,7 @@ use holdfast_service::health::{HealthServer, HealthState, Scrape};
 use holdfast_service::shutdown::{Shutdown, StopReason};
 use holdfast_types::{CopyName, Epoch, Timestamp};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +60,8 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
         .listen_for_signals()
         .map_err(|error| Fault::from_error(Code::Internal, &error))?;
     let tls = load_tls(&config)?;
-    let listener = bind(&config).await?;
+    let listener = bind("listen", config.listen).await?;
+    let enrolling = bind_enrolment(&config, &tls).await?;
     let health = HealthState::new(&[HEALTH_PART]);
     serve_health(&config, &health, &shutdown).await?;
 
@@ -77,9 +81,14 @@ pub async fn run(config: CoordinatorConfig) -> Result<ExitCode, Fault> {
     drop(shutdown.spawn(verify::run(Arc::clone(&core), core.verify)));
     drop(shutdown.spawn(schedule::run(Arc::clone(&core))));
     drop(shutdown.spawn(logs::prompt_bases(Arc::clone(&core))));
+    drop(shutdown.spawn(members::rebase(Arc::clone(&core))));
     drop(shutdown.spawn(logs::compact_logs(Arc::clone(&core))));
     for copy in core.copies.iter() {
         drop(shutdown.spawn(copies::run(Arc::clone(&core), Arc::clone(copy))));
+    }
+    if let Some(listener) = enrolling {
+        let serving = serve::serve_enrolment(Arc::clone(&core), listener, tls.clone());
+        drop(shutdown.spawn(serving));
     }
     health.measured_by(scrape(&core));
     health.ready(HEALTH_PART);
@@ -151,8 +160,9 @@ pub async fn open_core(
         .await
         .map_err(unusable)?;
     let schedules = catalog.schedules().await.map_err(unusable)?;
-    let verified = catalog.verify_memory().await.map_err(unusable)?;
-    let verified = match verified {
+    let said = Members::new(catalog.members().await.map_err(unusable)?);
+    let tokens = catalog.tokens().await.map_err(unusable)?;
+    let verified = match catalog.verify_memory().await.map_err(unusable)? {
         Some(memory) => memory,
         None => VerifyMemory::new(seed()?, clock.now()),
     };
@@ -176,6 +186,8 @@ pub async fn open_core(
         verify: config.verify,
         policy: config.policy.clone(),
         schedules: ScheduleBook::new(schedules),
+        members: said,
+        enrolments: Enrolments::new(config.enrolment.clone(), tokens),
         shutdown,
     }))
 }
@@ -304,10 +316,22 @@ fn load_tls(config: &CoordinatorConfig) -> Result<ServerTls, Fault> {
     Ok(tls)
 }
 
-async fn bind(config: &CoordinatorConfig) -> Result<TcpListener, Fault> {
-    TcpListener::bind(config.listen)
+async fn bind(key: &str, addr: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(addr)
         .await
-        .map_err(|error| bind_fault("listen", &config.listen.to_string(), &error))
+        .map_err(|error| bind_fault(key, &addr.to_string(), &error))
+}
+
+/// Where callers without a certificate are served, if they are.
+async fn bind_enrolment(
+    config: &CoordinatorConfig,
+    tls: &ServerTls,
+) -> Result<Option<TcpListener>, Fault> {
+    let Some(section) = &config.enrolment else {
+        return Ok(None);
+    };
+    enrolment::check(section, tls)?;
+    bind("enrolment.listen", section.listen).await.map(Some)
 }
 
 fn bind_fault(key: &str, addr: &str, error: &std::io::Error) -> Fault {

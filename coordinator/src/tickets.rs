@@ -5,7 +5,7 @@
 //! memory only, and a restart of the coordinator ends them: they are made in a moment, and one that outlived what
 //! it was made for would be a hole. Nothing here writes, and nothing here knows what is done with the data.
 
-use crate::dispatch::RestoreGrant;
+use crate::dispatch::{Readable, RestoreGrant};
 use crate::export::Reading;
 use crate::fault::Fault;
 use holdfast_archive::{CollectionEntry, Manifest};
@@ -55,6 +55,29 @@ impl Tickets {
         let collections = std::slice::from_ref(collection);
         let grants = grants(&manifest, collections, from_copy.as_ref(), Some(reading));
         self.open(holder, grants, now, EXPORT_IDLE, true)
+    }
+
+    /// Opens an extra to an operator.
+    ///
+    /// # Errors
+    /// If too many are open.
+    pub fn extra(
+        &self,
+        holder: Identity,
+        manifest: Arc<Manifest>,
+        what: Readable,
+        from_copy: Option<CopyName>,
+        now: Timestamp,
+    ) -> Result<CaptureId, Fault> {
+        let grant = RestoreGrant {
+            from_copy,
+            manifest,
+            what,
+            logs: Vec::new(),
+            reading: None,
+            chunks: OnceCell::new(),
+        };
+        self.open(holder, vec![Arc::new(grant)], now, EXPORT_IDLE, true)
     }
 
     /// Opens collections to a node's agent, for as long as `valid`.
@@ -186,7 +209,7 @@ fn grants(
         Arc::new(RestoreGrant {
             from_copy: from_copy.cloned(),
             manifest: Arc::clone(manifest),
-            collection: collection.clone(),
+            what: Readable::Collection(collection.clone()),
             logs: Vec::new(),
             reading: reading.cloned(),
             chunks: OnceCell::new(),
@@ -218,9 +241,10 @@ pub fn narrowed<'a>(grants: impl Iterator<Item = &'a RestoreGrant>) -> Manifest 
     Manifest {
         collections: grants
             .iter()
-            .map(|grant| grant.collection.clone())
+            .filter_map(|grant| grant.collection().cloned())
             .collect(),
-        ..(*first.manifest).clone()
+        // Who reads collections needs no extras, and may be of a release that knows none.
+        ..(*first.manifest).clone().without_extras()
     }
 }
 

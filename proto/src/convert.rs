@@ -20,7 +20,7 @@ pub use admin::{
 };
 pub use control::{Greeting, ReportedFailure};
 pub use ingest::SentChunk;
-pub use inventory::{CollectionSeen, NodeSeen, ShardSeen};
+pub use inventory::{CollectionSeen, ExtraTold, NodeSeen, ShardSeen};
 
 /// A message that breaks the protocol. The text goes back to the peer.
 #[derive(Debug, thiserror::Error)]

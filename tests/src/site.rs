@@ -156,6 +156,57 @@ impl Site {
         Ok(file)
     }
 
+    /// Restarts the coordinator as one that enrols agents, with the key of the site's authority.
+    ///
+    /// # Errors
+    /// A coordinator that does not stop, or does not come back with its agent.
+    pub async fn enrols(&mut self) -> Result<()> {
+        self.coordinator.stop(Duration::from_secs(30))?;
+        let config = self.dir().join("coordinator.toml");
+        let text = fs::read_to_string(&config)?;
+        let ca = |name: &str| self.dir().join("certs/ca").join(name).display().to_string();
+        let section = format!(
+            "[enrolment]\nlisten = \"127.0.0.1:{}\"\nca_cert = {:?}\nca_key = {:?}\n",
+            free_port()?,
+            ca("ca.pem"),
+            ca("ca-key.pem")
+        );
+        fs::write(&config, text + &section)?;
+        self.coordinator.restart()?;
+        self.wait_connected().await
+    }
+
+    /// Writes the configuration of another agent beside the same Qdrant, whose certificates are to be in `certs/<node>`.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn write_agent(&self, node: &str) -> Result<()> {
+        let (root, options) = (self.dir(), Options::default());
+        let config = agent_config(root, (node, node), &self.endpoint, &self.qdrant, options);
+        Ok(fs::write(root.join(format!("{node}.toml")), config)?)
+    }
+
+    /// Starts that agent.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start_agent(&self, node: &str) -> Result<Process> {
+        start_program(self.dir(), "agent", node)
+    }
+
+    /// Runs `holdfast-agent` with that agent's configuration.
+    ///
+    /// # Errors
+    /// If the program can't be run at all.
+    pub fn agent_command(&self, node: &str, args: &[&str]) -> Result<Output> {
+        Command::new(built("holdfast-agent")?)
+            .arg("--config")
+            .arg(self.dir().join(format!("{node}.toml")))
+            .args(args)
+            .output()
+            .context("can't run holdfast-agent")
+    }
+
     /// Runs `holdfast` with the operator's identity.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/CancelJob"
         | "holdfast.v1.Admin/Diff"
         | "holdfast.v1.Jobs/VerifyRepository"
+        | "holdfast.v1.Nodes/DrainNode"
+        | "holdfast.v1.Nodes/UndrainNode"
+        | "holdfast.v1.Nodes/RemoveNode"
+        | "holdfast.v1.Nodes/CreateToken"
+        | "holdfast.v1.Nodes/RevokeToken"
         | "holdfast.v1.Copies/AddCopy"
         | "holdfast.v1.Copies/SyncCopy"
         | "holdfast.v1.Copies/VerifyCopy"
@@ -64,6 +69,7 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         | "holdfast.v1.Admin/PlanRestore"
         | "holdfast.v1.Admin/RestoreWindow"
         | "holdfast.v1.Copies/ListCopies"
+        | "holdfast.v1.Nodes/ListTokens"
         | "holdfast.v1.Jobs/ShowJob"
         | "holdfast.v1.Jobs/WatchJob"
         | "holdfast.v1.Retention/PlanPrune"
@@ -77,6 +83,8 @@ fn expected(method: &str) -> Result<&'static [&'static str]> {
         "grpc.health.v1.Health/Check"
         | "grpc.health.v1.Health/Watch"
         | "grpc.health.v1.Health/List" => &["agent", "coordinator", "operator", "viewer"],
+        // Only at the address for callers without a certificate.
+        "holdfast.v1.Enrolment/Enrol" => &[],
         unknown => bail!("{unknown} is new: decide here, too, who may call it"),
     })
 }

@@ -10,6 +10,7 @@
 //! | `drop docs` | it is there no more |
 //! | `state n1 docs/0 Dead`, `seen-by n2 n1 docs/0 Dead` | what n1 says of its replica; what n2 says of n1's |
 //! | `away n1`, `back n1`, `failing n1`, `late n1` | its agent is gone; all is well; it can't use its Qdrant; it did not answer |
+//! | `drain n1`, `removed n1` | an operator wants no captures on it; it is gone for good |
 //! | `answers n1 2500`, `silent n1 30` | milliseconds of the simplest answer; seconds without one |
 //! | `optimizing n1 docs/0 12`, `moving docs/0 n1 n3` | minutes of an optimizer; a transfer |
 //! | `plan [name or pattern]…` | a plan |
@@ -85,6 +86,7 @@ struct Node {
     away: bool,
     failing: bool,
     late: bool,
+    drained: bool,
     answer_ms: u64,
     silent_s: u64,
 }
@@ -129,6 +131,11 @@ impl World {
                 self.transfers
                     .push((name, shard, from.parse()?, to.parse()?));
             }
+            ("removed", [node]) => {
+                let node: NodeId = node.parse()?;
+                self.nodes.remove(&node).context("no such node")?;
+                self.past.removed.insert(node);
+            }
             ("plan", wanted) => return self.plan(wanted),
             ("commit", []) => self.commit()?,
             ("settle", standing) => return self.settle(standing),
@@ -138,6 +145,7 @@ impl World {
                     ("away", []) => found.away = true,
                     ("failing", []) => found.failing = true,
                     ("late", []) => found.late = true,
+                    ("drain", []) => found.drained = true,
                     ("answers", [ms]) => found.answer_ms = ms.parse()?,
                     ("silent", [seconds]) => found.silent_s = seconds.parse()?,
                     ("back", []) => {
@@ -273,6 +281,7 @@ impl World {
                     silent: Duration::from_secs(node.silent_s),
                     answer: Duration::from_millis(node.answer_ms),
                 },
+                drained: node.drained,
             };
             (id.clone(), view)
         });
@@ -306,6 +315,7 @@ impl World {
             replays_logs: true,
             restores_parts: true,
             keeps_limits: true,
+            extras: None,
             collections: collections
                 .map(|(name, shards)| (name.clone(), self.view(id, name, shards)))
                 .collect(),

@@ -2,6 +2,7 @@
 
 mod capture;
 mod coordinator;
+mod extras;
 mod full;
 mod incremental;
 mod living;

@@ -2,6 +2,7 @@
 
 use fs_err::File;
 use rustix::fs::{Advice, fadvise};
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -19,14 +20,21 @@ pub(super) struct ColdFile {
 
 impl ColdFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Ok(Self::of(File::open(path)?))
+    }
+
+    pub(super) fn of(file: File) -> Self {
         // Advice is only ever a hint: whether the file system takes it does not matter.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
-        Ok(Self {
+        Self {
             file,
             read: 0,
             forgotten: 0,
-        })
+        }
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     fn forget(&mut self) {

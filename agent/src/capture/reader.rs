@@ -94,7 +94,13 @@ pub(super) fn read(source: impl Read, stage: &Stage) -> Result<ReadShard, Halt> 
 impl Stage {
     /// The sink for a snapshot's files, and its bytes, counted.
     pub(super) fn begin<R: Read>(&self, source: R) -> (ChunkSink, Metered<R>) {
-        let sink = ChunkSink {
+        let meter = Arc::clone(&self.meter);
+        (self.sink(), Metered { source, meter })
+    }
+
+    /// The sink for files, wherever they come from.
+    pub(super) fn sink(&self) -> ChunkSink {
+        ChunkSink {
             key: self.key.clone(),
             file: None,
             files: Vec::new(),
@@ -108,9 +114,7 @@ impl Stage {
                 bytes: 0,
                 stopped: false,
             },
-        };
-        let meter = Arc::clone(&self.meter);
-        (sink, Metered { source, meter })
+        }
     }
 
     /// The archive may end before the source does; the checksum of a stored snapshot is of all of it.
@@ -172,6 +176,12 @@ impl ChunkSink {
         self.size.file(&file);
         self.files.push(file);
         self.check().map(|()| chunks)
+    }
+
+    /// Gives the file up that is being read: its chunks belong to nothing, and nothing keeps them.
+    pub(super) fn abandon(&mut self) {
+        self.file = None;
+        self.size.abandon();
     }
 
     /// Sends the last chunks on.

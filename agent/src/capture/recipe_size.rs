@@ -52,6 +52,11 @@ impl RecipeSize {
         self.chunks = 0;
     }
 
+    /// The current file is given up.
+    pub(super) fn abandon(&mut self) {
+        self.chunks = 0;
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.files + self.chunks * CHUNK
     }

@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::order::CommandId;
 use bytes::Bytes;
 use futures::stream;
-use holdfast_archive::{ChunkKey, CollectionEntry, ShardEntry};
+use holdfast_archive::{CapturedExtra, ChunkKey, CollectionEntry, ShardEntry};
 use holdfast_proto::limits::{MAX_MESSAGE_BYTES, PUT_WINDOW_BYTES, UNARY_DEADLINE};
 use holdfast_proto::v1;
 use holdfast_proto::v1::commit_part::Part;
@@ -115,7 +115,28 @@ impl IngestSession {
             shard_json: json(shard)?,
             recipe_hash: Bytes::copy_from_slice(&recipe_hash),
             collection_json: json(collection)?,
+            extra_json: String::new(),
         };
+        self.send_commit(header, recipe).await
+    }
+
+    /// Sends the recipe of an extra and commits.
+    pub(super) async fn commit_extra(
+        &self,
+        extra: &CapturedExtra,
+        recipe: Vec<u8>,
+        recipe_hash: [u8; 32],
+    ) -> Result<(), Halt> {
+        let header = v1::CommitHeader {
+            session_id: self.id.clone(),
+            recipe_hash: Bytes::copy_from_slice(&recipe_hash),
+            extra_json: json(extra)?,
+            ..v1::CommitHeader::default()
+        };
+        self.send_commit(header, recipe).await
+    }
+
+    async fn send_commit(&self, header: v1::CommitHeader, recipe: Vec<u8>) -> Result<(), Halt> {
         let recipe = Bytes::from(recipe);
         let pieces = (0..recipe.len())
             .step_by(RECIPE_PIECE)

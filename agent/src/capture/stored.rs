@@ -58,7 +58,9 @@ pub(super) async fn capture(
 /// to the cleanups.
 async fn resumable(job: &Job, order: &CaptureOrder) -> Result<Option<TakenSnapshot>, Halt> {
     let left = match job.phase() {
-        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) => return Ok(None),
+        Phase::Accepted | Phase::Restoring(_) | Phase::Replaying(_) | Phase::Hooked => {
+            return Ok(None);
+        }
         Phase::Snapshot(snapshot) => {
             if exists(job, order, &snapshot).await? {
                 return Ok(Some(*snapshot));

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub(super) enum Doing {
     Running,
     Restoring,
+    Enrolling,
     Looking,
 }
 
@@ -58,7 +59,7 @@ impl Ending {
         if let Some(left) = &self.left {
             text += &format!("\n  left     {left}");
         }
-        if let Some(todo) = todo(self.code) {
+        if let Some(todo) = todo(self.code, doing) {
             text += &format!("\n  to do    {todo}");
         }
         text
@@ -76,14 +77,25 @@ impl Doing {
                 "nothing is deleted and no collection is half there; those that were laid out before the failure stay, and \
                  what --overwrite replaced is below holdfast-restore/replaced of the data directory"
             }
+            Self::Enrolling => {
+                "nothing: no certificate, key or authority was written; if the message does not say that the token is spent, it can be \
+                 used again"
+            }
             Self::Looking => "nothing: this command only reads",
         }
     }
 }
 
 /// What to do, where the message does not say it better.
-const fn todo(code: ExitCode) -> Option<&'static str> {
+const fn todo(code: ExitCode, doing: Doing) -> Option<&'static str> {
     match code {
+        // The message says it.
+        ExitCode::Certificate | ExitCode::PermissionDenied if matches!(doing, Doing::Enrolling) => {
+            None
+        }
+        ExitCode::Coordinator if matches!(doing, Doing::Enrolling) => Some(
+            "check that --coordinator names the address at which the coordinator enrols ([enrolment] listen), and that it runs",
+        ),
         ExitCode::Config => {
             Some("mend what the message names, then `holdfast-agent --config FILE config check`")
         }
@@ -144,7 +156,12 @@ mod tests {
 
     #[test]
     fn every_failure_says_what_is_at_risk() {
-        for doing in [Doing::Running, Doing::Restoring, Doing::Looking] {
+        for doing in [
+            Doing::Running,
+            Doing::Restoring,
+            Doing::Enrolling,
+            Doing::Looking,
+        ] {
             for code in ExitCode::ALL {
                 let said = Ending::said(code, "it failed").render(doing);
                 assert!(said.starts_with("error: it failed\n  at risk  "), "{said}");

@@ -92,7 +92,9 @@ impl Cleanup {
             {
                 Self::restored(open, order, &replaying.progress, now)
             }
-            (Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_), _) => None,
+            (Work::Capture(_) | Work::Restore(_) | Work::RestorePart(_) | Work::Extra(_), _) => {
+                None
+            }
         }
     }
 

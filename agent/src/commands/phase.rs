@@ -17,6 +17,8 @@ pub enum Phase {
     Snapshot(Box<TakenSnapshot>),
     /// Restore: the target collection is being written.
     Restoring(RestoreProgress),
+    /// Extra: its hook has been begun, so that the one afterwards must run, whatever happens.
+    Hooked,
     /// Restore: operations of archived logs are being sent to it. How far they are is known to Qdrant alone, and sending one again may
     /// have another effect: whoever resumes begins with the captured shards again. A phase of its own, so that an older release, put back
     /// in place of this one, can't take the collection for a restored one.

@@ -22,6 +22,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) watch: RawWatch,
     #[serde(default)]
+    pub(super) extra: Vec<RawExtra>,
+    #[serde(default)]
     pub(super) spool: RawSpool,
     #[serde(default)]
     pub(super) limits: RawLimits,
@@ -118,4 +120,30 @@ impl Default for RawLimits {
             qdrant_bulk_timeout_secs: 3600,
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawExtra {
+    pub(super) name: String,
+    pub(super) paths: Vec<PathBuf>,
+    #[serde(default)]
+    pub(super) config: bool,
+    #[serde(default)]
+    pub(super) before: Vec<String>,
+    #[serde(default)]
+    pub(super) after: Vec<String>,
+    #[serde(default = "default_timeout_secs")]
+    pub(super) timeout_secs: u64,
+    #[serde(default)]
+    pub(super) required: bool,
+    #[serde(default = "default_max_mib")]
+    pub(super) max_mib: u64,
+}
+
+fn default_timeout_secs() -> u64 {
+    300
+}
+
+fn default_max_mib() -> u64 {
+    1024
 }

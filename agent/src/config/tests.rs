@@ -130,3 +130,124 @@ fn paths_are_checked_on_demand() {
     let error = config.check_paths().unwrap_err().to_string();
     assert!(error.starts_with("qdrant.snapshots_dir"), "{error}");
 }
+
+fn with_extra(text: &str) -> Result<Vec<super::ExtraSection>, String> {
+    let config = load(&format!("{DEFAULT_CONFIG}\n[[extra]]\n{text}"));
+    config
+        .map(|config| config.extras)
+        .map_err(|error| crate::failure::chain(&error))
+}
+
+#[test]
+fn an_extra_has_defaults_and_shows_no_arguments() {
+    let extras = with_extra(
+        "name = \"redis\"\npaths = [\"/var/lib/redis/dump.rdb\"]\nbefore = [\"/bin/redis-cli\", \"-a\", \"hunter2\"]",
+    )
+    .unwrap();
+    let extra = &extras[0];
+    assert_eq!(extra.timeout, Duration::from_secs(300));
+    assert_eq!(extra.limit, ByteCount::mib(1024));
+    assert!(!extra.required && !extra.config && extra.after.is_none());
+    assert_eq!(extra.before.as_ref().unwrap().args, ["-a", "hunter2"]);
+    let shown = format!("{extra:?}");
+    assert!(
+        shown.contains("redis-cli") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_extra_that_the_default_shows_is_valid() {
+    let shown = DEFAULT_CONFIG
+        .lines()
+        .skip_while(|line| *line != "# [[extra]]");
+    let shown = shown.take_while(|line| !line.is_empty());
+    let lines = shown.filter_map(|line| line.strip_prefix("# "));
+    let keys = lines.filter(|line| line.contains(" = "));
+    let text = keys.collect::<Vec<_>>().join("\n");
+    let shown = with_extra(&text).unwrap();
+    let least = with_extra(
+        "name = \"redis\"\npaths = [\"/var/lib/redis/dump.rdb\"]\nbefore = [\"/usr/bin/redis-cli\", \"save\"]",
+    );
+    assert_eq!(shown, least.unwrap(), "what it shows are the defaults");
+}
+
+#[test]
+fn an_extra_that_must_not_be_is_refused_with_the_reason() {
+    let paths = |paths: &str| format!("name = \"a\"\npaths = {paths}");
+    for (text, want) in [
+        (
+            "name = \"A b\"\npaths = [\"/a\"]".to_owned(),
+            "extra's name \"A b\" is not valid",
+        ),
+        (paths("[]"), "paths must name 1 to 256"),
+        (paths("[\"/\"]"), "must not name /"),
+        (paths("[\"etc/qdrant\"]"), "must be absolute"),
+        (paths("[\"/a/../etc\"]"), "must be absolute"),
+        (paths("[\"/a\\\\b\"]"), "must be absolute"),
+        (paths("[\"/etc/a\", \"/etc/a/b\"]"), "overlap: name one"),
+        (paths("[\"/etc/a\", \"/etc/a\"]"), "overlap: name one"),
+        (paths("[\"/var/lib\"]"), "overlaps state_dir"),
+        (
+            paths("[\"/var/lib/holdfast-agent/x\"]"),
+            "overlaps state_dir",
+        ),
+        (
+            paths("[\"/etc/holdfast\"]"),
+            "holds this agent's private key",
+        ),
+        (paths("[\"/a\"]\ntimeout_secs = 0"), "timeout_secs must be"),
+        (paths("[\"/a\"]\nmax_mib = 0"), "max_mib must be"),
+        (
+            paths("[\"/a\"]\nbefore = [\"redis-cli save\"]"),
+            "before must begin with the absolute path",
+        ),
+        (
+            paths("[\"/a\"]\nafter = [\"rm\"]"),
+            "after must begin with the absolute path",
+        ),
+        (
+            paths("[\"/a\"]\n[[extra]]\nname = \"a\"\npaths = [\"/b\"]"),
+            "two have this name",
+        ),
+        (paths("[\"/a\"]\nbefor = []"), "befor"),
+    ] {
+        let error = with_extra(&text).unwrap_err();
+        assert!(error.contains(want), "{text}: {error}");
+    }
+    let seen = DEFAULT_CONFIG.replace("# storage_dir", "storage_dir");
+    for bad in ["/qdrant", "/qdrant/storage", "/qdrant/storage/collections"] {
+        let text = format!("{seen}\n[[extra]]\nname = \"a\"\npaths = [\"{bad}\"]");
+        let error = load(&text).unwrap_err().to_string();
+        assert!(error.contains("overlaps Qdrant's storage"), "{error}");
+    }
+}
+
+#[test]
+fn an_extras_programs_and_files_are_looked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("there"), "x").unwrap();
+    let check = |text: String| {
+        let extras = with_extra(&text).unwrap();
+        super::check_extra(&extras[0]).map_err(|error| error.to_string())
+    };
+    let of = |file: &str, more: &str| {
+        let file = path(file);
+        check(format!(
+            "name = \"a\"\npaths = [\"{}\"]\n{more}",
+            file.display()
+        ))
+    };
+    assert_eq!(of("there", ""), Ok(()));
+    assert!(of("gone", "").unwrap_err().contains("extra.paths"));
+    // A hook may make it.
+    assert_eq!(of("gone", "before = [\"/bin/sh\"]"), Ok(()));
+    assert!(
+        of("there", "after = [\"/no/such\"]")
+            .unwrap_err()
+            .contains("extra.after")
+    );
+    let text = format!("before = [\"{}\"]", path("there").display());
+    assert!(of("there", &text).unwrap_err().contains("extra.before"));
+}

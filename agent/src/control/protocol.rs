@@ -6,7 +6,7 @@ use crate::order::{Command, CommandId};
 use crate::outcome::Outcome;
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
-use holdfast_types::{ClusterName, Epoch, NodeId, Timestamp};
+use holdfast_types::{ClusterName, Epoch, NodeId, Timestamp, fitting_releases, releases_fit};
 use std::time::Duration;
 use v1::agent_message::Message as FromAgent;
 use v1::coordinator_message::Message as FromCoordinator;
@@ -89,7 +89,8 @@ pub fn welcome(wire: &v1::CoordinatorMessage, now: Timestamp) -> Result<Welcomed
         return Err(Failed::new(
             Code::VersionMismatch,
             format!(
-                "the coordinator is release {theirs:?}, this agent is {PROGRAM_VERSION}: they may differ by one minor release; upgrade the older"
+                "the coordinator is release {theirs:?}, this agent is {PROGRAM_VERSION}: they may differ by one minor release; install holdfast-agent {} here, or upgrade the coordinator if it is the older",
+                fitting_releases(theirs)
             ),
         ));
     }
@@ -223,18 +224,6 @@ pub fn beat(heartbeat: v1::Heartbeat) -> v1::AgentMessage {
 fn message(message: FromAgent) -> v1::AgentMessage {
     v1::AgentMessage {
         message: Some(message),
-    }
-}
-
-/// Same major, minors at most one apart.
-fn releases_fit(ours: &str, theirs: &str) -> bool {
-    let parse = |text: &str| {
-        let mut numbers = text.split('.').map(|n| n.parse::<u64>().ok());
-        Some((numbers.next()??, numbers.next()??))
-    };
-    match (parse(ours), parse(theirs)) {
-        (Some(a), Some(b)) => a.0 == b.0 && a.1.abs_diff(b.1) <= 1,
-        _ => false,
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) async fn prepare(job: &Job, order: &RestoreOrder) -> Result<RestorePr
             progress
         }
         Phase::Accepted
+        | Phase::Hooked
         | Phase::AskingSnapshot(_)
         | Phase::Snapshot(_)
         // What is being replayed begins anew first.

@@ -1,4 +1,7 @@
 //! The tower layer in front of every service: refuses a call before its body is read.
+//!
+//! Beside the table it asks the server's own [`Gate`], which may refuse a peer whatever it calls, as one whose node
+//! was removed. So a certificate counts for nothing from the next call on, also on connections that are open.
 
 use super::{Decision, allowed};
 use crate::identity::{Identity, Role};
@@ -6,6 +9,7 @@ use crate::incoming::PeerIdentity;
 use crate::log_once::LogOnce;
 use futures::future::Either;
 use http::{Request, Response};
+use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,9 +17,32 @@ use std::time::Instant;
 use tonic::Status;
 use tower::{Layer, Service};
 
+/// Says whether a peer is let in at all, by what only the server knows.
+#[derive(Clone)]
+pub struct Gate(Arc<Check>);
+
+type Check = dyn Fn(&PeerIdentity) -> Result<(), Status> + Send + Sync;
+
+impl Gate {
+    /// A gate that refuses with the status that `check` answers.
+    #[must_use]
+    pub fn new(
+        check: impl Fn(&PeerIdentity) -> Result<(), Status> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(check))
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
 /// Applies the table to every call of a server whose connections come from [`crate::incoming`].
 #[derive(Clone, Debug)]
 pub struct AuthzLayer {
+    gate: Option<Gate>,
     log: Arc<LogOnce<(Option<Identity>, String)>>,
 }
 
@@ -23,6 +50,7 @@ pub struct AuthzLayer {
 #[derive(Clone, Debug)]
 pub struct Authz<S> {
     inner: S,
+    gate: Option<Gate>,
     log: Arc<LogOnce<(Option<Identity>, String)>>,
 }
 
@@ -31,8 +59,16 @@ impl AuthzLayer {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            gate: None,
             log: Arc::new(LogOnce::new()),
         }
+    }
+
+    /// The layer that also asks `gate`.
+    #[must_use]
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
     }
 }
 
@@ -48,6 +84,7 @@ impl<S> Layer<S> for AuthzLayer {
     fn layer(&self, inner: S) -> Authz<S> {
         Authz {
             inner,
+            gate: self.gate.clone(),
             log: Arc::clone(&self.log),
         }
     }
@@ -59,7 +96,13 @@ impl<S> Authz<S> {
         let peer = request.extensions().get::<PeerIdentity>();
         let refusal = match peer {
             Some(peer) => match allowed(peer.identity().role(), path) {
-                Decision::Allowed => return Ok(()),
+                Decision::Allowed => match self.gate.as_ref().map(|gate| (gate.0)(peer)) {
+                    None | Some(Ok(())) => return Ok(()),
+                    Some(Err(status)) => status,
+                },
+                Decision::WrongRole([]) => Status::permission_denied(format!(
+                    "{path} is not for callers with a certificate"
+                )),
                 Decision::WrongRole(roles) => Status::permission_denied(format!(
                     "{path} needs the role {}, but {} has the role {}",
                     list(roles),

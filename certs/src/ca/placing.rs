@@ -1,4 +1,4 @@
-//! Puts the files of a pair into a directory so that no interruption leaves something useless behind.
+//! Puts the files of a pair into place so that no interruption leaves something useless behind.
 //!
 //! Two files can't be swapped in one step, so this is what happens instead:
 //! 1. every file is written as `NAME.new` and made durable, the certificate first: its `.new` is there
@@ -20,58 +20,83 @@ use super::{CERT_FILE, KEY_FILE};
 use crate::pem::{PemError, read, read_certificates, waiting};
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
-/// A certificate, its key, and other certificates to lie beside them; names and PEM texts.
-pub(super) struct Placement<'a> {
-    pub(super) cert: (&'a str, &'a str),
-    pub(super) key: (&'a str, &'a str),
-    pub(super) beside: Option<(&'a str, &'a str)>,
+/// A certificate, its key, and other certificates to go with them; where each belongs, and its PEM text.
+pub(crate) struct Placement<'a> {
+    pub(crate) cert: (PathBuf, &'a str),
+    pub(crate) key: (PathBuf, &'a str),
+    pub(crate) beside: Option<(PathBuf, &'a str)>,
 }
 
 impl Placement<'_> {
-    /// Writes the files into `dir`, over those that are there.
-    pub(super) fn place(&self, dir: &Path) -> Result<(), PemError> {
-        let written = self.write_new(dir).and_then(|()| rename(dir, self.key.0));
+    /// Writes the files, over those that are there.
+    pub(crate) fn place(&self) -> Result<(), PemError> {
+        let written = self.write_new().and_then(|()| rename(&self.key.0));
         if let Err(error) = written {
-            for (name, _) in self.files() {
-                let _gone = std::fs::remove_file(waiting(&dir.join(name)));
-            }
+            self.discard();
             return Err(error);
         }
-        if let Some((name, _)) = self.beside {
-            rename(dir, name)?;
+        if let Some((path, _)) = &self.beside {
+            rename(path)?;
         }
-        rename(dir, self.cert.0)?;
-        sync(dir)
+        rename(&self.cert.0)?;
+        self.sync()
     }
 
-    fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        [self.cert, self.key].into_iter().chain(self.beside)
+    /// Writes and removes again what waits beside the files, so that what could fail fails before it matters.
+    pub(crate) fn rehearse(&self) -> Result<(), PemError> {
+        let written = self.write_new();
+        self.discard();
+        written
     }
 
-    fn write_new(&self, dir: &Path) -> Result<(), PemError> {
-        for (name, text) in self.files() {
-            let mode = if name == self.key.0 { PRIVATE } else { PUBLIC };
-            let path = waiting(&dir.join(name));
+    fn files(&self) -> impl Iterator<Item = &(PathBuf, &str)> {
+        [&self.cert, &self.key].into_iter().chain(&self.beside)
+    }
+
+    fn discard(&self) {
+        for (path, _) in self.files() {
+            let _gone = std::fs::remove_file(waiting(path));
+        }
+    }
+
+    fn write_new(&self) -> Result<(), PemError> {
+        for (path, text) in self.files() {
+            let mode = if *path == self.key.0 { PRIVATE } else { PUBLIC };
+            let path = waiting(path);
             // Left behind by a call that was interrupted before it changed anything.
             remove_if_there(&path)?;
             write(&path, text, mode).map_err(|source| write_error(&path, source))?;
         }
-        sync(dir)
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), PemError> {
+        let dirs: BTreeSet<&Path> = self.files().map(|(path, _)| dir_of(path)).collect();
+        dirs.into_iter().try_for_each(sync)
+    }
+}
+
+/// The directory of a file; of a bare name that in which the program runs.
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
     }
 }
 
 /// Completes a renewal that was interrupted after the key was in place.
 pub(super) fn finish_interrupted(dir: &Path) -> Result<(), PemError> {
     if holds_waiting_pair(dir, CERT_FILE, KEY_FILE) {
-        rename(dir, CERT_FILE)?;
+        rename(&dir.join(CERT_FILE))?;
         sync(dir)?;
     }
     Ok(())
@@ -113,7 +138,7 @@ fn holds_waiting_pair(dir: &Path, cert: &str, key: &str) -> bool {
 }
 
 /// Whether the key is the certificate's.
-pub(super) fn holds_key(cert: &CertificateDer<'_>, key: &KeyPair) -> bool {
+pub(crate) fn holds_key(cert: &CertificateDer<'_>, key: &KeyPair) -> bool {
     use rcgen::PublicKeyData as _;
     use x509_parser::prelude::FromDer as _;
     x509_parser::prelude::X509Certificate::from_der(cert)
@@ -130,9 +155,8 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-fn rename(dir: &Path, name: &str) -> Result<(), PemError> {
-    let path = dir.join(name);
-    std::fs::rename(waiting(&path), &path).map_err(|source| write_error(&path, source))
+fn rename(path: &Path) -> Result<(), PemError> {
+    std::fs::rename(waiting(path), path).map_err(|source| write_error(path, source))
 }
 
 fn sync(dir: &Path) -> Result<(), PemError> {

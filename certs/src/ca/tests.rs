@@ -1,7 +1,7 @@
 //! Tests of the certificate authority.
 
 use super::{CaError, IssueRequest, init, issue, renew};
-use crate::{Identity, Role, describe};
+use crate::{Identity, Role, Scope, describe};
 use holdfast_types::Timestamp;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,14 @@ fn request(identity: &str, names: &[&str]) -> IssueRequest {
 }
 
 fn authority(dir: &Path) {
-    init(dir, &"demo".parse().unwrap(), 10 * DAY, noon()).unwrap();
+    init(
+        dir,
+        &"demo".parse().unwrap(),
+        Scope::Everybody,
+        10 * DAY,
+        noon(),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -53,7 +60,14 @@ fn nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     authority(dir.path());
     let before = std::fs::read(dir.path().join("ca-key.pem")).unwrap();
-    let again = init(dir.path(), &"demo".parse().unwrap(), DAY, noon()).unwrap_err();
+    let again = init(
+        dir.path(),
+        &"demo".parse().unwrap(),
+        Scope::Everybody,
+        DAY,
+        noon(),
+    )
+    .unwrap_err();
     assert!(again.to_string().contains("is not overwritten"), "{again}");
     assert_eq!(
         std::fs::read(dir.path().join("ca-key.pem")).unwrap(),

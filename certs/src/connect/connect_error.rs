@@ -58,6 +58,14 @@ pub enum ConnectError {
         /// The endpoint as configured.
         endpoint: String,
     },
+    /// The server does not come from the authority that was pinned.
+    #[error(
+        "the certificate of {endpoint} does not come from the authority with the pinned fingerprint"
+    )]
+    WrongPin {
+        /// The endpoint as configured.
+        endpoint: String,
+    },
     /// A certificate has expired.
     #[error("{} certificate expired{}", owner(*whose, endpoint), at(*not_after))]
     Expired {
@@ -142,6 +150,9 @@ impl ConnectError {
             Self::WrongCa { .. } => {
                 "check that the ca file is the coordinator's authority, and that this is the right coordinator"
             }
+            Self::WrongPin { .. } => {
+                "check the address, and that the token is of this coordinator; if both are right, somebody else answers there"
+            }
             Self::Expired {
                 whose: Whose::Server,
                 ..
@@ -176,6 +187,7 @@ impl ConnectError {
             | Self::Transport { .. } => "coordinator-unreachable",
             Self::ClockOff { .. } => "clock-skew",
             Self::WrongCa { .. }
+            | Self::WrongPin { .. }
             | Self::Expired { .. }
             | Self::WrongName { .. }
             | Self::WrongServer { .. }
@@ -229,8 +241,12 @@ impl ConnectError {
         }
     }
 
-    /// Translates a failed handshake or first read. `own` is the certificate that we showed.
-    pub(super) fn from_handshake(endpoint: &str, error: io::Error, own: &CertificateInfo) -> Self {
+    /// Translates a failed handshake or first read. `own` is the certificate that we showed, if we have one.
+    pub(super) fn from_handshake(
+        endpoint: &str,
+        error: io::Error,
+        own: Option<&CertificateInfo>,
+    ) -> Self {
         let tls = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<Error>());
@@ -240,7 +256,7 @@ impl ConnectError {
         }
     }
 
-    fn from_tls(endpoint: &str, error: &Error, own: &CertificateInfo) -> Self {
+    fn from_tls(endpoint: &str, error: &Error, own: Option<&CertificateInfo>) -> Self {
         if let Error::InvalidMessage(_) = error {
             Self::NotTls {
                 endpoint: endpoint.to_owned(),
@@ -299,7 +315,7 @@ impl ConnectError {
         }
     }
 
-    fn from_alert(endpoint: &str, alert: Alert, own: &CertificateInfo) -> Option<Self> {
+    fn from_alert(endpoint: &str, alert: Alert, own: Option<&CertificateInfo>) -> Option<Self> {
         let refused = |reason| Self::Refused {
             endpoint: endpoint.to_owned(),
             reason,
@@ -307,7 +323,7 @@ impl ConnectError {
         if let Alert::UnknownCA | Alert::DecryptError = alert {
             Some(refused("it was issued by another authority"))
         } else if let Alert::CertificateExpired = alert {
-            Some(Self::from_expiry(endpoint, own, now()))
+            own.map(|own| Self::from_expiry(endpoint, own, now()))
         } else if let Alert::CertificateRequired = alert {
             Some(refused("none was shown"))
         } else if let Alert::CertificateUnknown | Alert::AccessDenied = alert {

@@ -2,12 +2,15 @@
 
 use super::connect_error::ConnectError;
 use crate::certificate::CertificateInfo;
-use crate::identity::{IdentityError, Role};
+use crate::identity::{IdentityError, Role, authority_domain};
+use crate::scope::Limits;
 use crate::socket::{self, Socket};
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, PinnedTls};
 use futures::future::BoxFuture;
+use holdfast_types::ClusterName;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,10 +35,19 @@ pub(super) struct Target {
 #[derive(Clone, Debug)]
 pub(super) struct Connector(Arc<Shared>);
 
+/// What is shown to the server, and what is asked of it.
+#[derive(Clone, Debug)]
+pub(super) enum Trust {
+    /// By files.
+    Files(ClientTls),
+    /// By a fingerprint, without a certificate of one's own.
+    Pin(PinnedTls),
+}
+
 #[derive(Debug)]
 struct Shared {
     target: Target,
-    tls: ClientTls,
+    trust: Trust,
     role: Role,
     timeout: Duration,
 }
@@ -82,10 +94,10 @@ impl Target {
 }
 
 impl Connector {
-    pub(super) fn new(target: Target, tls: ClientTls, role: Role, timeout: Duration) -> Self {
+    pub(super) fn new(target: Target, trust: Trust, role: Role, timeout: Duration) -> Self {
         Self(Arc::new(Shared {
             target,
-            tls,
+            trust,
             role,
             timeout,
         }))
@@ -128,12 +140,12 @@ impl Shared {
             .await
             .map_err(|error| ConnectError::unreachable(endpoint, error))?;
         // The configuration of this moment: a renewed certificate is used from here on.
-        let connector = TlsConnector::from(self.tls.config());
-        let own = self.tls.certificate();
+        let connector = TlsConnector::from(self.trust.config());
+        let own = self.trust.certificate();
         let mut stream = connector
             .connect(name.clone(), socket::prepare(socket))
             .await
-            .map_err(|error| ConnectError::from_handshake(endpoint, error, &own))?;
+            .map_err(|error| ConnectError::from_handshake(endpoint, error, own.as_ref()))?;
         self.check_server(&stream)
             .map_err(|source| ConnectError::WrongServer {
                 endpoint: endpoint.clone(),
@@ -142,7 +154,7 @@ impl Shared {
         let first = stream
             .fill_buf()
             .await
-            .map_err(|error| ConnectError::from_handshake(endpoint, error, &own))?;
+            .map_err(|error| ConnectError::from_handshake(endpoint, error, own.as_ref()))?;
         if first.is_empty() {
             return Err(ConnectError::closed(endpoint));
         }
@@ -155,9 +167,51 @@ impl Shared {
             .peer_certificates()
             .and_then(<[_]>::first)
             .ok_or(IdentityError::Missing)?;
-        let server = CertificateInfo::from_der(cert)?.require_identity()?;
-        server.check_domain(self.tls.identity().trust_domain())?;
+        let info = CertificateInfo::from_der(cert)?;
+        self.trust.limits().check(&info)?;
+        let server = info.require_identity()?;
+        if let Some(domain) = self.trust.domain() {
+            server.check_domain(&domain)?;
+        }
         server.check_role(self.role)
+    }
+}
+
+impl Trust {
+    fn config(&self) -> Arc<ClientConfig> {
+        match self {
+            Self::Files(tls) => tls.config(),
+            Self::Pin(tls) => tls.config(),
+        }
+    }
+
+    /// What is shown.
+    fn certificate(&self) -> Option<CertificateInfo> {
+        match self {
+            Self::Files(tls) => Some(tls.certificate()),
+            Self::Pin(_) => None,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        match self {
+            Self::Files(tls) => tls.limits(),
+            Self::Pin(tls) => tls
+                .authority()
+                .map(|der| Limits::of(&[der]))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The trust domain that the server must be of: one's own, or the pinned authority's if it serves one.
+    fn domain(&self) -> Option<ClusterName> {
+        match self {
+            Self::Files(tls) => Some(tls.identity().trust_domain().clone()),
+            Self::Pin(tls) => {
+                let info = CertificateInfo::from_der(&tls.authority()?).ok()?;
+                authority_domain(&info.uris)
+            }
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Every RPC of every service against every role: in the table, and over real connections.
 
-use super::support::{Log, World, call};
+use super::support::{Log, World, call, now};
 use crate::Role;
-use crate::authz::{Decision, RULES, allowed};
+use crate::authz::{AuthzLayer, Decision, Gate, RULES, allowed};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
-use tonic::Code;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tonic::{Code, Status};
 
 /// Agents carry data, operators act, viewers and operators look. Written apart from the table on purpose.
 const MATRIX: &str = "\
@@ -44,6 +46,12 @@ const MATRIX: &str = "\
 /holdfast.v1.Jobs/VerifyRepository: operator
 /holdfast.v1.Jobs/WatchJob: operator viewer
 /holdfast.v1.LogArchive/Follow: agent
+/holdfast.v1.Nodes/CreateToken: operator
+/holdfast.v1.Nodes/DrainNode: operator
+/holdfast.v1.Nodes/ListTokens: operator viewer
+/holdfast.v1.Nodes/RemoveNode: operator
+/holdfast.v1.Nodes/RevokeToken: operator
+/holdfast.v1.Nodes/UndrainNode: operator
 /holdfast.v1.Restore/CloseTicket: agent operator
 /holdfast.v1.Restore/FetchChunks: agent operator
 /holdfast.v1.Restore/FetchLog: agent
@@ -150,6 +158,9 @@ async fn every_rpc_as_every_role_over_real_connections() {
             };
             assert_eq!(status.code(), want, "{role} {path}: {status}");
         }
+        // Enrolment is for those who have no certificate.
+        let status = call(&channel, "/holdfast.v1.Enrolment/Enrol").await;
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
         let status = call(&channel, "/holdfast.v1.Admin/Invented").await;
         assert_eq!(status.code(), Code::PermissionDenied, "{status}");
     }
@@ -184,4 +195,35 @@ async fn without_a_certificate_nothing_is_allowed() {
     let request = http::Request::get("/holdfast.v1.Admin/Status").body(());
     let answer = service.call(request.unwrap()).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "16");
+}
+
+#[tokio::test]
+async fn a_gate_refuses_a_peer_on_an_open_connection() {
+    let _log = Log::start();
+    let world = World::new();
+    let shut = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&shut);
+    let gate = Gate::new(move |peer| {
+        assert!(peer.valid_from() < now());
+        let refused = asked.load(Ordering::SeqCst) && peer.identity().role() == Role::Agent;
+        if refused {
+            return Err(Status::failed_precondition("this node was removed"));
+        }
+        Ok(())
+    });
+    let server = world.server_with(AuthzLayer::new().behind(gate)).await;
+    let (agent, viewer) = (world.client("agent", "x1"), world.client("viewer", "x1"));
+    let agent = server.connect(&agent).await.unwrap();
+    let viewer = server.connect(&viewer).await.unwrap();
+    let follow = "/holdfast.v1.LogArchive/Follow";
+    assert_eq!(call(&agent, follow).await.code(), Code::Unimplemented);
+    shut.store(true, Ordering::SeqCst);
+    let refused = call(&agent, follow).await;
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert_eq!(refused.message(), "this node was removed");
+    let other = call(&viewer, "/holdfast.v1.Admin/Status").await;
+    assert_eq!(other.code(), Code::Unimplemented, "{other}");
+    // The table comes first: what nobody may call is not told of by the gate.
+    let never = call(&agent, "/holdfast.v1.Admin/Status").await;
+    assert_eq!(never.code(), Code::PermissionDenied, "{never}");
 }

@@ -3,7 +3,9 @@
 use crate::authz::AuthzLayer;
 use crate::ca::{IssueRequest, init, issue};
 use crate::incoming::PeerIdentity;
-use crate::{ClientTls, ConnectError, ConnectOptions, ServerTls, TlsPaths, connect, incoming};
+use crate::{
+    ClientTls, ConnectError, ConnectOptions, Scope, ServerTls, TlsPaths, connect, incoming,
+};
 use holdfast_types::Timestamp;
 use http::uri::PathAndQuery;
 use rustls_pki_types::UnixTime;
@@ -33,7 +35,14 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         // Long before and after now, so that expired and future certificates can be had.
         let domain = "demo".parse().unwrap();
-        init(&dir.path().join("ca"), &domain, 300 * DAY, long_ago()).unwrap();
+        init(
+            &dir.path().join("ca"),
+            &domain,
+            Scope::Everybody,
+            300 * DAY,
+            long_ago(),
+        )
+        .unwrap();
         Self { dir }
     }
 
@@ -73,6 +82,12 @@ impl World {
         TestServer::start(ServerTls::load(paths).unwrap()).await
     }
 
+    /// The same, behind a layer of the caller's.
+    pub(super) async fn server_with(&self, layer: AuthzLayer) -> TestServer {
+        let paths = self.issue("coordinator", "c1");
+        TestServer::start_with(ServerTls::load(paths).unwrap(), layer).await
+    }
+
     pub(super) fn client(&self, role: &str, name: &str) -> ClientTls {
         ClientTls::load(self.issue(role, name)).unwrap()
     }
@@ -85,6 +100,10 @@ pub(super) struct TestServer {
 
 impl TestServer {
     pub(super) async fn start(tls: ServerTls) -> Self {
+        Self::start_with(tls, AuthzLayer::new()).await
+    }
+
+    async fn start_with(tls: ServerTls, layer: AuthzLayer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let service = tower::service_fn(|request: http::Request<tonic::body::Body>| async move {
@@ -92,9 +111,11 @@ impl TestServer {
             let text = format!("{} {}", peer.identity(), peer.serial());
             Ok::<_, Infallible>(Status::unimplemented(text).into_http::<tonic::body::Body>())
         });
-        let serving = Server::builder()
-            .layer(AuthzLayer::new())
-            .serve_with_incoming_shutdown(service, incoming(listener, tls), std::future::pending());
+        let serving = Server::builder().layer(layer).serve_with_incoming_shutdown(
+            service,
+            incoming(listener, tls),
+            std::future::pending(),
+        );
         // Ends with the runtime of the test.
         drop(tokio::spawn(async move { serving.await.unwrap() }));
         Self { addr }

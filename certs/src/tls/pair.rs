@@ -29,6 +29,10 @@ pub(super) struct Pair {
     pub(super) roots: Arc<RootCertStore>,
     pub(super) identity: Identity,
     pub(super) info: CertificateInfo,
+    /// Every certificate of the `ca` file.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// That of them from which the own certificate comes.
+    pub(super) authority: CertificateDer<'static>,
     /// Everything public that was read, to tell whether files changed.
     pub(super) ders: Vec<CertificateDer<'static>>,
 }
@@ -81,20 +85,45 @@ impl Pair {
                 }
             }
         })?;
-        let roots = root_store(authorities, ca)?;
-        let pair = Self {
+        let roots = root_store(authorities.clone(), ca)?;
+        let mut pair = Self {
             key: Arc::new(certified),
             roots,
             identity,
             info,
+            authority: authorities[0].clone(),
+            authorities,
             ders,
         };
-        pair.verify(paths, usage, now)?;
+        pair.verify(&pair.roots, paths, usage, now)?;
+        if let Some(of) = pair.find_authority(paths, usage, now) {
+            pair.authority = of;
+        }
         Ok(pair)
     }
 
+    /// The authority that vouches for the certificate without the others.
+    fn find_authority(
+        &self,
+        paths: &TlsPaths,
+        usage: Usage,
+        now: UnixTime,
+    ) -> Option<CertificateDer<'static>> {
+        let vouches = |one: &&CertificateDer<'static>| {
+            root_store(vec![(*one).clone()], &paths.ca)
+                .is_ok_and(|root| self.verify(&root, paths, usage, now).is_ok())
+        };
+        self.authorities.iter().find(vouches).cloned()
+    }
+
     /// Does to the pair what a peer would do.
-    fn verify(&self, paths: &TlsPaths, usage: Usage, now: UnixTime) -> Result<(), TlsError> {
+    fn verify(
+        &self,
+        roots: &Arc<RootCertStore>,
+        paths: &TlsPaths,
+        usage: Usage,
+        now: UnixTime,
+    ) -> Result<(), TlsError> {
         let setup = |error: rustls::server::VerifierBuilderError| {
             TlsError::Setup(Error::General(error.to_string()))
         };
@@ -103,7 +132,7 @@ impl Pair {
             .cert
             .split_first()
             .expect("a PEM file without certificate was refused");
-        let roots = Arc::clone(&self.roots);
+        let roots = Arc::clone(roots);
         let verified = match usage {
             Usage::Client => WebPkiClientVerifier::builder_with_provider(roots, ring())
                 .build()

@@ -6,6 +6,7 @@ use super::{Reload, TlsError, TlsPaths};
 use crate::certificate::CertificateInfo;
 use crate::identity::Identity;
 use arc_swap::ArcSwap;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,9 @@ pub(super) struct Current<C> {
     pub(super) config: Arc<C>,
     pub(super) identity: Identity,
     pub(super) info: CertificateInfo,
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    pub(super) authority: CertificateDer<'static>,
     ders: Vec<CertificateDer<'static>>,
 }
 
@@ -101,6 +105,9 @@ impl<C> Current<C> {
             config,
             identity: pair.identity,
             info: pair.info,
+            key: pair.key,
+            authorities: pair.authorities,
+            authority: pair.authority,
             ders: pair.ders,
         })
     }

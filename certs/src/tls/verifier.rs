@@ -4,6 +4,7 @@
 use crate::certificate::CertificateInfo;
 use crate::identity::IdentityError;
 use crate::provider::ring;
+use crate::scope::Limits;
 use holdfast_types::ClusterName;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
@@ -19,20 +20,29 @@ use std::sync::Arc;
 pub(super) struct IdentityVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     domain: ClusterName,
+    limits: Limits,
 }
 
 impl IdentityVerifier {
-    pub(super) fn new(roots: &Arc<RootCertStore>, domain: ClusterName) -> Result<Self, Error> {
+    pub(super) fn new(
+        roots: &Arc<RootCertStore>,
+        domain: ClusterName,
+        limits: Limits,
+    ) -> Result<Self, Error> {
         let chain = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), ring())
             .build()
             .map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { chain, domain })
+        Ok(Self {
+            chain,
+            domain,
+            limits,
+        })
     }
 
     fn check(&self, cert: &CertificateDer<'_>) -> Result<(), IdentityError> {
-        CertificateInfo::from_der(cert)?
-            .require_identity()?
-            .check_domain(&self.domain)
+        let info = CertificateInfo::from_der(cert)?;
+        info.require_identity()?.check_domain(&self.domain)?;
+        self.limits.check(&info)
     }
 }
 

@@ -5,6 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use holdfast_decide::policy::parse_duration;
 use holdfast_proto::v1;
+use holdfast_types::{ExtraName, NodeId};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,11 +64,20 @@ What is marked can be undeleted until its grace is over ([retention] grace_hours
   holdfast backup export 20261121t101530z-0a1b2c3d -o /mnt/exports/
   holdfast backup export latest -c products --shard 2 -o products-2.snapshot
   holdfast backup export latest -c products -o p.snapshot --coordinator-config coordinator.toml
+  holdfast backup export latest --extra redis --node n1 -o ./redis-n1
 
 The result names the curl command that loads each file. With --coordinator-config the repository is read
 directly: no coordinator need be left. Every chunk is authenticated and hashed; a file appears under its name
-only when it is whole and on disk.")]
+only when it is whole and on disk. With --extra the extra files of a node are written into a directory, below the
+paths that they had, with their modes and times.")]
     Export(BackupExportArgs),
+    /// List the extra files that a recovery point holds beside its collections: config files, dumps.
+    #[command(after_help = "Examples:
+  holdfast backup files latest
+  holdfast backup files 20261121t101530z-0a1b2c3d --node n1 --extra redis --output json
+
+What a node's agent captures is configured there, in [[extra]] (docs/reference/extras.md).")]
+    Files(BackupFilesArgs),
     /// Make a recovery point of a Qdrant snapshot file of a collection.
     #[command(after_help = "Examples:
   holdfast backup import products-8687-2026-11-25-17-45-39.snapshot --collection products --qdrant-version 1.18.3
@@ -222,13 +232,47 @@ pub(crate) struct BackupExportArgs {
     #[arg(long, value_name = "N", requires = "collections")]
     pub(crate) shard: Option<u32>,
 
+    /// In place of collections: this extra of a node, such as config files or a dump. Its files are written below -o DIR, which is
+    /// made, or must be empty.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["collections", "shard"])]
+    pub(crate) extra: Option<ExtraName>,
+
+    /// The node whose extra it is [default: the only one that has it].
+    #[arg(long, value_name = "NODE", requires = "extra")]
+    pub(crate) node: Option<NodeId>,
+
     /// The file to write; or an existing directory, which gets one file for each collection.
     #[arg(long, short = 'o', value_name = "FILE|DIR")]
     pub(crate) out: PathBuf,
 
-    /// Replace files that exist.
+    /// Replace files that exist; with --extra, write into a directory that is not empty.
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Read the repository directly, as this coordinator's configuration says where it is and what unlocks it. No
+    /// coordinator need run; one that does is not disturbed: nothing is written or locked.
+    #[arg(long, value_name = "FILE", help_heading = "Repository")]
+    pub(crate) coordinator_config: Option<PathBuf>,
+
+    /// Read it from this copy of the repository, by its name in the coordinator's configuration.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from_copy: Option<String>,
+}
+
+/// Options of `backup files`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupFilesArgs {
+    /// The recovery point's id, or `latest` (never the safety capture of an overwriting restore).
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    /// Only of this node.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<NodeId>,
+
+    /// Only this extra.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) extra: Option<ExtraName>,
 
     /// Read the repository directly, as this coordinator's configuration says where it is and what unlocks it. No
     /// coordinator need run; one that does is not disturbed: nothing is written or locked.

@@ -9,7 +9,8 @@ pub(crate) enum CertsCommand {
     /// Make a certificate authority: ca.pem and ca-key.pem (keep the latter safe and offline).
     #[command(after_help = "Examples:
   holdfast certs init pki --domain production
-  holdfast certs init pki --domain demo --days 30")]
+  holdfast certs init pki --domain demo --days 30
+  holdfast certs init pki-agents --domain production --agents-only")]
     Init(CertsInitArgs),
     /// Issue a certificate to an agent, a coordinator, an operator or a viewer.
     #[command(after_help = "Examples:
@@ -41,6 +42,10 @@ pub(crate) struct CertsInitArgs {
     /// The trust domain, part of every identity. By convention the cluster's name.
     #[arg(long, default_value = "default")]
     pub(crate) domain: String,
+
+    /// Make one that vouches for agents alone: for a coordinator that enrols them (docs/reference/nodes.md).
+    #[arg(long)]
+    pub(crate) agents_only: bool,
 
     /// Days that the authority is valid.
     #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]

@@ -8,6 +8,7 @@ use holdfast_proto::limits;
 use holdfast_proto::v1::admin_client::AdminClient;
 use holdfast_proto::v1::copies_client::CopiesClient;
 use holdfast_proto::v1::jobs_client::JobsClient;
+use holdfast_proto::v1::nodes_client::NodesClient;
 use holdfast_proto::v1::retention_client::RetentionClient;
 use holdfast_proto::v1::schedules_client::SchedulesClient;
 use holdfast_service::failure::Code;
@@ -45,6 +46,9 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
     let jobs = JobsClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+    let members = NodesClient::new(channel.clone())
+        .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     let admin = AdminClient::new(channel.clone())
         .max_decoding_message_size(limits::MAX_ADMIN_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
@@ -54,6 +58,7 @@ pub(crate) async fn connect(settings: &Settings) -> Outcome<Coordinator> {
         schedules,
         copies,
         jobs,
+        members,
         copy: String::new(),
         channel,
         endpoint: settings.coordinator.clone(),
@@ -70,7 +75,8 @@ pub(crate) fn explain(error: &ConnectError, action: Action) -> Failure {
         | Action::Cancel
         | Action::Copy
         | Action::Verify
-        | Action::Remove => "nothing was asked of the coordinator by this call",
+        | Action::Remove
+        | Action::Member => "nothing was asked of the coordinator by this call",
     };
     Failure::new(code, "there is no connection to the coordinator")
         .caused_by(error)

@@ -1,6 +1,6 @@
 //! `backup create`, `backup list` and `backup show`; `backup export` and `backup import` have modules of their own.
 
-use super::{Context, coordinator, export, import, removal};
+use super::{Context, coordinator, export, extras, import, removal};
 use crate::args::{
     BackupCommand, BackupCreateArgs, BackupListArgs, BackupShowArgs, ConnectionArgs, Method,
 };
@@ -32,7 +32,11 @@ pub(super) async fn run(
             import::run(context, &mut coordinator(connection).await?, args).await
         }
         // May do without a coordinator.
-        BackupCommand::Export(args) => export::run(context, connection, args).await,
+        BackupCommand::Export(args) => match args.extra.clone() {
+            Some(name) => extras::export(context, connection, &args, &name).await,
+            None => export::run(context, connection, args).await,
+        },
+        BackupCommand::Files(args) => extras::files(context, connection, args).await,
         BackupCommand::Prune(args) => {
             removal::prune(context, &mut coordinator(connection).await?, &args).await
         }

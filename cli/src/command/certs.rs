@@ -5,13 +5,18 @@ use crate::args::{CertsCommand, RoleArg};
 use crate::failure::Outcome;
 use crate::pki::{self, Wish};
 use crate::view::CertificatesView;
-use holdfast_certs::Role;
+use holdfast_certs::{Role, Scope};
 
 /// `holdfast certs …`.
 pub(super) fn run(context: Context, command: CertsCommand) -> Outcome<()> {
     match command {
         CertsCommand::Init(args) => {
-            let made = pki::init(&args.dir, &args.domain, args.days)?;
+            let scope = if args.agents_only {
+                Scope::AgentsOnly
+            } else {
+                Scope::Everybody
+            };
+            let made = pki::init(&args.dir, &args.domain, scope, args.days)?;
             context.output.show(&made)
         }
         CertsCommand::Issue(args) => {

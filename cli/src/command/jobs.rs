@@ -57,9 +57,12 @@ async fn watch(context: Context, coordinator: &mut Coordinator, job: String) -> 
     match action {
         Action::Restore => context.output.show(&restore::result(finished)?),
         Action::Backup => context.output.show(&backup::result(finished)?),
-        Action::Read | Action::Cancel | Action::Copy | Action::Verify | Action::Remove => {
-            context.output.show(&upkeep(finished))
-        }
+        Action::Read
+        | Action::Cancel
+        | Action::Copy
+        | Action::Verify
+        | Action::Remove
+        | Action::Member => context.output.show(&upkeep(finished)),
     }
 }
 

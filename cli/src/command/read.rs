@@ -1,9 +1,9 @@
-//! `status`, `nodes`, `collections` and `diff`.
+//! `status`, `collections` and `diff`.
 
 use super::{Context, coordinator};
-use crate::args::{ConnectionArgs, DiffArgs, NodesArgs};
+use crate::args::{ConnectionArgs, DiffArgs};
 use crate::failure::Outcome;
-use crate::view::{CollectionsView, DiffView, NodesView, ShardsView, StatusView};
+use crate::view::{CollectionsView, DiffView, StatusView};
 use holdfast_proto::v1;
 
 /// `holdfast status`.
@@ -12,15 +12,6 @@ pub(super) async fn status(context: Context, connection: &ConnectionArgs) -> Out
     let answer = coordinator.status().await?;
     let endpoint = coordinator.endpoint().to_owned();
     context.output.show(&StatusView::new(endpoint, &answer))
-}
-
-/// `holdfast nodes`.
-pub(super) async fn nodes(context: Context, args: &NodesArgs) -> Outcome<()> {
-    let answer = coordinator(&args.connection).await?.nodes().await?;
-    if args.shards {
-        return context.output.show(&ShardsView::from(&answer));
-    }
-    context.output.show(&NodesView::from(&answer))
 }
 
 /// `holdfast collections`.

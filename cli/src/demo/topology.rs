@@ -12,7 +12,7 @@ use crate::failure::{Failure, Outcome};
 use crate::pki::{self, Wish};
 use crate::progress::Progress;
 use crate::settings::Settings;
-use holdfast_certs::Role;
+use holdfast_certs::{Role, Scope};
 use holdfast_service::failure::Code;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -112,7 +112,7 @@ impl Topology {
     pub(super) fn write_files(&self) -> Outcome<()> {
         let dir = self.dir.path();
         let ca = dir.join("pki");
-        pki::init(&ca, configs::CLUSTER, CERT_DAYS + 1)?;
+        pki::init(&ca, configs::CLUSTER, Scope::Everybody, CERT_DAYS + 1)?;
         let loopback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         for (role, name, ips) in [
             (Role::Coordinator, configs::COORDINATOR, loopback),

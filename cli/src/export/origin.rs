@@ -9,13 +9,15 @@ use holdfast_agent::fetch;
 use holdfast_agent::job::Halt;
 use holdfast_agent::link::Link;
 use holdfast_agent::order::CommandId;
-use holdfast_archive::{ChunkKey, CollectionEntry, Manifest, ShardEntry, ShardRecipe};
+use holdfast_archive::{
+    ChunkKey, CollectionEntry, Manifest, ShardEntry, ShardRecipe, StoredRecipe,
+};
 use holdfast_coordinator::ingest::commit::IMPORTED;
 use holdfast_coordinator::repository::fault_of;
 use holdfast_proto::v1;
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_service::failure::Code;
-use holdfast_types::{ChunkId, CollectionName, Epoch, RecoveryPointId};
+use holdfast_types::{ChunkId, CollectionName, Epoch, ExtraName, NodeId, RecoveryPointId, ShardId};
 use std::path::Path;
 use tokio::sync::mpsc;
 
@@ -93,18 +95,27 @@ impl Origin {
             Self::Coordinator(coordinator) => {
                 let (id, name) = (manifest.id.to_string(), collection.to_string());
                 let answer = coordinator.open_export(id, name).await?;
-                let command = answer.command_id.parse().map_err(|_| {
-                    Failure::new(Code::Internal, "the coordinator sent an id that is none")
-                })?;
-                Ok(Reader::Remote {
-                    link: Link {
-                        channel: coordinator.channel(),
-                        epoch: Epoch(answer.epoch),
-                        generation: 0,
-                    },
-                    command,
-                    ticket: answer.ticket,
-                })
+                Reader::remote(coordinator, answer)
+            }
+        }
+    }
+
+    /// Opens an extra for reading.
+    pub(crate) async fn open_extra(
+        &mut self,
+        manifest: &Manifest,
+        node: &NodeId,
+        name: &ExtraName,
+    ) -> Outcome<Reader> {
+        match self {
+            Self::Repository(repository) => Ok(Reader::Direct {
+                key: repository.chunk_key(&manifest.namespace),
+                repository: repository.clone(),
+            }),
+            Self::Coordinator(coordinator) => {
+                let id = manifest.id.to_string();
+                let answer = coordinator.open_extra(id, node, name).await?;
+                Reader::remote(coordinator, answer)
             }
         }
     }
@@ -119,6 +130,39 @@ impl Origin {
 }
 
 impl Reader {
+    fn remote(coordinator: &Coordinator, answer: v1::OpenExportResponse) -> Outcome<Self> {
+        let command = answer
+            .command_id
+            .parse()
+            .map_err(|_| Failure::new(Code::Internal, "the coordinator sent an id that is none"))?;
+        Ok(Self::Remote {
+            link: Link {
+                channel: coordinator.channel(),
+                epoch: Epoch(answer.epoch),
+                generation: 0,
+            },
+            command,
+            ticket: answer.ticket,
+        })
+    }
+
+    /// The recipe of an extra, verified against the manifest, and the key of chunk ids.
+    pub(crate) async fn extra_recipe(
+        &self,
+        owner: &str,
+        stored: StoredRecipe<'_>,
+    ) -> Result<(ShardRecipe, ChunkKey), Halt> {
+        match self {
+            Self::Remote { link, command, .. } => {
+                fetch::stored_recipe(link, command, ShardId(0), owner, stored).await
+            }
+            Self::Direct { repository, key } => {
+                let recipe = repository.read_stored_recipe(owner, stored).await;
+                Ok((recipe.map_err(|error| halted(&error))?, key.clone()))
+            }
+        }
+    }
+
     /// The recipe of a shard, verified against the manifest, and the key of chunk ids.
     pub(crate) async fn recipe(&self, shard: &ShardEntry) -> Result<(ShardRecipe, ChunkKey), Halt> {
         match self {

@@ -123,7 +123,7 @@ impl Target {
 }
 
 /// Of a place that the user chose: what can't be used there is no defect of this program.
-fn code(error: &io::Error) -> Code {
+pub(super) fn code(error: &io::Error) -> Code {
     let code = io_code(error);
     if code == Code::Internal {
         Code::Config
@@ -132,7 +132,7 @@ fn code(error: &io::Error) -> Code {
     }
 }
 
-fn free_bytes(dir: &Path) -> io::Result<u64> {
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

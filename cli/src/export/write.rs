@@ -158,7 +158,7 @@ fn full(error: &io::Error) -> Halt {
     Halt::Failed(Failed::from_error(io_code(error), error))
 }
 
-fn told(halt: Halt) -> Failure {
+pub(super) fn told(halt: Halt) -> Failure {
     let failed = match halt {
         Halt::Failed(failed) | Halt::Broken(failed) => failed,
         Halt::Stopped => Failed::new(Code::Internal, "a stage ended without an error"),
@@ -166,7 +166,7 @@ fn told(halt: Halt) -> Failure {
     crate::failure::advised(failed.code, failed.message).risking(RISK)
 }
 
-fn interrupted() -> Failure {
+pub(super) fn interrupted() -> Failure {
     Failure::new(Code::Interrupted, "the export was interrupted")
         .risking(RISK)
         .todo("run it again: it begins anew")

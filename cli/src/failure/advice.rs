@@ -19,6 +19,8 @@ pub(crate) enum Action {
     Verify,
     /// Removing recovery points, or saying which must stay.
     Remove,
+    /// Saying which nodes take part.
+    Member,
 }
 
 impl Action {
@@ -44,18 +46,22 @@ impl Action {
                 "no recovery point is deleted before its grace is over; see what is marked with \
                  `holdfast backup list --deleted`"
             }
+            Self::Member => {
+                "recovery points and the data in Qdrant are untouched; see how the node stands with `holdfast nodes`"
+            }
         }
     }
 }
 
 /// Whether the coordinator only ever answers so before it begins.
 pub(super) fn refuses_before_anything_is_done(code: Code) -> bool {
-    const REFUSALS: [Code; 13] = [
+    const REFUSALS: [Code; 14] = [
         Code::Usage,
         Code::PermissionDenied,
         Code::CollectionNotFound,
         Code::PointNotFound,
         Code::CopyNotFound,
+        Code::ExtraNotFound,
         Code::NodeNotFound,
         Code::TargetExists,
         Code::VersionMismatch,
@@ -77,8 +83,15 @@ const MOUNT_ITS_OWN: &str = "see that [repository] names this cluster's own repo
      docs/runbooks, \"The repository is gone from its place\"";
 const KEPT: &str = "end what keeps it (`holdfast backup unpin ID`, `holdfast hold release NAME`), or wait until a lock or a restore has ended; \
      --even-the-last removes what only the floor or a safety capture's age keeps";
+const EXTRA_FAILED: &str = "mend the hook or the files on that node, then back up again; with `required = false` in its [[extra]] \
+     points are made without it (docs/reference/extras.md)";
 const BRING_IT_BACK: &str = "bring the damaged object back from a copy of the repository; undamaged recovery points still \
      restore";
+const ENROL_ANEW: &str = "see when and by whom: `holdfast nodes`; to let it back in, enrol it anew (docs/reference/nodes.md)";
+const ANOTHER: &str =
+    "see how tokens stand: `holdfast nodes tokens`; `holdfast nodes enrol NODE` makes a new one";
+const FITTING_SERVER: &str =
+    "restore into a server of the captured minor version or of the next one";
 
 /// What to do about a failure of this kind; `None` if only its own message can say.
 pub(super) fn todo(code: Code) -> Option<&'static str> {
@@ -130,14 +143,17 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         }
         Code::CopyNotFound => "see which there are: `holdfast repo copy list`",
         Code::PointNotFound => "see which there are: `holdfast backup list`",
+        Code::ExtraNotFound => "see which there are: `holdfast backup files ID`",
+        Code::ExtraFailed => EXTRA_FAILED,
         Code::JobNotFound => "see which there are: `holdfast jobs list`",
         Code::NodeNotFound => "see which there are: `holdfast nodes`",
+        Code::NodeRemoved => ENROL_ANEW,
+        Code::TokenUnknown | Code::TokenOtherNode | Code::TokenUsed | Code::TokenExpired => ANOTHER,
+        Code::Throttled => "wait a minute, then try again",
         Code::TargetExists => {
             "restore under another name (--as NAME), or replace it with --overwrite (it is captured first)"
         }
-        Code::VersionMismatch => {
-            "restore into a server of the captured minor version or of the next one"
-        }
+        Code::VersionMismatch => FITTING_SERVER,
         Code::InstantNotRecoverable => "see which instants there are: `holdfast restore window`",
         Code::PlanBlocked => "see what forbids it: `holdfast restore plan`",
         Code::PointKept => KEPT,

@@ -41,6 +41,17 @@ pub(crate) struct BackupView {
     pub(crate) left_out: Vec<String>,
     /// What is known of its collections; one that is not named has not been tried.
     pub(crate) proofs: Vec<ProofView>,
+    /// Files beside Qdrant's own that it holds or lacks.
+    pub(crate) extras: Vec<ExtraMarkView>,
+}
+
+/// An extra of a recovery point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ExtraMarkView {
+    pub(crate) node: String,
+    pub(crate) name: String,
+    /// Why it is not there.
+    pub(crate) missing: Option<String>,
 }
 
 /// Whether a collection of a recovery point is known to restore.
@@ -62,9 +73,22 @@ pub(crate) struct ProofView {
 pub(crate) struct BackupPlanView {
     /// Each node takes its own one after the other, in this order.
     pub(crate) captures: Vec<PlannedCaptureView>,
+    /// The files beside Qdrant's own: each node's before its captures.
+    pub(crate) extras: Vec<PlannedExtraView>,
     /// How much they may take from the database.
     pub(crate) limits: LimitsView,
     pub(crate) notes: Vec<String>,
+}
+
+/// One extra of a plan.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlannedExtraView {
+    pub(crate) node: String,
+    pub(crate) name: String,
+    /// Whether there is no recovery point without it.
+    pub(crate) required: bool,
+    /// Why it can't be captured.
+    pub(crate) absent: Option<String>,
 }
 
 /// Bounds of a backup; null where there is none.
@@ -131,6 +155,17 @@ impl From<&v1::BackupSummary> for BackupView {
             imported: wire.imported,
             left_out: wire.left_out.clone(),
             proofs: wire.proofs.iter().map(ProofView::from).collect(),
+            extras: wire.extras.iter().map(ExtraMarkView::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::ExtraSummary> for ExtraMarkView {
+    fn from(wire: &v1::ExtraSummary) -> Self {
+        Self {
+            node: wire.node.clone(),
+            name: wire.name.clone(),
+            missing: some(&wire.missing),
         }
     }
 }
@@ -162,8 +197,15 @@ impl From<&v1::BackupPlan> for BackupPlanView {
             left_node: some(&wire.left_node),
             left_because: some(&wire.left_because),
         };
+        let extra = |wire: &v1::PlannedExtra| PlannedExtraView {
+            node: wire.node.clone(),
+            name: wire.name.clone(),
+            required: wire.required,
+            absent: some(&wire.absent),
+        };
         Self {
             captures: wire.captures.iter().map(capture).collect(),
+            extras: wire.extras.iter().map(extra).collect(),
             limits: wire
                 .limits
                 .as_ref()
@@ -235,6 +277,17 @@ impl View for BackupPlanView {
         };
         let header = ["COLLECTION", "SHARD", "NODE", "WHY"];
         let mut text = table(&header, self.captures.iter().map(row));
+        if !self.extras.is_empty() {
+            let rows = self.extras.iter().map(|extra| {
+                let why = match (&extra.absent, extra.required) {
+                    (Some(why), _) => format!("left out: {why}"),
+                    (None, true) => "required".to_owned(),
+                    (None, false) => String::new(),
+                };
+                vec![extra.name.clone(), extra.node.clone(), why]
+            });
+            text.push_str(&format!("\n\n{}", table(&["EXTRA", "NODE", "WHY"], rows)));
+        }
         let limits = self.limits.text();
         if !limits.is_empty() {
             text.push_str(&format!("\nLIMITS: {limits}"));
@@ -325,10 +378,35 @@ impl BackupView {
         for what in &self.left_out {
             text.push_str(&format!("\nNot in this point: {what}"));
         }
+        let (lacking, held): (Vec<_>, Vec<_>) = self
+            .extras
+            .iter()
+            .partition(|extra| extra.missing.is_some());
+        if !held.is_empty() {
+            let names: Vec<String> = held.iter().map(|extra| extra.words()).collect();
+            text.push_str(&format!(
+                "\nExtra files: {} (`holdfast backup files {}`)",
+                names.join(", "),
+                self.recovery_point
+            ));
+        }
+        for extra in lacking {
+            let why = extra.missing.as_deref().unwrap_or_default();
+            text.push_str(&format!(
+                "\nNot in this point: extra {}: {why}",
+                extra.words()
+            ));
+        }
         for proof in &self.proofs {
             text.push_str(&format!("\nProof of {}", proof.sentence()));
         }
         text
+    }
+}
+
+impl ExtraMarkView {
+    fn words(&self) -> String {
+        format!("{} of {}", self.name, self.node)
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 #[derive(Debug, Serialize)]
 pub(crate) struct CaView {
     pub(crate) domain: String,
+    /// Whether it vouches for agents alone.
+    pub(crate) agents_only: bool,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
     pub(crate) not_after: Timestamp,
@@ -56,7 +58,7 @@ impl View for CaView {
 
     fn text(&self) -> String {
         format!(
-            "{}\n\nWhoever has {} can issue any identity: keep it offline.",
+            "{}\n\nWhoever has {} can issue {}",
             pairs([
                 (
                     "Authority",
@@ -69,7 +71,12 @@ impl View for CaView {
                 ("Certificate", self.certificate.display().to_string()),
                 ("Key", self.key.display().to_string()),
             ]),
-            self.key.display()
+            self.key.display(),
+            if self.agents_only {
+                "any agent's identity, and no other: only the coordinator that enrols needs it."
+            } else {
+                "any identity: keep it offline."
+            }
         )
     }
 }

@@ -11,6 +11,26 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct NodesView {
     pub(crate) nodes: Vec<NodeView>,
+    /// Nodes that are gone for good.
+    pub(crate) removed: Vec<RemovedView>,
+}
+
+/// An operator's word on a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct MarkView {
+    pub(crate) since: Timestamp,
+    pub(crate) by: String,
+    pub(crate) reason: Option<String>,
+}
+
+/// A node that was removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct RemovedView {
+    pub(crate) node: String,
+    #[serde(flatten)]
+    pub(crate) mark: MarkView,
+    /// The node that took its place.
+    pub(crate) successor: Option<String>,
 }
 
 /// One node.
@@ -26,6 +46,8 @@ pub(crate) struct NodeView {
     /// Absent if the agent could not ask its Qdrant; `qdrant_error` then says why.
     pub(crate) qdrant: Option<QdrantView>,
     pub(crate) qdrant_error: Option<FailureLine>,
+    /// Set while it is drained.
+    pub(crate) drained: Option<MarkView>,
 }
 
 /// A node's Qdrant.
@@ -44,8 +66,56 @@ pub(crate) struct QdrantView {
 
 impl From<&v1::ListNodesResponse> for NodesView {
     fn from(wire: &v1::ListNodesResponse) -> Self {
-        let nodes = wire.nodes.iter().map(NodeView::from).collect();
-        Self { nodes }
+        Self {
+            nodes: wire.nodes.iter().map(NodeView::from).collect(),
+            removed: wire.removed.iter().map(RemovedView::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::NodeMark> for MarkView {
+    fn from(wire: &v1::NodeMark) -> Self {
+        Self {
+            since: Timestamp::from_micros(wire.since_us),
+            by: wire.by.clone(),
+            reason: some(&wire.reason),
+        }
+    }
+}
+
+impl From<&v1::RemovedNode> for RemovedView {
+    fn from(wire: &v1::RemovedNode) -> Self {
+        Self {
+            node: wire.node.clone(),
+            mark: MarkView::from(&wire.mark.clone().unwrap_or_default()),
+            successor: some(&wire.successor),
+        }
+    }
+}
+
+impl MarkView {
+    /// Since when, by whom and why, in words.
+    pub(crate) fn words(&self) -> String {
+        let why = self.reason.as_ref().map(|reason| format!(": {reason}"));
+        format!(
+            "{} by {}{}",
+            short_time(self.since),
+            self.by,
+            why.unwrap_or_default()
+        )
+    }
+}
+
+impl RemovedView {
+    fn line(&self) -> String {
+        let instead = self.successor.as_ref();
+        let instead = instead.map(|node| format!("; {node} took its place"));
+        format!(
+            "{} was removed at {}{}",
+            self.node,
+            self.mark.words(),
+            instead.unwrap_or_default()
+        )
     }
 }
 
@@ -59,6 +129,7 @@ impl From<&v1::NodeStatus> for NodeView {
             clock_offset_ms: wire.clock_offset_ms,
             qdrant: wire.inventory.as_ref().map(QdrantView::from),
             qdrant_error: wire.qdrant_error.as_ref().map(FailureLine::from),
+            drained: wire.drained.as_ref().map(MarkView::from),
         }
     }
 }
@@ -94,6 +165,9 @@ impl NodeView {
         } else {
             "NOT CONNECTED".to_owned()
         };
+        if self.drained.is_some() {
+            state.push_str(", drained");
+        }
         if self.clock_offset_ms.unsigned_abs() >= SHOWN_OFFSET_MS {
             state.push_str(&format!(", clock {:+} s", self.clock_offset_ms / 1000));
         }
@@ -125,9 +199,26 @@ impl View for NodesView {
     const KIND: &'static str = "nodes";
 
     fn text(&self) -> String {
-        if self.nodes.is_empty() {
-            return "No agent has reported since the coordinator started.".to_owned();
+        let removed: Vec<String> = self.removed.iter().map(RemovedView::line).collect();
+        let listed = if self.nodes.is_empty() {
+            "No agent has reported since the coordinator started.".to_owned()
+        } else {
+            self.table()
+        };
+        let drained = self.nodes.iter().filter_map(|node| {
+            let mark = node.drained.as_ref()?;
+            Some(format!("{} is drained since {}", node.node, mark.words()))
+        });
+        let more: Vec<String> = drained.chain(removed).collect();
+        if more.is_empty() {
+            return listed;
         }
+        format!("{listed}\n\n{}", more.join("\n"))
+    }
+}
+
+impl NodesView {
+    fn table(&self) -> String {
         table(
             &[
                 "NODE",

@@ -16,6 +16,8 @@ pub(crate) struct StatusView {
     pub(crate) repository: RepositoryView,
     pub(crate) nodes_connected: u32,
     pub(crate) nodes_known: u32,
+    /// Names of nodes that are drained.
+    pub(crate) nodes_drained: Vec<String>,
     pub(crate) newest_recovery_point: Option<String>,
     /// The last check of the repository that ended.
     pub(crate) last_check: Option<CheckView>,
@@ -77,6 +79,7 @@ impl StatusView {
             },
             nodes_connected: wire.nodes_connected,
             nodes_known: wire.nodes_known,
+            nodes_drained: wire.drained.clone(),
             newest_recovery_point: some(&wire.newest_recovery_point),
             last_check: wire.last_check.as_ref().map(|check| CheckView {
                 ended: Timestamp::from_micros(check.ended_us),
@@ -87,6 +90,17 @@ impl StatusView {
             warnings: wire.warnings.clone(),
             jobs: wire.jobs.iter().map(JobView::from).collect(),
         }
+    }
+}
+
+impl StatusView {
+    fn nodes(&self) -> String {
+        let (connected, known) = (self.nodes_connected, self.nodes_known);
+        let drained = match &self.nodes_drained[..] {
+            [] => String::new(),
+            names => format!(", drained: {}", names.join(", ")),
+        };
+        format!("{connected} connected of {known} known{drained}")
     }
 }
 
@@ -103,13 +117,7 @@ impl View for StatusView {
                 format!("{}, version {}, epoch {}", c.endpoint, c.version, c.epoch),
             ),
             ("Running since", short_time(c.started)),
-            (
-                "Nodes",
-                format!(
-                    "{} connected of {} known",
-                    self.nodes_connected, self.nodes_known
-                ),
-            ),
+            ("Nodes", self.nodes()),
             (
                 "Repository",
                 format!(

@@ -3,6 +3,7 @@
 mod copies;
 mod events;
 mod jobs;
+mod members;
 mod policy;
 mod reference;
 mod removal;
@@ -59,6 +60,15 @@ fn summary() -> v1::BackupSummary {
             at_us: 1_795_000_200_000_000,
             job: "restore-7".into(),
         }],
+        extras: [("qdrant", ""), ("redis", "no room")].map(extra).into(),
+    }
+}
+
+fn extra((name, missing): (&str, &str)) -> v1::ExtraSummary {
+    v1::ExtraSummary {
+        node: "n1".into(),
+        name: name.into(),
+        missing: missing.into(),
     }
 }
 
@@ -76,6 +86,12 @@ fn backup_plan() -> v1::BackupPlan {
             capture(1, ["n1", "its agent is not connected"]),
         ],
         notes: vec!["collection products is yellow on n2: it is captured as it is".into()],
+        extras: vec![v1::PlannedExtra {
+            node: "n2".into(),
+            name: "redis".into(),
+            required: true,
+            absent: String::new(),
+        }],
         limits: Some(v1::BackupLimits {
             max_nodes: 1,
             max_mib_per_sec: 50,
@@ -92,6 +108,9 @@ fn backup_plans() {
 COLLECTION  SHARD  NODE  WHY
 products    0      n2
 products    1      n2    not n1 as before: its agent is not connected
+
+EXTRA  NODE  WHY
+redis  n2    required
 LIMITS: at most 1 node at once; at most 50 MiB/s of all nodes together; reads less while searches take more than 40 ms, for 1 min 30 s in all at most
 NOTE: collection products is yellow on n2: it is captured as it is
 ");
@@ -119,6 +138,7 @@ fn status() -> v1::StatusResponse {
             needs_attention: false,
         }),
         copies: vec![],
+        drained: vec!["n1".into()],
         warnings: vec!["node n2 is not connected: look at its agent".into()],
         jobs: vec![v1::JobSummary {
             job_id: "backup-7".into(),
@@ -184,6 +204,14 @@ fn shards_that_are_watched() {
     ");
 }
 
+fn mark() -> v1::NodeMark {
+    v1::NodeMark {
+        since_us: 1_795_000_000_000_000,
+        by: "alice".into(),
+        reason: "new disk".into(),
+    }
+}
+
 fn nodes() -> v1::ListNodesResponse {
     let inventory = v1::Inventory {
         qdrant_version: "1.18.3".into(),
@@ -209,6 +237,7 @@ fn nodes() -> v1::ListNodesResponse {
         qdrant_error: None,
         clock_offset_ms: -3,
         storage: Some(watched()),
+        drained: Some(mark()),
     };
     let lost = v1::NodeStatus {
         node: "n2".into(),
@@ -217,6 +246,11 @@ fn nodes() -> v1::ListNodesResponse {
     };
     v1::ListNodesResponse {
         nodes: vec![node, lost],
+        removed: vec![v1::RemovedNode {
+            node: "n0".into(),
+            mark: Some(mark()),
+            successor: "n1".into(),
+        }],
     }
 }
 
@@ -276,6 +310,9 @@ fn status_of_the_coordinator() {
   },
   "nodes_connected": 1,
   "nodes_known": 2,
+  "nodes_drained": [
+    "n1"
+  ],
   "newest_recovery_point": "20261121t101530z-0a1b2c3d",
   "last_check": {
     "ended": "2026-11-18T11:06:40Z",
@@ -309,7 +346,7 @@ fn status_of_the_coordinator() {
 Cluster          demo
 Coordinator      https://127.0.0.1:6350, version 0.1.0, epoch 3
 Running since    2026-11-18 11:06:40Z
-Nodes            1 connected of 2 known
+Nodes            1 connected of 2 known, drained: n1
 Repository       /var/lib/holdfast: 580.0 MiB in 1,234 chunks
 Recovery points  2, newest 20261121t101530z-0a1b2c3d
 Last check       2026-11-18 11:06:40Z, sound: 104 of 2000 packs read
@@ -377,7 +414,12 @@ fn nodes_and_their_qdrant() {
         "snapshots_shared": true,
         "storage_free_bytes": 10737418240
       },
-      "qdrant_error": null
+      "qdrant_error": null,
+      "drained": {
+        "since": "2026-11-18T11:06:40Z",
+        "by": "alice",
+        "reason": "new disk"
+      }
     },
     {
       "node": "n2",
@@ -390,15 +432,28 @@ fn nodes_and_their_qdrant() {
         "code": "qdrant-unreachable",
         "message": "Qdrant at http://127.0.0.1:6333 does not answer",
         "retryable": true
-      }
+      },
+      "drained": null
+    }
+  ],
+  "removed": [
+    {
+      "node": "n0",
+      "since": "2026-11-18T11:06:40Z",
+      "by": "alice",
+      "reason": "new disk",
+      "successor": "n1"
     }
   ]
 }
 "#);
     insta::assert_snapshot!(view.text(), @r"
-NODE  STATE          LAST SEEN             AGENT  QDRANT                                                               COLLECTIONS  CAPTURE  FREE
-n1    connected      2026-11-18 11:06:40Z  0.1.0  1.18.3                                                               1            stored   10.0 GiB
-n2    NOT CONNECTED  never                        qdrant-unreachable: Qdrant at http://127.0.0.1:6333 does not answer
+NODE  STATE               LAST SEEN             AGENT  QDRANT                                                               COLLECTIONS  CAPTURE  FREE
+n1    connected, drained  2026-11-18 11:06:40Z  0.1.0  1.18.3                                                               1            stored   10.0 GiB
+n2    NOT CONNECTED       never                        qdrant-unreachable: Qdrant at http://127.0.0.1:6333 does not answer
+
+n1 is drained since 2026-11-18 11:06:40Z by alice: new disk
+n0 was removed at 2026-11-18 11:06:40Z by alice: new disk; n1 took its place
 ");
 }
 
@@ -494,6 +549,18 @@ fn backups() {
         "at": "2026-11-18T11:10:00Z",
         "job": "restore-7"
       }
+    ],
+    "extras": [
+      {
+        "node": "n1",
+        "name": "qdrant",
+        "missing": null
+      },
+      {
+        "node": "n1",
+        "name": "redis",
+        "missing": "no room"
+      }
     ]
   }
 }
@@ -510,12 +577,14 @@ Stored          4.0 MiB
 Took            4.5 s
 Note            proven; to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 Not in this point: collection logs: it was dropped during the capture
+Extra files: qdrant of n1 (`holdfast backup files 20261121t101530z-0a1b2c3d`)
+Not in this point: extra redis of n1: no room
 Proof of products: restored whole by restore-7, 2026-11-18 11:10:00Z
 ");
     let view = BackupsView {
         backups: vec![backup],
     };
-    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false,"left_out":["collection logs: it was dropped during the capture"],"proofs":[{"collection":"products","state":"proven","why":null,"at":"2026-11-18T11:10:00Z","job":"restore-7"}]}]}"#);
+    insta::assert_snapshot!(render_json(&view, false), @r#"{"kind":"backups","format":1,"backups":[{"recovery_point":"20261121t101530z-0a1b2c3d","begun":"2026-11-18T11:06:40Z","committed":"2026-11-18T11:06:44.5Z","collections":["products"],"logical_bytes":603979776,"sent_bytes":5242880,"stored_bytes":4194304,"points":300000,"note":"nightly","elapsed_ms":4500,"safety_for":null,"tags":["nightly"],"pin":null,"holds":["case-17"],"removal":{"recovery_point":"20261121t101530z-0a1b2c3d","since":"2026-11-18T11:08:20Z","until":"2026-11-21T11:08:20Z","reasons":["no rule keeps it: products"],"by":"retention"},"imported":false,"left_out":["collection logs: it was dropped during the capture"],"proofs":[{"collection":"products","state":"proven","why":null,"at":"2026-11-18T11:10:00Z","job":"restore-7"}],"extras":[{"node":"n1","name":"qdrant","missing":null},{"node":"n1","name":"redis","missing":"no room"}]}]}"#);
     insta::assert_snapshot!(view.text(), @r"
 RECOVERY POINT             COMMITTED             COLLECTIONS  POINTS   CAPTURED   SENT     STORED   TOOK   NOTE
 20261121t101530z-0a1b2c3d  2026-11-18 11:06:44Z  products     300,000  576.0 MiB  5.0 MiB  4.0 MiB  4.5 s  proven; to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
@@ -532,6 +601,8 @@ Stored          4.0 MiB
 Took            4.5 s
 Note            proven; to be removed 2026-11-21 11:08:20Z; held: case-17; [nightly]; nightly
 Not in this point: collection logs: it was dropped during the capture
+Extra files: qdrant of n1 (`holdfast backup files 20261121t101530z-0a1b2c3d`)
+Not in this point: extra redis of n1: no room
 Proof of products: restored whole by restore-7, 2026-11-18 11:10:00Z
 
 COLLECTION  SHARD  NODE  QDRANT  METHOD  CAPTURED              FILES  BYTES      ALIASES

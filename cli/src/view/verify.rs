@@ -2,7 +2,9 @@
 
 use super::text::{grouped, millis, table};
 use crate::output::View;
-use holdfast_repository::{AffectedPoint, AffectedShard, Recording, VerifyLevel, VerifyReport};
+use holdfast_repository::{
+    AffectedExtra, AffectedPoint, AffectedShard, Recording, VerifyLevel, VerifyReport,
+};
 use holdfast_types::ByteCount;
 use serde::Serialize;
 use std::time::Duration;
@@ -55,6 +57,8 @@ pub(crate) struct AffectedView {
     /// Why its manifest can't be read; `None` if it can.
     manifest: Option<String>,
     shards: Vec<AffectedShardView>,
+    /// Extras that can't be exported in full.
+    extras: Vec<AffectedExtraView>,
 }
 
 /// A shard that can't be restored in full.
@@ -62,6 +66,16 @@ pub(crate) struct AffectedView {
 struct AffectedShardView {
     collection: String,
     shard: u32,
+    missing_chunks: u64,
+    /// Why its recipe can't be read; `None` if it can.
+    recipe: Option<String>,
+}
+
+/// An extra that can't be exported in full.
+#[derive(Debug, Serialize)]
+struct AffectedExtraView {
+    node: String,
+    name: String,
     missing_chunks: u64,
     /// Why its recipe can't be read; `None` if it can.
     recipe: Option<String>,
@@ -245,14 +259,20 @@ impl AffectedView {
         if let Some(why) = &self.manifest {
             return vec![row("-", "-".to_owned(), format!("everything: {why}"))];
         }
-        let lost = |shard: &AffectedShardView| match &shard.recipe {
-            Some(why) => format!("the shard: {why}"),
-            None => format!("{} chunks", grouped(shard.missing_chunks)),
+        let lost = |what: &str, recipe: &Option<String>, chunks: u64| match recipe {
+            Some(why) => format!("the {what}: {why}"),
+            None => format!("{} chunks", grouped(chunks)),
         };
-        let shards = self.shards.iter();
-        shards
-            .map(|shard| row(&shard.collection, shard.shard.to_string(), lost(shard)))
-            .collect()
+        let shards = self.shards.iter().map(|shard| {
+            let lost = lost("shard", &shard.recipe, shard.missing_chunks);
+            row(&shard.collection, shard.shard.to_string(), lost)
+        });
+        let extras = self.extras.iter().map(|extra| {
+            let what = format!("extra {} of {}", extra.name, extra.node);
+            let lost = lost("extra", &extra.recipe, extra.missing_chunks);
+            row(&what, "-".to_owned(), lost)
+        });
+        shards.chain(extras).collect()
     }
 }
 
@@ -262,6 +282,18 @@ impl From<&AffectedPoint> for AffectedView {
             recovery_point: point.id.to_string(),
             manifest: point.manifest.as_ref().map(ToString::to_string),
             shards: point.shards.iter().map(AffectedShardView::from).collect(),
+            extras: point.extras.iter().map(AffectedExtraView::from).collect(),
+        }
+    }
+}
+
+impl From<&AffectedExtra> for AffectedExtraView {
+    fn from(extra: &AffectedExtra) -> Self {
+        Self {
+            node: extra.node.to_string(),
+            name: extra.name.to_string(),
+            missing_chunks: extra.missing_chunks as u64,
+            recipe: extra.recipe.as_ref().map(ToString::to_string),
         }
     }
 }

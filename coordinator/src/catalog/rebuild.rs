@@ -1,18 +1,20 @@
 //! Makes the catalogue anew from the repository.
 //!
 //! The new file is complete and on disk before it takes the old one's place; the old one is kept beside
-//! it. Jobs and their logs are carried over where the old file can still be read.
+//! it. Jobs, their logs, and what operators said of nodes are carried over where the old file can still be read.
 
 use super::{Catalog, CatalogError, PointSummary};
+use crate::enrolment::TokenRecord;
 use crate::fault::{Fault, chain};
 use crate::job::JobRecord;
 use crate::job::log::LogChange;
 use crate::logs::Bases;
+use crate::members::Member;
 use crate::missed::{AstrayState, Found, Known, compare};
 use crate::repository::fault_of;
 use holdfast_repository::Repository;
 use holdfast_service::failure::Code;
-use holdfast_types::{RecoveryPointId, Timestamp};
+use holdfast_types::{NodeId, RecoveryPointId, Timestamp};
 use std::path::Path;
 
 /// What a rebuild found.
@@ -64,7 +66,12 @@ pub async fn survey(repository: &Repository) -> Result<Survey, Fault> {
 /// If it is in use, or repository or disk fail; the old one is untouched then.
 pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fault> {
     let id = repository.description().id.clone();
-    let Old { jobs, known } = old(path, &id).await?;
+    let Old {
+        jobs,
+        known,
+        members,
+        tokens,
+    } = old(path, &id).await?;
     let found = survey(repository).await?;
     let missed = missed_points(&known, &found, repository).await;
     let Survey {
@@ -86,6 +93,9 @@ pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fa
     for (job, log) in jobs {
         catalog.put_job(job, log).await.map_err(|e| fault(&e))?;
     }
+    catalog.put_members(members).await.map_err(|e| fault(&e))?;
+    let tokens = catalog.put_tokens(tokens, Vec::new()).await;
+    tokens.map_err(|e| fault(&e))?;
     drop(catalog);
     swap(path, &fresh).map_err(|error| Fault::from_error(Code::Internal, &error))?;
     Ok(done)
@@ -96,6 +106,10 @@ pub async fn rebuild(path: &Path, repository: &Repository) -> Result<Rebuilt, Fa
 struct Old {
     jobs: Vec<(JobRecord, LogChange)>,
     known: Known,
+    /// Else nodes that were removed would be let in.
+    members: Vec<(NodeId, Member)>,
+    /// Else nobody would know which were used.
+    tokens: Vec<TokenRecord>,
 }
 
 /// Points that are missed. The new catalogue does not know of them: they are named this once.
@@ -125,7 +139,13 @@ async fn old(path: &Path, id: &str) -> Result<Old, Fault> {
                 jobs.push((job, log));
             }
             let known = old.known().await.unwrap_or_default();
-            Ok(Old { jobs, known })
+            let members = old.members().await.unwrap_or_default();
+            Ok(Old {
+                jobs,
+                known,
+                members: members.into_iter().collect(),
+                tokens: old.tokens().await.unwrap_or_default(),
+            })
         }
         Err(error @ CatalogError::InUse { .. }) => Err(Fault::new(
             Code::RepositoryLocked,
@@ -171,6 +191,7 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::fixture::{self, backup_record};
     use crate::job::log::{Level, LogChange, LogLine};
+    use crate::members::Member;
     use holdfast_types::Timestamp;
 
     #[tokio::test]
@@ -192,12 +213,20 @@ mod tests {
             ..LogChange::default()
         };
         catalog.put_job(job.clone(), log.clone()).await.unwrap();
+        let member = Member {
+            refused_before: Some(Timestamp::EPOCH),
+            ..Member::default()
+        };
+        let members = vec![("n1".parse().unwrap(), member)];
+        catalog.put_members(members.clone()).await.unwrap();
         let refused = rebuild(&path, &repository).await.unwrap_err();
         assert!(refused.message.contains("stop it"), "{refused}");
         drop(catalog);
         assert_eq!(rebuild(&path, &repository).await.unwrap().jobs, 1);
         let catalog = Catalog::open(&path, &id).unwrap();
         assert_eq!(catalog.job_log(job.id).await.unwrap(), log.add);
+        let kept = catalog.members().await.unwrap();
+        assert_eq!(kept.into_iter().collect::<Vec<_>>(), members);
         drop(catalog);
 
         std::fs::write(&path, b"garbage").unwrap();

@@ -36,4 +36,23 @@ impl Catalog {
             Ok(())
         })
     }
+
+    /// Puts rows and removes others, all at once; durable when this returns.
+    pub(super) fn change_rows(
+        &self,
+        table: Named,
+        put: &[(String, Vec<u8>)],
+        remove: &[String],
+    ) -> Result<(), CatalogError> {
+        self.write(|txn| {
+            let mut table = txn.open_table(table)?;
+            for (name, value) in put {
+                table.insert(name.as_str(), value.as_slice())?;
+            }
+            for name in remove {
+                table.remove(name.as_str())?;
+            }
+            Ok(())
+        })
+    }
 }

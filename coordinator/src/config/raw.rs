@@ -27,8 +27,17 @@ pub(super) struct RawConfig {
     pub(super) limits: RawLimits,
     #[serde(default)]
     pub(super) verify: RawVerify,
+    pub(super) enrolment: Option<RawEnrolment>,
     #[serde(default)]
     pub(super) log: LogConfig,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawEnrolment {
+    pub(super) listen: SocketAddr,
+    pub(super) ca_cert: PathBuf,
+    pub(super) ca_key: PathBuf,
+    pub(super) days: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -61,7 +61,7 @@ pub(super) async fn run(
             Err(error @ RepositoryError::Incomplete { .. }) => {
                 let lost = lost(core, &work).await?;
                 // What an operator has delivered can't be asked for again.
-                if lost.is_empty() || work.imported_by.is_some() || repeats == MAX_REPEATS {
+                if lost.is_none() || work.imported_by.is_some() || repeats == MAX_REPEATS {
                     return Err(core.repository_failed(&error));
                 }
                 repeats += 1;
@@ -118,10 +118,22 @@ async fn capture_until_complete(
     })
 }
 
-/// Captures that were committed, and of which chunks are not there any more: garbage to another coordinator, which
-/// collected it before this one came back.
-async fn lost(core: &Core, work: &BackupWork) -> Result<Vec<usize>, Fault> {
-    let mut lost = Vec::new();
+/// Captures and extras, by their indices, that were committed, and of which chunks are not there any more: garbage to another
+/// coordinator, which collected it before this one came back.
+#[derive(Debug, Default)]
+struct Lost {
+    captures: Vec<usize>,
+    extras: Vec<usize>,
+}
+
+impl Lost {
+    fn is_none(&self) -> bool {
+        self.captures.is_empty() && self.extras.is_empty()
+    }
+}
+
+async fn lost(core: &Core, work: &BackupWork) -> Result<Lost, Fault> {
+    let mut lost = Lost::default();
     for (index, committed) in &work.committed {
         let collection = CollectionEntry {
             shards: vec![committed.shard.clone()],
@@ -129,7 +141,14 @@ async fn lost(core: &Core, work: &BackupWork) -> Result<Vec<usize>, Fault> {
         };
         let affected = core.repository.check_collection(&collection).await;
         if !affected.map_err(|e| core.repository_failed(&e))?.is_empty() {
-            lost.push(*index);
+            lost.captures.push(*index);
+        }
+    }
+    for (index, committed) in work.captured_extras() {
+        let stored = committed.extra.stored_recipe();
+        let whole = core.repository.is_whole("an extra", stored).await;
+        if !whole.map_err(|e| core.repository_failed(&e))? {
+            lost.extras.push(index);
         }
     }
     Ok(lost)
@@ -141,24 +160,34 @@ async fn begin_again(
     id: &JobId,
     feed: &Arc<JobFeed>,
     work: &BackupWork,
-    lost: &[usize],
+    lost: &Lost,
 ) -> Result<(), Fault> {
     core.book
         .change(id, |job| {
             let Some(backup) = job.backup_mut() else {
                 return;
             };
-            for index in lost {
+            for index in &lost.captures {
                 backup.committed.remove(index);
                 *backup.repeats.entry(*index).or_default() += 1;
             }
+            for index in &lost.extras {
+                backup.extras.remove(index);
+                *backup.extra_repeats.entry(*index).or_default() += 1;
+            }
         })
         .await?;
-    for index in lost {
+    let captures = lost.captures.iter().map(|index| {
         let step = &work.plan.captures[*index];
+        format!("{}/{}", step.collection, step.shard)
+    });
+    let extras = lost.extras.iter().map(|index| {
+        let step = &work.plan.extras[*index];
+        format!("extra {} of node {}", step.name, step.node)
+    });
+    for what in captures.chain(extras) {
         let note = format!(
-            "what was captured of {}/{} was deleted as garbage before the recovery point could be committed: it is captured again",
-            step.collection, step.shard
+            "what was captured of {what} was deleted as garbage before the recovery point could be committed: it is captured again"
         );
         tracing::warn!(job = %id, note);
         feed.warn(core.clock.now(), note);

@@ -54,6 +54,8 @@ pub(super) fn work(
         plan: BackupPlan {
             epoch: core.epoch,
             captures: captures.collect(),
+            extras: Vec::new(),
+            extras_unknown: BTreeMap::new(),
             asked: Asked::default(),
             collections: [order.collection].into(),
             nodes: vec![NodeFacts {
@@ -67,6 +69,8 @@ pub(super) fn work(
         },
         committed: BTreeMap::new(),
         repeats: BTreeMap::new(),
+        extras: BTreeMap::new(),
+        extra_repeats: BTreeMap::new(),
         failed: Vec::new(),
         dropped: [].into(),
         left_out: Vec::new(),

@@ -2,10 +2,11 @@
 
 use crate::core::Core;
 use crate::fault::Fault;
-use crate::job::{BackupWork, CommittedShard};
+use crate::job::{BackupWork, CommittedExtra, CommittedShard, ExtraState};
 use crate::repository::PROGRAM;
-use holdfast_archive::manifest::MANIFEST_FORMAT;
-use holdfast_archive::{CollectionEntry, Manifest, NodeEntry, PeerEntry, PointStats, ShardEntry};
+use holdfast_archive::{
+    CollectionEntry, ExtraEntry, Manifest, NodeEntry, PeerEntry, PointStats, ShardEntry,
+};
 use holdfast_decide::ServerView;
 use holdfast_service::failure::Code;
 use holdfast_types::{ClusterName, CollectionName, Epoch, Namespace, NodeId, Timestamp};
@@ -68,29 +69,25 @@ fn peers(core: &Core, work: &BackupWork) -> Vec<PeerEntry> {
 }
 
 fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
-    let missing = work.open().count();
+    let missing = work.open().count() + work.open_extras().count();
     if missing > 0 {
         return Err(Fault::new(
             Code::Internal,
             format!("{missing} captures are not committed: there is no recovery point"),
         ));
     }
+    let nodes = nodes(work);
     let names = work.plan.collections.iter();
     let collections = names
         .map(|name| collection(work, name))
         .collect::<Result<_, _>>()?;
-    let captured = |node: &NodeId| work.committed.values().any(|c| c.shard.node == *node);
-    let nodes = work.plan.nodes.iter().filter(|facts| captured(&facts.node));
-    let nodes = nodes.map(|facts| NodeEntry {
-        node: facts.node.clone(),
-        qdrant_version: facts.version.clone(),
-        qdrant_commit: facts.commit.clone(),
-        peer_id: facts.peer_id.unwrap_or(0),
-    });
-    let total = |of: fn(&CommittedShard) -> u64| work.committed.values().map(of).sum();
+    let total = |of: fn(&CommittedShard) -> u64, extra: fn(&CommittedExtra) -> u64| {
+        let extras = work.captured_extras().map(|(_, captured)| extra(captured));
+        work.committed.values().map(of).chain(extras).sum()
+    };
     let elapsed = writer.now.since(work.begun).as_millis();
     Ok(Manifest {
-        format: MANIFEST_FORMAT,
+        format: Manifest::format_of(&nodes),
         id: work.point.clone(),
         cluster: writer.cluster,
         namespace: writer.namespace,
@@ -100,18 +97,56 @@ fn build(work: &BackupWork, writer: Writer) -> Result<Manifest, Fault> {
         program: PROGRAM.to_owned(),
         note: work.note.clone(),
         tags: work.tags.clone(),
-        nodes: nodes.collect(),
+        nodes,
         collections,
         stats: PointStats {
-            logical_bytes: total(|shard| shard.shard.logical_bytes),
-            sent_bytes: total(|shard| shard.sent_bytes),
-            stored_bytes: total(|shard| shard.stored_bytes),
+            logical_bytes: total(|shard| shard.shard.logical_bytes, |extra| extra.extra.bytes),
+            sent_bytes: total(|shard| shard.sent_bytes, |extra| extra.sent_bytes),
+            stored_bytes: total(|shard| shard.stored_bytes, |extra| extra.stored_bytes),
             elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
         },
         safety_for: work.safety_for.clone(),
         left_out: work.left_out.clone(),
         peers: writer.peers,
     })
+}
+
+/// The nodes that were captured from, or of whose extras something is to be told.
+fn nodes(work: &BackupWork) -> Vec<NodeEntry> {
+    let captured = |node: &NodeId| work.committed.values().any(|c| c.shard.node == *node);
+    let entries = work.plan.nodes.iter().map(|facts| NodeEntry {
+        node: facts.node.clone(),
+        qdrant_version: facts.version.clone(),
+        qdrant_commit: facts.commit.clone(),
+        peer_id: facts.peer_id.unwrap_or(0),
+        extras: extras(work, &facts.node),
+        extras_unknown: work.plan.extras_unknown.get(&facts.node).cloned(),
+    });
+    let told = |entry: &NodeEntry| !entry.extras.is_empty() || entry.extras_unknown.is_some();
+    entries
+        .filter(|entry| captured(&entry.node) || told(entry))
+        .collect()
+}
+
+fn extras(work: &BackupWork, node: &NodeId) -> Vec<ExtraEntry> {
+    let steps = work.plan.extras.iter().enumerate();
+    let own = steps.filter(|(_, step)| step.node == *node);
+    own.map(|(index, step)| {
+        let (captured, missing) = match (&step.absent, work.extras.get(&index)) {
+            (None, Some(ExtraState::Captured(extra))) => (Some(extra.extra.clone()), None),
+            (None, Some(ExtraState::Missing { why })) => (None, Some(why.clone())),
+            (Some(why), _) => (None, Some(why.clone())),
+            // None is open by now.
+            (None, None) => (None, Some("nothing came of it".to_owned())),
+        };
+        ExtraEntry {
+            name: step.name.clone(),
+            config: step.config,
+            captured,
+            missing,
+        }
+    })
+    .collect()
 }
 
 /// One collection with all its shards. What the captures say of the collection as a whole must agree where
@@ -180,7 +215,9 @@ fn changed(what: String) -> Fault {
 mod tests {
     use super::{Writer, build};
     use crate::fixture::{NOW, backup_work, committed};
-    use crate::job::BackupWork;
+    use crate::job::{BackupWork, CommittedExtra, ExtraState};
+    use holdfast_archive::CapturedExtra;
+    use holdfast_decide::ExtraStep;
     use holdfast_types::{Epoch, ShardId};
     use std::time::Duration;
 
@@ -237,6 +274,64 @@ mod tests {
                 .unwrap_err()
                 .message
                 .contains("changed meanwhile")
+        );
+    }
+
+    fn step(name: &str, absent: Option<&str>) -> ExtraStep {
+        ExtraStep {
+            node: "n1".parse().unwrap(),
+            name: name.parse().unwrap(),
+            config: name == "qdrant",
+            required: false,
+            absent: absent.map(ToOwned::to_owned),
+        }
+    }
+
+    #[test]
+    fn extras_stand_with_their_node_and_raise_the_format() {
+        let mut work = complete();
+        work.plan.extras = vec![
+            step("qdrant", None),
+            step("redis", None),
+            step("x", Some("away")),
+        ];
+        assert!(build(&work, writer()).is_err(), "they are open");
+        let missing = |why: &str| ExtraState::Missing { why: why.into() };
+        work.extras = [(0, missing("no such file")), (1, missing("no room"))].into();
+        let plain = build(&work, writer()).unwrap();
+        assert_eq!(plain.format, 1, "an older program may read what it lacks");
+        let extra = CapturedExtra {
+            captured_at: NOW,
+            recipe: vec![holdfast_types::ChunkId::from_bytes([3; 32])],
+            recipe_len: 9,
+            recipe_hash: "ab".repeat(32),
+            files: 1,
+            bytes: 50,
+            warnings: vec![],
+        };
+        let captured = CommittedExtra {
+            extra,
+            sent_bytes: 5,
+            stored_bytes: 4,
+        };
+        work.extras
+            .insert(1, ExtraState::Captured(Box::new(captured)));
+        let manifest = build(&work, writer()).unwrap();
+        assert!(manifest.to_json().is_ok());
+        assert_eq!((manifest.format, manifest.recipes().count()), (2, 4));
+        assert_eq!(manifest.stats.logical_bytes, 3050);
+        let told: Vec<_> = manifest.nodes[0]
+            .extras
+            .iter()
+            .map(|extra| (extra.name.as_str(), extra.config, extra.missing.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("qdrant", true, Some("no such file")),
+                ("redis", false, None),
+                ("x", false, Some("away")),
+            ]
         );
     }
 

@@ -4,7 +4,7 @@
 
 use super::{backup, recorded};
 use crate::core::Core;
-use crate::dispatch::{Answer, Grant, RestoreGrant};
+use crate::dispatch::{Answer, Grant, Readable, RestoreGrant};
 use crate::fault::{Fault, blocked};
 use crate::instant::pieces::Reader;
 use crate::job::feed::{JobFeed, ProgressKey};
@@ -311,7 +311,7 @@ impl<'a> RestoreContext<'a> {
         let grant = Grant::Restore(Arc::new(RestoreGrant {
             from_copy: work.from_copy.clone(),
             manifest: Arc::clone(self.manifest),
-            collection: self.collection.clone(),
+            what: Readable::Collection(self.collection.clone()),
             reading: None,
             logs: logs_of(work, step),
             chunks: OnceCell::new(),
@@ -344,7 +344,7 @@ impl<'a> RestoreContext<'a> {
                     uploads: BTreeMap::new(),
                 })
             }
-            Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
+            Answer::Captured(_) | Answer::Extra(_) | Answer::Failed(_) => Err(Fault::new(
                 Code::Internal,
                 "the agent answered a restore with something else",
             )),

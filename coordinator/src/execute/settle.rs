@@ -69,6 +69,7 @@ pub(super) async fn settle(
 
 async fn observe(core: &Core, work: &BackupWork) -> Observation {
     let mut seen = core.observe().await;
+    seen.past.removed = core.members.removed();
     let nodes = work.plan.nodes.iter();
     seen.past.peers = nodes
         .filter_map(|node| Some((node.node.clone(), node.peer_id?)))

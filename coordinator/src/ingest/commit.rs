@@ -65,33 +65,8 @@ pub async fn commit(
         .cloned()
         .ok_or_else(|| Status::internal("the capture is not in the plan"))?;
 
-    let encoded = receive(parts).await?;
-    let (recipe, encoded) = tokio::task::spawn_blocking(move || {
-        let hash = ShardRecipe::hash(&encoded);
-        (
-            ShardRecipe::decode(&encoded).map(|recipe| (recipe, hash)),
-            encoded,
-        )
-    })
-    .await
-    .map_err(|join| Status::internal(join.to_string()))?;
-    let (recipe, hash) = recipe.map_err(|error| invalid(&error))?;
-    if header.recipe_hash[..] != hash {
-        return Err(Status::invalid_argument(
-            "the recipe does not have its hash",
-        ));
-    }
-    require_chunks(writer, &recipe)?;
-
-    let recipe_len = encoded.len() as u64;
-    let failed = |error: RepositoryError| Status::from(core.repository_failed(&error));
-    let chunks = writer
-        .put_recipe(core.chunk_key.clone(), encoded)
-        .await
-        .map_err(failed)?;
-    writer.flush().await.map_err(failed)?;
-
-    let mut shard = shard_entry(&header.shard_json, &step, &recipe, chunks, recipe_len, hash)?;
+    let received = receive(core, writer, &header.recipe_hash, parts, |_| Ok(())).await?;
+    let mut shard = shard_entry(&header.shard_json, &step, received)?;
     if backup.imported_by.is_some() {
         IMPORTED.clone_into(&mut shard.method);
     }
@@ -137,7 +112,59 @@ async fn record_commit(
     ))
 }
 
-async fn receive(
+/// A recipe that has arrived: it and its chunks are durable.
+pub(super) struct Received {
+    pub(super) recipe: ShardRecipe,
+    /// The chunks that make it up, encoded.
+    pub(super) chunks: Vec<ChunkId>,
+    /// Its encoded length in bytes.
+    pub(super) len: u64,
+    pub(super) hash: [u8; 32],
+}
+
+/// Takes a recipe that has this hash and passes `check`, and makes it and what it names durable.
+pub(super) async fn receive(
+    core: &Core,
+    writer: &WriteSession,
+    recipe_hash: &[u8],
+    parts: impl Stream<Item = Result<v1::CommitPart, Status>> + Send + Unpin,
+    check: impl FnOnce(&ShardRecipe) -> Result<(), Status>,
+) -> Result<Received, Status> {
+    let encoded = join(parts).await?;
+    let (recipe, encoded) = tokio::task::spawn_blocking(move || {
+        let hash = ShardRecipe::hash(&encoded);
+        (
+            ShardRecipe::decode(&encoded).map(|recipe| (recipe, hash)),
+            encoded,
+        )
+    })
+    .await
+    .map_err(|join| Status::internal(join.to_string()))?;
+    let (recipe, hash) = recipe.map_err(|error| invalid(&error))?;
+    if recipe_hash != hash {
+        return Err(Status::invalid_argument(
+            "the recipe does not have its hash",
+        ));
+    }
+    check(&recipe)?;
+    require_chunks(writer, &recipe)?;
+
+    let len = encoded.len() as u64;
+    let failed = |error: RepositoryError| Status::from(core.repository_failed(&error));
+    let chunks = writer
+        .put_recipe(core.chunk_key.clone(), encoded)
+        .await
+        .map_err(failed)?;
+    writer.flush().await.map_err(failed)?;
+    Ok(Received {
+        recipe,
+        chunks,
+        len,
+        hash,
+    })
+}
+
+async fn join(
     mut parts: impl Stream<Item = Result<v1::CommitPart, Status>> + Send + Unpin,
 ) -> Result<Bytes, Status> {
     let mut encoded = BytesMut::new();
@@ -187,14 +214,13 @@ fn require_chunks(writer: &WriteSession, recipe: &ShardRecipe) -> Result<(), Sta
     )))
 }
 
-fn shard_entry(
-    json: &str,
-    step: &CaptureStep,
-    recipe: &ShardRecipe,
-    chunks: Vec<ChunkId>,
-    recipe_len: u64,
-    hash: [u8; 32],
-) -> Result<ShardEntry, Status> {
+fn shard_entry(json: &str, step: &CaptureStep, received: Received) -> Result<ShardEntry, Status> {
+    let Received {
+        recipe,
+        chunks,
+        len,
+        hash,
+    } = received;
     let told: ShardEntry = serde_json::from_str(json).map_err(|error| invalid(&error))?;
     if told.shard_id != step.shard || told.node != step.node {
         return Err(Status::invalid_argument(
@@ -218,7 +244,7 @@ fn shard_entry(
     Ok(ShardEntry {
         reasons,
         recipe: chunks,
-        recipe_len,
+        recipe_len: len,
         recipe_hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         files: u32::try_from(recipe.files.len()).unwrap_or(u32::MAX),
         logical_bytes: recipe.logical_bytes(),
@@ -239,6 +265,6 @@ fn collection_entry(json: &str, step: &CaptureStep) -> Result<CollectionEntry, S
     })
 }
 
-fn invalid(error: &dyn std::error::Error) -> Status {
+pub(super) fn invalid(error: &dyn std::error::Error) -> Status {
     Status::invalid_argument(chain(error))
 }

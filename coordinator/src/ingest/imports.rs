@@ -63,7 +63,7 @@ impl Imports {
     pub fn delivered(&self) -> Vec<(CaptureId, u64)> {
         let open = self.lock();
         let sent = |open: &Open| match &open.grant {
-            Grant::Capture { slot, .. } => slot.figures().sent_bytes,
+            Grant::Capture { slot, .. } | Grant::Extra { slot, .. } => slot.figures().sent_bytes,
             Grant::Restore(_) => 0,
         };
         open.iter()

@@ -219,8 +219,10 @@ impl JobBook {
         let mut running = records.values().filter(|job| job.is_busy());
         running.any(|job| {
             let captures = job.backup().filter(|b| !b.done).is_some_and(|backup| {
-                let mut open = backup.open();
+                let (mut open, mut extras) = (backup.open(), backup.open_extras());
                 open.any(|(index, _)| backup.capture_id(&job.id, index).as_ref() == Ok(command))
+                    || extras
+                        .any(|(index, _)| backup.extra_id(&job.id, index).as_ref() == Ok(command))
             });
             let restores = match &job.work {
                 Work::Restore(work) => (work.done.len()..work.plan.steps.len())

@@ -12,8 +12,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// them tells of is chosen anew, which costs space and nothing else.
 const MOST: usize = 16;
 
+/// What the newest recovery point of each collection says, with those in a node's place that took it since.
+pub(crate) async fn past(core: &Core) -> Past {
+    let mut past = recorded(core).await;
+    past.removed = core.members.removed();
+    for pin in past.pins.values_mut() {
+        *pin = core.members.successor(pin);
+    }
+    past
+}
+
 /// What the newest recovery point of each collection says. One that can't be read is passed over.
-pub(super) async fn past(core: &Core) -> Past {
+pub(crate) async fn recorded(core: &Core) -> Past {
     let points = match core.catalog.points().await {
         Ok(points) => points,
         Err(error) => {

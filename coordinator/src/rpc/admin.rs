@@ -83,7 +83,7 @@ impl AdminService {
 
 /// Every node heard of.
 pub(super) fn nodes(core: &Core) -> Vec<v1::NodeStatus> {
-    status::nodes(&core.nodes.list())
+    status::nodes(&core.nodes.list(), &core.members.drained())
 }
 
 async fn points(core: &Core) -> Result<Vec<PointSummary>, Fault> {
@@ -117,8 +117,10 @@ impl Admin for AdminService {
         &self,
         _request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        let nodes = nodes(&self.0);
-        Ok(Response::new(v1::ListNodesResponse { nodes }))
+        Ok(Response::new(v1::ListNodesResponse {
+            nodes: nodes(&self.0),
+            removed: super::nodes::removed(&self.0),
+        }))
     }
 
     async fn list_collections(

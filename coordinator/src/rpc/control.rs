@@ -4,6 +4,7 @@ use super::{peer, wire};
 use crate::core::Core;
 use crate::dispatch::{Answer, Generation, OUTGOING, Outgoing};
 use crate::fault::{Fault, chain};
+use crate::members;
 use holdfast_certs::LogOnce;
 use holdfast_proto::convert::{Greeting, command_id};
 use holdfast_proto::v1;
@@ -11,7 +12,7 @@ use holdfast_proto::v1::agent_control_server::AgentControl;
 use holdfast_proto::v1::agent_message::Message;
 use holdfast_proto::v1::command_result::Outcome;
 use holdfast_service::failure::Code;
-use holdfast_types::NodeId;
+use holdfast_types::{NodeId, fitting_releases, releases_fit};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -55,6 +56,7 @@ impl AgentControl for Control {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let node = peer::node(&request)?;
+        let caller = peer::certified(&request)?.clone();
         let core = Arc::clone(&self.core);
         let mut inbound = request.into_inner();
         let first = tokio::time::timeout(HELLO_WITHIN, inbound.message())
@@ -66,11 +68,16 @@ impl AgentControl for Control {
         let greeting =
             Greeting::try_from(hello).map_err(|e| Status::invalid_argument(chain(&e)))?;
         admit(&core, &node, &greeting).inspect_err(|fault| {
+            let (now, why) = (core.clock.now(), fault.message.clone());
+            core.nodes.turned_away(&node, now, why);
             let what = (node.clone(), fault.message.clone());
             if self.turned_away.should_log(what, Instant::now()) {
                 tracing::warn!(%node, reason = %fault, "an agent was turned away");
             }
         })?;
+
+        let readmitted = core.members.readmit(&core.catalog, &node).await;
+        readmitted.map_err(|error| Fault::from_error(Code::Internal, &error))?;
 
         let (out, outgoing) = mpsc::channel(OUTGOING);
         let welcome = v1::Welcome {
@@ -87,6 +94,10 @@ impl AgentControl for Control {
         out.try_send(Ok(welcome))
             .map_err(|_| Status::internal("the new stream has no room"))?;
         let generation = enter(&core, &node, &greeting, out.clone()).await;
+        // Removed since its call was let in.
+        core.members.check(&caller).inspect_err(|_| {
+            members::expel(&core, &node);
+        })?;
         let tracker = core.shutdown.clone();
         drop(tracker.spawn(serve(core, node, generation, inbound, out)));
         Ok(Response::new(ReceiverStream::new(outgoing)))
@@ -127,9 +138,10 @@ fn admit(core: &Core, node: &NodeId, greeting: &Greeting) -> Result<(), Fault> {
         return Err(Fault::new(
             Code::VersionMismatch,
             format!(
-                "this agent is release {}, the coordinator is {}: they may differ by one minor release; upgrade the older",
+                "the agent of node {node} is release {:?}, the coordinator is {}: they may differ by one minor release; install holdfast-agent {} there, or upgrade the coordinator if it is the older",
                 greeting.program,
-                wire::PROGRAM_VERSION
+                wire::PROGRAM_VERSION,
+                fitting_releases(wire::PROGRAM_VERSION)
             ),
         ));
     }
@@ -220,38 +232,8 @@ fn answer(outcome: Option<Outcome>) -> Option<Answer> {
         Outcome::Failure(failure) => Some(Answer::Failed(failure.into())),
         Outcome::Capture(done) => Some(Answer::Captured(done)),
         Outcome::Restore(done) => Some(Answer::Restored(done)),
+        Outcome::Extra(done) => Some(Answer::Extra(done)),
         // Confirms the cancel order itself; the cancelled command answers with a failure.
         Outcome::Cancelled(_) => None,
-    }
-}
-
-/// Same major, minors at most one apart.
-fn releases_fit(ours: &str, theirs: &str) -> bool {
-    let parse = |text: &str| {
-        let mut numbers = text.split('.').map(|number| number.parse::<u64>().ok());
-        Some((numbers.next()??, numbers.next()??))
-    };
-    match (parse(ours), parse(theirs)) {
-        (Some(a), Some(b)) => a.0 == b.0 && a.1.abs_diff(b.1) <= 1,
-        (_, _) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::releases_fit;
-
-    #[test]
-    fn releases_may_differ_by_one_minor() {
-        for (ours, theirs, fit) in [
-            ("0.1.0", "0.1.9", true),
-            ("0.1.0", "0.2.0", true),
-            ("0.3.0", "0.1.0", false),
-            ("1.0.0", "0.9.0", false),
-            ("0.1.0", "", false),
-            ("0.1.0", "x.y", false),
-        ] {
-            assert_eq!(releases_fit(ours, theirs), fit, "{ours} {theirs}");
-        }
     }
 }

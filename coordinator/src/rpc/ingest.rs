@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::dispatch::Grant;
 use crate::fault::{Fault, chain};
 use crate::ingest::commit::{Delivery, commit};
+use crate::ingest::commit_extra::commit_extra;
 use crate::ingest::put::{ACK_WITHIN, put};
 use crate::ingest::session::{IngestSlot, SessionId};
 use futures::{StreamExt as _, stream};
@@ -34,6 +35,14 @@ struct Capture {
     job: JobId,
     index: usize,
     slot: Arc<IngestSlot>,
+    kind: CaptureKind,
+}
+
+/// Of what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CaptureKind {
+    Shard,
+    Extra,
 }
 
 impl IngestService {
@@ -137,7 +146,13 @@ impl Ingest for IngestService {
             index: capture.index,
             slot: &capture.slot,
         };
-        let stored_bytes = Box::pin(commit(&self.0, delivery, &writer, header, parts)).await?;
+        let core = &self.0;
+        let stored_bytes = match capture.kind {
+            CaptureKind::Shard => Box::pin(commit(core, delivery, &writer, header, parts)).await?,
+            CaptureKind::Extra => {
+                Box::pin(commit_extra(core, delivery, &writer, header, parts)).await?
+            }
+        };
         Ok(Response::new(v1::CommitCaptureResponse { stored_bytes }))
     }
 }
@@ -163,7 +178,18 @@ async fn capture(core: &Core, caller: &Identity, command: &CaptureId) -> Result<
         None => core.imports.grant(command, caller),
     };
     match granted {
-        Some(Grant::Capture { job, index, slot }) => Ok(Capture { job, index, slot }),
+        Some(Grant::Capture { job, index, slot }) => Ok(Capture {
+            job,
+            index,
+            slot,
+            kind: CaptureKind::Shard,
+        }),
+        Some(Grant::Extra { job, index, slot }) => Ok(Capture {
+            job,
+            index,
+            slot,
+            kind: CaptureKind::Extra,
+        }),
         Some(Grant::Restore(_)) => Err(Status::permission_denied(
             "this command is a restore: it allows no delivery",
         )),

@@ -75,6 +75,11 @@ pub async fn text(core: &Core) -> Result<String, Fault> {
         samples.put(Metric::NodeQdrantUp, &node.node, truth(up));
         let offset = Timestamp::from_micros(node.clock_offset_ms.saturating_mul(1000));
         samples.put(Metric::NodeClockOffset, &node.node, seconds(offset));
+        samples.put(
+            Metric::NodeDrained,
+            &node.node,
+            truth(node.drained.is_some()),
+        );
         if let Some(look) = node.storage.as_ref().filter(|_| node.connected) {
             storage_of(&mut samples, &node.node, look);
         }

@@ -14,6 +14,15 @@ pub(super) fn identity<T>(request: &Request<T>) -> Result<&Identity, Status> {
     Ok(peer.identity())
 }
 
+/// The caller, with what its certificate says.
+///
+/// # Errors
+/// UNAUTHENTICATED without a verified certificate.
+pub(super) fn certified<T>(request: &Request<T>) -> Result<&PeerIdentity, Status> {
+    PeerIdentity::of(request)
+        .ok_or_else(|| Status::unauthenticated("this connection has no verified certificate"))
+}
+
 /// The node whose agent calls.
 ///
 /// # Errors

@@ -58,7 +58,7 @@ impl RestoreService {
         let node = caller.node();
         let granted = match node.and_then(|node| core.dispatcher.grant(command, node)) {
             Some(Grant::Restore(grant)) => Some(grant),
-            Some(Grant::Capture { .. }) => return Err(not_to_read()),
+            Some(Grant::Capture { .. } | Grant::Extra { .. }) => return Err(not_to_read()),
             None => core.tickets.grant(command, caller, core.clock.now()),
         };
         match granted {
@@ -68,13 +68,13 @@ impl RestoreService {
         }
     }
 
-    /// The chunks that a grant allows, from all recipes of its collection.
+    /// The chunks that a grant allows, from all its recipes.
     async fn allowed<'a>(&self, grant: &'a RestoreGrant) -> Result<&'a [ChunkId], Status> {
         let collect = async || -> Result<Vec<ChunkId>, Fault> {
             let source = self.0.source(grant.from_copy.as_ref()).await?;
             let mut ids = Vec::new();
-            for shard in &grant.collection.shards {
-                let recipe = source.read_shard_recipe(shard).await;
+            for (owner, stored) in grant.recipes() {
+                let recipe = source.read_stored_recipe(&owner, stored).await;
                 let recipe =
                     recipe.map_err(|error| self.0.read_failed(grant.from_copy.as_ref(), &error))?;
                 ids.extend(recipe.chunks().map(|(id, _)| id));
@@ -105,19 +105,18 @@ impl Restore for RestoreService {
             .map_err(|error| Status::invalid_argument(chain(&error)))?;
         let grant = self.grant(&caller, &command).await?;
         let wanted = ShardId(request.shard_id);
-        let mut shards = grant.collection.shards.iter();
-        let shard = shards
-            .find(|shard| shard.shard_id == wanted)
+        let (owner, stored) = grant
+            .recipe(wanted)
             .ok_or_else(|| Status::not_found(format!("there is no shard {wanted}")))?;
         let copy = grant.from_copy.as_ref();
-        let encoded = core.source(copy).await?.read_recipe(&shard.recipe).await;
+        let encoded = core.source(copy).await?.read_recipe(stored.chunks).await;
         let encoded = encoded.map_err(|error| core.read_failed(copy, &error))?;
-        if Some(ShardRecipe::hash(&encoded)) != shard.recipe_digest() {
+        if Some(ShardRecipe::hash(&encoded)) != stored.digest() {
             return Err(Fault::new(
                 Code::RepositoryDamaged,
                 format!(
-                    "the recipe of shard {wanted} of {} in {} is not the one its manifest names: choose another recovery point",
-                    grant.collection.name, grant.manifest.id
+                    "the recipe of {owner} in {} is not the one its manifest names: choose another recovery point",
+                    grant.manifest.id
                 ),
             )
             .into());
@@ -273,7 +272,8 @@ async fn send_log(
     lengths_only: bool,
     out: &Answers<v1::LogPiece>,
 ) -> Result<(), Status> {
-    let mut reader = Reader::open(core, &grant.collection.name, log).await?;
+    let collection = grant.collection().ok_or_else(not_to_read)?;
+    let mut reader = Reader::open(core, &collection.name, log).await?;
     while let Some(part) = reader.part().await? {
         for piece in pieces::pieces(&part, log, lengths_only) {
             if out.send(Ok(piece)).await.is_err() {

@@ -1,6 +1,6 @@
 //! Domain values in their wire form.
 
-use crate::catalog::PointSummary;
+use crate::catalog::{ExtraSummary, PointSummary};
 use crate::execute::state_on_wire;
 use crate::fault::Fault;
 use crate::job::JobRecord;
@@ -8,13 +8,13 @@ use crate::plan::Estimate;
 use crate::retention::proofs::{self, Known};
 use crate::verify::Affected;
 use holdfast_decide::instant::{Choice, InstantTarget, ReplayWay, ShardLog, Window};
-use holdfast_decide::{BackupPlan, CaptureStep, Receiver, RestorePlan, RestoreStep};
+use holdfast_decide::{BackupPlan, CaptureStep, ExtraStep, Receiver, RestorePlan, RestoreStep};
 use holdfast_proto::v1;
 use holdfast_repository::{Marks, PointTombstone, ProofOutcome};
 use holdfast_types::{CollectionName, Timestamp};
 
 /// This program's release.
-pub(super) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) fn program() -> v1::ProgramVersion {
     v1::ProgramVersion {
@@ -46,6 +46,15 @@ pub(crate) fn backup_summary(point: &PointSummary) -> v1::BackupSummary {
         imported: point.imported.is_some(),
         left_out: point.left_out.clone(),
         proofs: Vec::new(),
+        extras: point.extras.iter().map(extra_summary).collect(),
+    }
+}
+
+fn extra_summary(extra: &ExtraSummary) -> v1::ExtraSummary {
+    v1::ExtraSummary {
+        node: extra.node.to_string(),
+        name: extra.name.to_string(),
+        missing: extra.missing.clone().unwrap_or_default(),
     }
 }
 
@@ -133,7 +142,17 @@ pub(super) fn backup_plan(plan: &BackupPlan) -> v1::BackupPlan {
     v1::BackupPlan {
         captures: plan.captures.iter().map(capture).collect(),
         notes: plan.reasons.clone(),
+        extras: plan.extras.iter().map(planned_extra).collect(),
         limits: Some(plan.limits.into()),
+    }
+}
+
+fn planned_extra(step: &ExtraStep) -> v1::PlannedExtra {
+    v1::PlannedExtra {
+        node: step.node.to_string(),
+        name: step.name.to_string(),
+        required: step.required,
+        absent: step.absent.clone().unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::core::Core;
 use holdfast_decide::policy::Policy;
 use holdfast_decide::{Observation, ServerView};
-use holdfast_types::CollectionName;
+use holdfast_types::{CollectionName, NodeId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -33,10 +33,13 @@ pub(super) fn unsettled(core: &Core, policy: &Policy) -> Option<String> {
         return None;
     }
     let nodes = core.nodes.list();
-    let here = |wanted| {
+    let here = |wanted: &NodeId| {
         let mut connected = nodes.iter().filter(|(_, record)| record.connected);
         connected.any(|(node, _)| node == wanted)
     };
-    let missing = policy.nodes.iter().find(|node| !here(*node))?;
+    let removed = core.members.removed();
+    let expected = policy.nodes.iter().map(|node| core.members.successor(node));
+    let mut expected = expected.filter(|node| !removed.contains(node));
+    let missing = expected.find(|node| !here(node))?;
     Some(format!("node {missing} has not connected since the start"))
 }

@@ -19,7 +19,10 @@ impl Affected {
             at,
             ..Self::default()
         };
-        for point in points {
+        // Without damage to a collection, nothing is known against any: what a check found is in its warnings.
+        let concerned =
+            |point: &&AffectedPoint| point.manifest.is_some() || !point.shards.is_empty();
+        for point in points.iter().filter(concerned) {
             let shards = point.shards.iter().filter(|_| point.manifest.is_none());
             let names = shards.map(|shard| shard.collection.clone()).collect();
             affected.add(point.id.clone(), names);

@@ -194,9 +194,23 @@ fn affected_warning(point: &AffectedPoint) -> String {
         .map(|shard| shard.collection.as_str())
         .collect();
     let names = Vec::from_iter(names).join(", ");
-    format!(
-        "recovery point {id} can't be restored in full: damage concerns its collections {names}; others restore"
-    )
+    let extras: Vec<String> = point
+        .extras
+        .iter()
+        .map(|extra| format!("{} of node {}", extra.name, extra.node))
+        .collect();
+    let extras = extras.join(", ");
+    match (names.is_empty(), extras.is_empty()) {
+        (false, true) => format!(
+            "recovery point {id} can't be restored in full: damage concerns its collections {names}; others restore"
+        ),
+        (true, _) => format!(
+            "recovery point {id} can't give back all its extra files: damage concerns {extras}; its collections restore"
+        ),
+        (false, false) => format!(
+            "recovery point {id} can't be restored in full: damage concerns its collections {names}, and the extra files {extras}; others restore"
+        ),
+    }
 }
 
 /// The memory of a running coordinator. Readers never wait for the catalogue.

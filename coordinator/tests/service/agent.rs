@@ -3,8 +3,8 @@
 use crate::world::{Running, World};
 use bytes::Bytes;
 use holdfast_archive::{
-    ChunkKey, CollectionEntry, Decoder, Encoder, Extent, FileClass, FileRecipe, ShardEntry,
-    ShardRecipe,
+    CapturedExtra, ChunkKey, CollectionEntry, Decoder, Encoder, Extent, FileClass, FileRecipe,
+    ShardEntry, ShardRecipe,
 };
 use holdfast_proto::v1;
 use holdfast_proto::v1::agent_control_client::AgentControlClient;
@@ -110,6 +110,21 @@ impl Agent {
         let inventory = v1::Inventory {
             splices_logs,
             ..inventory(collections.iter().map(|name| info(name, 1)).collect())
+        };
+        self.tell(inventory).await;
+    }
+
+    /// Reports the collection `docs`, and these extras: a name with `!` is required.
+    pub(crate) async fn report_extras(&self, extras: &[&str]) {
+        let extra = |name: &&str| v1::ExtraInfo {
+            name: name.trim_end_matches('!').into(),
+            config: name.starts_with("qdrant"),
+            required: name.ends_with('!'),
+        };
+        let inventory = v1::Inventory {
+            captures_extras: true,
+            extras: extras.iter().map(extra).collect(),
+            ..inventory(vec![info("docs", 1)])
         };
         self.tell(inventory).await;
     }
@@ -269,7 +284,57 @@ impl Agent {
         let Some(v1::command::Command::CaptureShard(task)) = &command.command else {
             panic!("no capture: {command:?}");
         };
-        let session = self.open(&command.command_id).await.unwrap();
+        let (session_id, recipe, sent) = self.send(&command.command_id, files).await;
+        let header = v1::CommitHeader {
+            session_id,
+            shard_json: serde_json::to_string(&shard_entry(&self.node, task.shard_id)).unwrap(),
+            recipe_hash: Bytes::copy_from_slice(&ShardRecipe::hash(&recipe)),
+            collection_json: collection_json(&task.collection),
+            extra_json: String::new(),
+        };
+        Delivered {
+            header,
+            recipe,
+            sent,
+        }
+    }
+
+    /// Delivers the files of an extra, without committing.
+    pub(crate) async fn deliver_extra(&self, command: &v1::Command, files: &Files) -> Delivered {
+        let (session_id, recipe, sent) = self.send(&command.command_id, files).await;
+        let extra = CapturedExtra {
+            captured_at: SystemClock.now(),
+            recipe: vec![],
+            recipe_len: 0,
+            recipe_hash: String::new(),
+            files: 99,
+            bytes: 99,
+            warnings: vec!["a socket was left out".into()],
+        };
+        let header = v1::CommitHeader {
+            session_id,
+            recipe_hash: Bytes::copy_from_slice(&ShardRecipe::hash(&recipe)),
+            extra_json: serde_json::to_string(&extra).unwrap(),
+            ..Default::default()
+        };
+        Delivered {
+            header,
+            recipe,
+            sent,
+        }
+    }
+
+    /// Does what an extra's command asks for.
+    pub(crate) async fn capture_extra(&self, command: &v1::Command, files: &Files) {
+        let delivered = self.deliver_extra(command, files).await;
+        self.commit(delivered).await.unwrap();
+        self.answer(command, Outcome::Extra(v1::ExtraDone::default()))
+            .await;
+    }
+
+    /// Sends what is missing. Returns the session, the encoded recipe, and the number of chunks sent.
+    async fn send(&self, command_id: &str, files: &Files) -> (String, Vec<u8>, usize) {
+        let session = self.open(command_id).await.unwrap();
         let key = ChunkKey::from_slice(&session.chunk_id_key).unwrap();
         let ids: Vec<u8> = files
             .values()
@@ -295,17 +360,7 @@ impl Agent {
             );
         }
         let recipe = recipe(&key, files).encode().unwrap();
-        let header = v1::CommitHeader {
-            session_id: session.session_id,
-            shard_json: serde_json::to_string(&shard_entry(&self.node, task.shard_id)).unwrap(),
-            recipe_hash: Bytes::copy_from_slice(&ShardRecipe::hash(&recipe)),
-            collection_json: collection_json(&task.collection),
-        };
-        Delivered {
-            header,
-            recipe,
-            sent,
-        }
+        (session.session_id, recipe, sent)
     }
 
     pub(crate) async fn commit(&self, delivered: Delivered) -> Result<u64, Status> {

@@ -14,6 +14,10 @@ mod copies_by_clock;
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod enrolment;
+#[cfg(test)]
+mod extras;
+#[cfg(test)]
 mod instant;
 #[cfg(test)]
 mod jobs;
@@ -21,6 +25,8 @@ mod jobs;
 mod limits;
 #[cfg(test)]
 mod log_parts;
+#[cfg(test)]
+mod members;
 #[cfg(test)]
 mod missed;
 #[cfg(test)]

@@ -20,13 +20,23 @@ async fn agents_that_do_not_belong_are_turned_away() {
     for (hello, want) in [
         (other_node, "its certificate is node n1's"),
         (other_cluster, "belongs to cluster prod"),
-        (other_release, "upgrade the older"),
+        (other_release, "install holdfast-agent 0."),
     ] {
         let channel = world.channel(&running, "n1").await;
         let refused = Agent::with(channel, hello).await.err().unwrap();
         assert!(refused.message().contains(want), "{refused}");
         assert!(!refused.details().is_empty());
     }
+    // Whoever looks at the coordinator learns of it, until it is let in.
+    let mut operator = world.operator(&running).await;
+    let told = |warnings: Vec<String>| {
+        let about = |warning: &String| warning.starts_with("the agent of node n1 is not let in");
+        warnings.into_iter().find(about)
+    };
+    let warning = told(operator.status().await.warnings).unwrap();
+    assert!(warning.contains("install holdfast-agent 0."), "{warning}");
+    let _agent = Agent::join(&world, &running, "n1").await;
+    assert_eq!(told(operator.status().await.warnings), None);
     running.stop().await;
 }
 

@@ -1,7 +1,9 @@
 //! Certificates, a configuration, and a coordinator in this process that can be stopped and started.
 
 use holdfast_certs::ca::{self, IssueRequest};
-use holdfast_certs::{ClientTls, ConnectOptions, Identity, Role, ServerTls, TlsPaths, connect};
+use holdfast_certs::{
+    ClientTls, ConnectOptions, Identity, Role, Scope, ServerTls, TlsPaths, connect,
+};
 use holdfast_coordinator::config::{self, CoordinatorConfig};
 use holdfast_coordinator::core::Core;
 use holdfast_coordinator::{execute, serve, start};
@@ -47,7 +49,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let now = SystemClock.now();
-        ca::init(&root.join("ca"), &cluster(), DAY, now).unwrap();
+        ca::init(&root.join("ca"), &cluster(), Scope::Everybody, 4 * DAY, now).unwrap();
         for (role, name) in [
             (Role::Coordinator, "c1"),
             (Role::Agent, "n1"),

@@ -12,6 +12,7 @@ pub mod chunk_key;
 pub mod chunker;
 pub mod codec;
 mod cursor;
+pub mod extra_listing;
 pub mod file_class;
 pub mod index;
 pub mod kek;
@@ -31,6 +32,7 @@ pub mod wal;
 pub use chunk_key::ChunkKey;
 pub use chunker::{ChunkEvent, FileChunker, FileRecipeBody, MAX_CHUNK_BYTES, chunk_blob};
 pub use codec::{Codec, CodecError, Decoder, Encoder};
+pub use extra_listing::{EntryKind, ExtraListing, ListedEntry, ListingError};
 pub use file_class::{FileClass, classify};
 pub use index::{IndexError, IndexObject, PackIndex};
 pub use kek::{Kek, KekError, KeyHint};
@@ -38,8 +40,9 @@ pub use key_file::{FIRST_HOLDER, KeyFile, RemovedKey, WrappedKeys};
 pub use keyring::{Keyring, MasterKeys, RingKey};
 pub use keys::MasterKey;
 pub use manifest::{
-    CollectionEntry, LeftOut, Manifest, ManifestError, NodeEntry, PeerEntry, PointStats,
-    ReplicaEntry, ShardEntry, ShardKeyEntry, WalMark,
+    CapturedExtra, CollectionEntry, ExtraEntry, LeftOut, Manifest, ManifestError, NodeEntry,
+    PeerEntry, PointStats, RecipeOwner, ReplicaEntry, ShardEntry, ShardKeyEntry, StoredRecipe,
+    WalMark,
 };
 pub use pack::{FinishedPack, PackBuilder, PackEntry, PackError, PackHeader};
 pub use recipe::{Extent, FileRecipe, RecipeError, ShardRecipe};

@@ -5,20 +5,31 @@
 //! that recipes or chunks exist: the repository does before it commits.
 
 use holdfast_types::{
-    AliasName, ChunkId, ClusterName, CollectionName, Epoch, Namespace, NodeId, RecoveryPointId,
-    ServerVersion, ShardId, Tag, TimelineId, Timestamp,
+    AliasName, ChunkId, ClusterName, CollectionName, Epoch, ExtraName, Namespace, NodeId,
+    RecoveryPointId, ServerVersion, ShardId, Tag, TimelineId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 
-/// The manifest format that this program writes and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 1;
+mod extra;
+mod recipes;
+
+pub use extra::{CapturedExtra, ExtraEntry};
+pub use recipes::{RecipeOwner, StoredRecipe};
+
+/// The newest manifest format that this program reads.
+pub const MANIFEST_FORMAT: u32 = 2;
+/// The format of a point without extras: programs that don't know extras read it.
+pub const PLAIN_FORMAT: u32 = 1;
+/// The format of a point with captured extras. A program that does not know them would sweep their chunks, so it must not
+/// be able to read the point: then it collects no garbage at all.
+pub const EXTRAS_FORMAT: u32 = 2;
 
 /// One committed recovery point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`] of the writer.
+    /// [`PLAIN_FORMAT`] or [`EXTRAS_FORMAT`]; see [`Manifest::format_of`].
     pub format: u32,
     /// Identity; also the name of the object that holds this manifest.
     pub id: RecoveryPointId,
@@ -40,7 +51,7 @@ pub struct Manifest {
     /// Words that retention rules may name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<Tag>,
-    /// The nodes that were captured from.
+    /// The nodes that were captured from, or of whose extras it tells.
     pub nodes: Vec<NodeEntry>,
     /// All nodes of the Qdrant cluster, by id, when the manifest was written; empty without cluster mode.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +81,7 @@ pub struct LeftOut {
     pub why: String,
 }
 
-/// A node that was captured from.
+/// A node that was captured from, or of whose extras the point tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeEntry {
     /// The agent's name for it.
@@ -83,6 +94,12 @@ pub struct NodeEntry {
     /// Its id within the Qdrant cluster; 0 where cluster mode is off.
     #[serde(default)]
     pub peer_id: u64,
+    /// The files beside Qdrant's own that its agent is configured to capture, each name once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extras: Vec<ExtraEntry>,
+    /// Why it is not known which extras it has, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extras_unknown: Option<String>,
 }
 
 /// A captured collection: what its shards' snapshots omit.
@@ -254,10 +271,40 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The format in which a point with these nodes is written: the oldest that tells everything that must not be ignored.
+    #[must_use]
+    pub fn format_of(nodes: &[NodeEntry]) -> u32 {
+        let mut extras = nodes.iter().flat_map(|node| &node.extras);
+        if extras.any(|extra| extra.captured.is_some()) {
+            EXTRAS_FORMAT
+        } else {
+            PLAIN_FORMAT
+        }
+    }
+
+    /// The same point with nothing said of extras, for readers that have no business with them and may be older.
+    #[must_use]
+    pub fn without_extras(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.extras.clear();
+            node.extras_unknown = None;
+        }
+        self.format = self.format.min(PLAIN_FORMAT);
+        self
+    }
+
     /// The captured collection of this name.
     #[must_use]
     pub fn collection(&self, name: &CollectionName) -> Option<&CollectionEntry> {
         self.collections.iter().find(|entry| entry.name == *name)
+    }
+
+    /// The extra of this name of this node.
+    #[must_use]
+    pub fn extra(&self, node: &NodeId, name: &ExtraName) -> Option<&ExtraEntry> {
+        let mut nodes = self.nodes.iter();
+        let node = nodes.find(|entry| entry.node == *node)?;
+        node.extras.iter().find(|extra| extra.name == *name)
     }
 
     /// Every captured shard with its collection.
@@ -278,6 +325,12 @@ impl Manifest {
         let nodes: HashSet<_> = self.nodes.iter().map(|entry| &entry.node).collect();
         if nodes.len() != self.nodes.len() {
             return bad("a node is listed twice".to_owned());
+        }
+        for node in &self.nodes {
+            extra::check(node).or_else(bad)?;
+        }
+        if self.format < Self::format_of(&self.nodes) {
+            return bad(format!("it has extras, but format {}", self.format));
         }
         let mut names = HashSet::new();
         for collection in &self.collections {
@@ -316,26 +369,24 @@ impl Manifest {
 }
 
 impl ShardEntry {
+    /// Where its recipe stands.
+    #[must_use]
+    pub fn stored_recipe(&self) -> StoredRecipe<'_> {
+        StoredRecipe::new(&self.recipe, self.recipe_len, &self.recipe_hash)
+    }
+
     /// The recipe's hash as bytes; `None` if the text is not one.
     #[must_use]
     pub fn recipe_digest(&self) -> Option<[u8; 32]> {
-        let mut digest = [0; 32];
-        hex::decode_to_slice(&self.recipe_hash, &mut digest).ok()?;
-        Some(digest)
+        self.stored_recipe().digest()
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        if self.recipe.is_empty() || self.recipe_len == 0 {
-            return Err("it has no recipe");
-        }
         let (mark, next) = (self.wal, self.next_operation);
         if mark.is_some_and(|mark| next.is_some_and(|next| mark.certain > next)) {
             return Err("it contains operations beyond its last one");
         }
-        if self.recipe_digest().is_none() {
-            return Err("its recipe hash is not 64 hexadecimal digits");
-        }
-        Ok(())
+        self.stored_recipe().check()
     }
 }
 

@@ -10,6 +10,7 @@
 use crate::blocker::Blocker;
 use crate::observation::{CollectionView, Observation, ServerSeen, ServerView};
 use crate::retention::NamePattern;
+pub use extras::ExtraStep;
 pub use fleet::has_other_replica;
 use fleet::{Failures, Fleet};
 use holdfast_types::{
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 pub use trouble::Trouble;
 
+mod extras;
 mod fleet;
 mod lanes;
 mod settle;
@@ -81,10 +83,16 @@ pub struct BackupPlan {
     /// What was asked for: by it is judged what appears or vanishes while the job runs.
     #[serde(default)]
     pub asked: Asked,
-    /// The servers that are captured.
+    /// The servers that are captured, or of whose extras something is said.
     pub nodes: Vec<NodeFacts>,
     /// In this order on each node, one at a time; nodes don't wait for each other.
     pub captures: Vec<CaptureStep>,
+    /// The files beside Qdrant's own: each node's before its captures. None in a safety capture, which is no backup of a node.
+    #[serde(default)]
+    pub extras: Vec<ExtraStep>,
+    /// Nodes of which it is not known what extras they have, with why.
+    #[serde(default)]
+    pub extras_unknown: BTreeMap<NodeId, String>,
     /// How much they may take from the database. Plans that an earlier release recorded have no bounds.
     #[serde(default)]
     pub limits: CaptureLimits,
@@ -164,7 +172,15 @@ pub fn plan_backup(
         job: job.id.clone(),
         kind: job.kind,
     });
-    match (running, plan_captures(seen, request, now)) {
+    let planned = plan_captures(seen, request, now).map(|mut plan| {
+        let (pins, failures) = (&seen.past.pins, Failures::new());
+        extras::add(
+            &mut plan,
+            &Fleet::new(seen, request.method, pins, &failures, now),
+        );
+        plan
+    });
+    match (running, planned) {
         (None, outcome) => outcome,
         (Some(busy), Ok(_)) => Err(vec![busy]),
         (Some(busy), Err(others)) => Err(std::iter::once(busy).chain(others).collect()),
@@ -197,6 +213,8 @@ pub(crate) fn plan_captures(
         asked: asked.clone(),
         nodes: Vec::new(),
         captures: Vec::new(),
+        extras: Vec::new(),
+        extras_unknown: BTreeMap::new(),
         limits: request.limits,
         reasons: Vec::new(),
     };
@@ -231,6 +249,7 @@ pub(crate) fn plan_captures(
         .choose(&shards, BTreeMap::new())
         .map_err(|left| fleet.none_left(&left))?;
     plan.nodes = facts(&plan.captures, &fleet.usable);
+    plan.reasons.extend(fleet.despite_drain(&plan.captures));
     let unlimited = unlimited(&plan, &fleet);
     plan.reasons.extend(unlimited);
     let skews = plan.nodes.iter();

@@ -9,6 +9,8 @@ use holdfast_types::{CollectionName, NodeId, Timestamp};
 use std::collections::HashSet;
 use std::time::Duration;
 
+mod extras;
+
 /// Everything wrong with `plan`; empty if it may be carried out.
 #[must_use]
 pub fn check_backup(
@@ -18,6 +20,7 @@ pub fn check_backup(
     now: Timestamp,
 ) -> Vec<Violation> {
     let mut wrong = check_captures(plan, seen, now);
+    wrong.extend(extras::check(plan, seen, now));
     if seen.running.is_some() {
         wrong.push(Violation::Busy);
     }
@@ -88,6 +91,7 @@ pub(crate) fn check_captures(
             });
         }
         wrong.extend(pin_violation(seen, step, now));
+        wrong.extend(drain_violation(seen, step, now));
         if step.method == Method::Stored && !server.snapshots_shared {
             wrong.push(Violation::NotShared(step.node.clone()));
         }
@@ -140,7 +144,7 @@ fn is_sound(seen: &Observation, step: &CaptureStep, node: &NodeId, now: Timestam
         let leaves = |t: &TransferView| t.shard == step.shard && Some(t.from) == server.peer_id;
         !view.transfers.iter().any(leaves)
     });
-    quick && stored && quiet && stays && is_source(seen, step, node, now)
+    !view.drained && quick && stored && quiet && stays && is_source(seen, step, node, now)
 }
 
 /// A pin that was left for nothing or without a word, or a word about a pin that was not left.
@@ -153,6 +157,20 @@ fn pin_violation(seen: &Observation, step: &CaptureStep, now: Timestamp) -> Opti
         None => told.is_some(),
     };
     wrong.then(|| Violation::Pin {
+        collection: step.collection.clone(),
+        shard: step.shard,
+    })
+}
+
+/// A capture on a drained node of what another node has without any trouble.
+fn drain_violation(seen: &Observation, step: &CaptureStep, now: Timestamp) -> Option<Violation> {
+    if !seen.nodes.get(&step.node)?.drained {
+        return None;
+    }
+    let mut others = seen.nodes.keys().filter(|node| **node != step.node);
+    let other = others.any(|node| is_sound(seen, step, node, now));
+    other.then(|| Violation::Drained {
+        node: step.node.clone(),
         collection: step.collection.clone(),
         shard: step.shard,
     })

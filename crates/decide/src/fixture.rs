@@ -59,6 +59,7 @@ pub(crate) fn node<const N: usize>(
         replays_logs: true,
         restores_parts: true,
         keeps_limits: true,
+        extras: Some(vec![]),
         collections: collections.into_iter().collect(),
     };
     let view = NodeView {
@@ -69,6 +70,7 @@ pub(crate) fn node<const N: usize>(
         before: None,
         late: false,
         pulse: crate::observation::Pulse::default(),
+        drained: false,
         searches: None,
     };
     (id.parse().unwrap(), view)

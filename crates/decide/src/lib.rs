@@ -28,14 +28,15 @@ mod violation;
 mod fixture;
 
 pub use backup::{
-    Asked, BackupPlan, BackupRequest, CaptureStep, Gone, Lane, Lanes, Method, MethodWish,
-    NodeFacts, Repin, Settlement, Standing, Trouble, has_other_replica, plan_backup, settle_backup,
+    Asked, BackupPlan, BackupRequest, CaptureStep, ExtraStep, Gone, Lane, Lanes, Method,
+    MethodWish, NodeFacts, Repin, Settlement, Standing, Trouble, has_other_replica, plan_backup,
+    settle_backup,
 };
 pub use backup_check::check_backup;
 pub use blocker::Blocker;
 pub use observation::{
-    ACTIVE, CollectionView, MAX_REPORT_AGE, NodeView, Observation, Past, Pulse, RemoteView,
-    RunningJob, ServerSeen, ServerView, ShardView, TransferView,
+    ACTIVE, CollectionView, ExtraSeen, MAX_REPORT_AGE, NodeView, Observation, Past, Pulse,
+    RemoteView, RunningJob, ServerSeen, ServerView, ShardView, TransferView,
 };
 pub use placement::{Holders, Unsettled, Wanted, agreed, assign, is_whole};
 pub use recovery_order::RecoveryOrder;

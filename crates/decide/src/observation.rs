@@ -2,9 +2,10 @@
 //! a default.
 
 use holdfast_types::{
-    AliasName, ByteCount, CollectionName, Epoch, JobId, NodeId, ServerVersion, ShardId, Timestamp,
+    AliasName, ByteCount, CollectionName, Epoch, ExtraName, JobId, NodeId, ServerVersion, ShardId,
+    Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A report older than this says nothing about the present. Agents report every few seconds.
@@ -30,6 +31,8 @@ pub struct Past {
     pub pins: BTreeMap<(CollectionName, ShardId), NodeId>,
     /// The peer ids that nodes had.
     pub peers: BTreeMap<NodeId, u64>,
+    /// Nodes that an operator has removed: nobody waits for them any more.
+    pub removed: BTreeSet<NodeId>,
 }
 
 /// A job that has not ended.
@@ -58,6 +61,8 @@ pub struct NodeView {
     pub late: bool,
     /// How its Qdrant answers the simplest question.
     pub pulse: Pulse,
+    /// Whether an operator wants no captures on it, as far as other nodes can do without it.
+    pub drained: bool,
     /// How long searches took there just now; `None` if there were none, or nobody asked for it.
     pub searches: Option<Duration>,
 }
@@ -116,8 +121,21 @@ pub struct ServerSeen {
     pub replays_logs: bool,
     /// Whether its agent keeps the limits of a capture.
     pub keeps_limits: bool,
+    /// Files beside Qdrant's own that its agent is configured to capture; `None` if an older agent does not tell.
+    pub extras: Option<Vec<ExtraSeen>>,
     /// Its collections.
     pub collections: BTreeMap<CollectionName, CollectionView>,
+}
+
+/// An extra that an agent is configured to capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraSeen {
+    /// Its name.
+    pub name: ExtraName,
+    /// Whether it is Qdrant's own configuration.
+    pub config: bool,
+    /// Whether there must be no recovery point without it.
+    pub required: bool,
 }
 
 /// One collection on one node.

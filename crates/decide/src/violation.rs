@@ -1,6 +1,6 @@
 //! What a checker found wrong with a plan. Any of these is a fault of the program, never of the user.
 
-use holdfast_types::{AliasName, CollectionName, Epoch, NodeId, ShardId};
+use holdfast_types::{AliasName, CollectionName, Epoch, ExtraName, NodeId, ShardId};
 
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,16 @@ pub enum Violation {
         /// Which shard.
         shard: ShardId,
     },
+    /// An extra is not captured as its agent is configured.
+    #[error("extra {name} of node {node} {what}")]
+    Extra {
+        /// Which node.
+        node: NodeId,
+        /// Which extra.
+        name: ExtraName,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// A collection is not captured whole.
     #[error("collection {collection} has {expected} shards, {captured} are captured")]
     Incomplete {
@@ -65,6 +75,16 @@ pub enum Violation {
     /// The replica of the last capture was left although nothing speaks against it, or without saying why.
     #[error("shard {shard} of {collection} is not captured from where it was, for no reason")]
     Pin {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// A capture on a drained node although another has a sound replica.
+    #[error("shard {shard} of {collection} is captured on {node}, which is drained, for no reason")]
+    Drained {
+        /// Where.
+        node: NodeId,
         /// Which collection.
         collection: CollectionName,
         /// Which shard.

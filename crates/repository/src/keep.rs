@@ -10,7 +10,7 @@
 
 use crate::catalog::{Pack, PackState};
 use crate::core_state::CoreState;
-use crate::points::{self, read_shard_recipe};
+use crate::points::{self, read_stored_recipe};
 use crate::reader::Reader;
 use crate::{PackCount, RepositoryError, epochs, layout, system};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -221,14 +221,14 @@ async fn needed_by(
     let mut unread = Vec::new();
     let mut recipes: HashSet<[u8; 32]> = HashSet::new();
     for point in points {
-        for (_, shard) in point.shards() {
-            let digest = shard.recipe_digest();
+        for (owner, stored) in point.recipes() {
+            let digest = stored.digest();
             // A newer point has the same.
             if digest.is_some_and(|digest| !recipes.insert(digest)) {
                 continue;
             }
-            let mut chunks = shard.recipe.clone();
-            match read_shard_recipe(reader, shard).await {
+            let mut chunks = stored.chunks.to_vec();
+            match read_stored_recipe(reader, &owner.to_string(), stored).await {
                 Ok(recipe) => chunks.extend(recipe.chunks().map(|(id, _)| id)),
                 Err(error @ RepositoryError::Store(_)) => return Err(error),
                 // The check of the repository names it. What is left of it is kept by its other chunks' packs.

@@ -71,8 +71,8 @@ pub use report::{OpenReport, PointListing, RepositoryStats};
 pub use repository::{Absence, PROMOTION_JUMP, Protection, Repository, RepositoryOptions};
 pub use sync::{CopyPlace, KeysSynced, MarksSynced, RoleRefusal, StoreRole, SyncedPoint, TheRole};
 pub use verify::{
-    AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding, VerifyCheckpoint,
-    VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,
+    AffectedExtra, AffectedPoint, AffectedShard, InvalidSample, Recording, Sample, SavedFinding,
+    VerifyCheckpoint, VerifyLevel, VerifyObserver, VerifyOptions, VerifyProgress, VerifyReport,
 };
 pub use wal::{Appended, RemovedParts, StoredPart, WalListing};
 pub use write_session::{PutOutcome, SessionStats, WriteSession};

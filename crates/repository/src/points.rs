@@ -13,7 +13,7 @@ use crate::{Damage, PointListing, RepositoryError, epochs, layout, system};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use holdfast_archive::{
-    Decoder, Manifest, ObjectKind, RecipeError, ShardEntry, ShardRecipe, sealed,
+    Decoder, Manifest, ObjectKind, RecipeError, ShardRecipe, StoredRecipe, sealed,
 };
 use holdfast_store::{PutMode, StoreError};
 use holdfast_types::{ChunkId, RecoveryPointId};
@@ -72,8 +72,8 @@ pub(crate) async fn commit_object(
     epochs::check(core, epoch).await?;
     into.packer.write_index(epoch).await?;
     core.compare_packs().await?;
-    for (_, shard) in manifest.shards() {
-        check_shard(into, id, shard).await?;
+    for (owner, recipe) in manifest.recipes() {
+        check_recipe(into, id, &owner.to_string(), recipe).await?;
     }
     epochs::check(core, epoch).await?;
     let key = layout::point(id);
@@ -87,11 +87,12 @@ pub(crate) async fn commit_object(
     }
 }
 
-/// Every chunk of the shard must be durable, and as long as its recipe says.
-async fn check_shard(
+/// Every chunk of what the recipe is of must be durable, and as long as the recipe says.
+async fn check_recipe(
     rescue: &Rescue<'_>,
     id: &RecoveryPointId,
-    shard: &ShardEntry,
+    owner: &str,
+    stored: StoredRecipe<'_>,
 ) -> Result<(), RepositoryError> {
     let core = rescue.core;
     let incomplete = |missing: Missing| match missing.first {
@@ -102,9 +103,13 @@ async fn check_shard(
         }),
         None => Ok(()),
     };
-    rescue.save(shard.recipe.iter().copied()).await?;
-    incomplete(missing_of(core, Catalog::has, shard.recipe.iter().copied()))?;
-    let recipe = read_shard_recipe(rescue.reader, shard).await?;
+    rescue.save(stored.chunks.iter().copied()).await?;
+    incomplete(missing_of(
+        core,
+        Catalog::has,
+        stored.chunks.iter().copied(),
+    ))?;
+    let recipe = read_stored_recipe(rescue.reader, owner, stored).await?;
     let lacking = core.clone();
     let (recipe, lacking) = system::blocking(move || {
         let missing = |(id, _): &(ChunkId, u32)| !lacking.catalog().has(id);
@@ -238,18 +243,19 @@ pub(crate) async fn read_recipe(
     Ok(recipe)
 }
 
-/// Reads a shard's recipe and verifies it against the manifest.
-pub(crate) async fn read_shard_recipe(
+/// Reads a recipe and verifies it against the manifest. `owner` is what it is of, in words.
+pub(crate) async fn read_stored_recipe(
     reader: &Arc<Reader>,
-    shard: &ShardEntry,
+    owner: &str,
+    stored: StoredRecipe<'_>,
 ) -> Result<ShardRecipe, RepositoryError> {
-    let what = format!("recipe of shard {}", shard.shard_id);
-    if shard.recipe_len > MAX_RECIPE_BYTES as u64 {
+    let what = format!("recipe of {owner}");
+    if stored.len > MAX_RECIPE_BYTES as u64 {
         let error = RecipeError::TooLarge("bytes");
         return Err(RepositoryError::damaged(what, error));
     }
-    let encoded = read_recipe(reader, &shard.recipe).await?;
-    let expected = (shard.recipe_len, shard.recipe_digest());
+    let encoded = read_recipe(reader, stored.chunks).await?;
+    let expected = (stored.len, stored.digest());
     system::blocking(move || {
         let found = (encoded.len() as u64, Some(ShardRecipe::hash(&encoded)));
         if found != expected {

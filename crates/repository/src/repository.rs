@@ -14,7 +14,7 @@ use crate::{
 };
 use futures::{Stream, stream};
 use holdfast_archive::{
-    ChunkKey, CollectionEntry, Kek, Manifest, RepositoryFile, ShardEntry, ShardRecipe,
+    ChunkKey, CollectionEntry, Kek, Manifest, RepositoryFile, ShardEntry, ShardRecipe, StoredRecipe,
 };
 use holdfast_store::{LockAttempt, ObjectMeta, ObjectStore, StoreLock};
 use holdfast_types::{ChunkId, ClusterName, Epoch, Namespace, RecoveryPointId, Timestamp};
@@ -361,7 +361,20 @@ impl Repository {
         &self,
         shard: &ShardEntry,
     ) -> Result<ShardRecipe, RepositoryError> {
-        points::read_shard_recipe(&self.inner.reader, shard).await
+        let owner = format!("shard {}", shard.shard_id);
+        self.read_stored_recipe(&owner, shard.stored_recipe()).await
+    }
+
+    /// A recipe that a manifest names, verified against it. `owner` is what it is of, in words.
+    ///
+    /// # Errors
+    /// As [`read_shard_recipe`](Self::read_shard_recipe).
+    pub async fn read_stored_recipe(
+        &self,
+        owner: &str,
+        stored: StoredRecipe<'_>,
+    ) -> Result<ShardRecipe, RepositoryError> {
+        points::read_stored_recipe(&self.inner.reader, owner, stored).await
     }
 
     /// Whether a chunk is durable here, as far as is known without reading it.
@@ -408,6 +421,19 @@ impl Repository {
     ) -> Result<Vec<AffectedShard>, RepositoryError> {
         let Inner { core, reader, .. } = &*self.inner;
         verify::points::check_collection(core, reader, collection).await
+    }
+
+    /// Whether everything that a recipe stands for is there, looked at as in [`check_collection`](Self::check_collection).
+    ///
+    /// # Errors
+    /// Only what keeps it from checking.
+    pub async fn is_whole(
+        &self,
+        owner: &str,
+        stored: StoredRecipe<'_>,
+    ) -> Result<bool, RepositoryError> {
+        let Inner { core, reader, .. } = &*self.inner;
+        verify::points::is_whole(core, reader, owner, stored).await
     }
 
     /// Which shards of a collection can't be restored in full, by reading: every distinct chunk that

@@ -22,7 +22,7 @@ pub use options::{
     InvalidSample, Sample, SavedFinding, VerifyCheckpoint, VerifyLevel, VerifyObserver,
     VerifyOptions, VerifyProgress,
 };
-pub use report::{AffectedPoint, AffectedShard, Recording, VerifyReport};
+pub use report::{AffectedExtra, AffectedPoint, AffectedShard, Recording, VerifyReport};
 
 use crate::catalog::PackState;
 use crate::core_state::CoreState;

@@ -112,6 +112,18 @@ codes! {
     JobNotFound = "job-not-found", NotFound, never;
     /// No such node, or it is not connected.
     NodeNotFound = "node-not-found", NotFound, never;
+    /// The node was removed, and its certificate is refused.
+    NodeRemoved = "node-removed", Certificate, never;
+    /// No enrolment token with this secret.
+    TokenUnknown = "token-unknown", PermissionDenied, never;
+    /// The enrolment token was made for another node.
+    TokenOtherNode = "token-other-node", PermissionDenied, never;
+    /// The enrolment token was used, or revoked.
+    TokenUsed = "token-used", PermissionDenied, never;
+    /// The enrolment token has expired.
+    TokenExpired = "token-expired", PermissionDenied, never;
+    /// Too many attempts failed from this address.
+    Throttled = "throttled", Refused, again;
     /// The target of a restore exists.
     TargetExists = "target-exists", Refused, never;
     /// Source and target server versions don't fit.
@@ -122,6 +134,10 @@ codes! {
     PointKept = "point-kept", Refused, never;
     /// A second operator must ask for the same.
     SecondOperator = "second-operator", Refused, never;
+    /// A required extra could not be captured: its hook failed, or its files.
+    ExtraFailed = "extra-failed", JobFailed, never;
+    /// No such extra in the recovery point.
+    ExtraNotFound = "extra-not-found", NotFound, never;
     /// Another job works on the same collection.
     JobConflict = "job-conflict", Refused, again;
     /// A newer coordinator has taken over.

@@ -10,6 +10,7 @@ mod hash;
 mod limits;
 mod name;
 mod point_id;
+mod release;
 mod timestamp;
 mod uid;
 mod version;
@@ -19,10 +20,11 @@ pub use epoch::Epoch;
 pub use hash::{ChunkId, HASH_LEN, PackId, ParseHashError};
 pub use limits::CaptureLimits;
 pub use name::{
-    AliasName, CaptureId, ClusterName, CollectionName, CopyName, HoldId, JobId, KeyHolder,
-    Namespace, NodeId, ParseNameError, ScheduleName, ShardId, Tag,
+    AliasName, CaptureId, ClusterName, CollectionName, CopyName, ExtraName, HoldId, JobId,
+    KeyHolder, Namespace, NodeId, ParseNameError, ScheduleName, ShardId, Tag,
 };
 pub use point_id::{ParsePointIdError, RecoveryPointId};
+pub use release::{fitting_releases, releases_fit};
 pub use timestamp::{ParseTimestampError, Timestamp};
 pub use uid::{IncarnationId, ParseUidError, TimelineId};
 pub use version::{Compatibility, ParseServerVersionError, ServerVersion};

@@ -122,6 +122,10 @@ name! {
     KeyHolder, "holder's name", is_plain, PLAIN
 }
 name! {
+    /// Files beside Qdrant's own that a node's agent captures: a section of its configuration.
+    ExtraName, "extra's name", is_plain, PLAIN
+}
+name! {
     /// A collection's name, by Qdrant's rule.
     CollectionName, "collection name", is_qdrant, QDRANT
 }

@@ -2,7 +2,7 @@
 
 use super::{ConvertError, parse, parse_all};
 use crate::v1;
-use holdfast_types::{AliasName, CollectionName, ServerVersion, ShardId};
+use holdfast_types::{AliasName, CollectionName, ExtraName, ServerVersion, ShardId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,6 +37,19 @@ pub struct NodeSeen {
     pub replays_logs: bool,
     /// Whether the agent keeps the limits of a capture.
     pub keeps_limits: bool,
+    /// What the agent is configured to capture beside Qdrant; `None` if it is older and does not tell.
+    pub extras: Option<Vec<ExtraTold>>,
+}
+
+/// An `ExtraInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraTold {
+    /// Its name.
+    pub name: ExtraName,
+    /// Whether it is Qdrant's own configuration.
+    pub config: bool,
+    /// Whether there must be no recovery point without it.
+    pub required: bool,
 }
 
 /// A `CollectionInfo`.
@@ -99,8 +112,31 @@ impl TryFrom<v1::Inventory> for NodeSeen {
             restores_parts: wire.restores_parts,
             replays_logs: wire.replays_logs,
             keeps_limits: wire.keeps_limits,
+            extras: wire
+                .captures_extras
+                .then(|| extras(&wire.extras))
+                .transpose()?,
         })
     }
+}
+
+fn extras(wire: &[v1::ExtraInfo]) -> Result<Vec<ExtraTold>, ConvertError> {
+    let mut extras: Vec<ExtraTold> = Vec::new();
+    for told in wire {
+        let extra = ExtraTold {
+            name: parse("extras", &told.name)?,
+            config: told.config,
+            required: told.required,
+        };
+        if extras.iter().any(|other| other.name == extra.name) {
+            return Err(ConvertError::OutOfRange {
+                field: "extras",
+                rule: "each name once",
+            });
+        }
+        extras.push(extra);
+    }
+    Ok(extras)
 }
 
 impl TryFrom<v1::CollectionInfo> for CollectionSeen {
@@ -147,6 +183,28 @@ mod tests {
             (seen.commit, seen.peer_id, seen.storage_free_bytes),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn extras_are_told_by_agents_that_know_them() {
+        let wire = |captures_extras, names: &[&str]| v1::Inventory {
+            qdrant_version: "1.18.3".into(),
+            captures_extras,
+            extras: names
+                .iter()
+                .map(|name| v1::ExtraInfo {
+                    name: (*name).into(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let count = |wire| NodeSeen::try_from(wire).map(|seen| seen.extras.map(|e| e.len()));
+        assert_eq!(count(wire(false, &[])).unwrap(), None);
+        assert_eq!(count(wire(true, &[])).unwrap(), Some(0));
+        assert_eq!(count(wire(true, &["a", "b"])).unwrap(), Some(2));
+        assert!(count(wire(true, &["a", "a"])).is_err());
+        assert!(count(wire(true, &["../a"])).is_err());
     }
 
     #[test]

@@ -5,14 +5,16 @@ use crate::link::Dial;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
-use holdfast_archive::{ChunkKey, Codec, CollectionEntry, Decoder, ShardEntry, chunk_blob};
+use holdfast_archive::{
+    CapturedExtra, ChunkKey, Codec, CollectionEntry, Decoder, Extent, ShardEntry, chunk_blob,
+};
 use holdfast_proto::v1;
 use holdfast_proto::v1::agent_control_server::{AgentControl, AgentControlServer};
 use holdfast_proto::v1::ingest_server::{Ingest, IngestServer};
 use holdfast_proto::v1::restore_server::{Restore, RestoreServer};
 use holdfast_service::failure::Code;
 use holdfast_types::ChunkId;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
@@ -43,6 +45,8 @@ pub(super) struct Inner {
     /// Chunks received, also those that were there.
     pub(super) puts: u64,
     pub(super) commits: HashMap<String, Commit>,
+    /// Extras with their encoded recipes.
+    pub(super) extras: HashMap<String, (CapturedExtra, Vec<u8>)>,
     /// Break the put stream off after this many more chunks, once.
     pub(super) break_after: Option<u64>,
     /// Take chunks, but never acknowledge them.
@@ -308,6 +312,12 @@ impl Ingest for FakeCoordinator {
             recipe.extend_from_slice(&piece);
         }
         assert_eq!(blake3::hash(&recipe).as_bytes()[..], header.recipe_hash[..]);
+        if !header.extra_json.is_empty() {
+            let extra = serde_json::from_str(&header.extra_json).unwrap();
+            let session = header.session_id;
+            self.change(|inner| inner.extras.insert(session, (extra, recipe)));
+            return Ok(Response::new(v1::CommitCaptureResponse { stored_bytes: 1 }));
+        }
         let mut shard: ShardEntry = serde_json::from_str(&header.shard_json).unwrap();
         shard.recipe = chunk_blob(&recipe, &ChunkKey::from_bytes(KEY), &mut |_| {});
         let commit = Commit {
@@ -445,6 +455,32 @@ impl Restore for FakeCoordinator {
         _request: Request<v1::CloseTicketRequest>,
     ) -> Result<Response<v1::CloseTicketResponse>, Status> {
         Ok(Response::new(v1::CloseTicketResponse {}))
+    }
+}
+
+impl FakeCoordinator {
+    /// The content of every file of a recipe, by path.
+    pub(super) fn contents(&self, recipe: &[u8]) -> BTreeMap<String, Vec<u8>> {
+        let recipe = holdfast_archive::ShardRecipe::decode(recipe).unwrap();
+        let (inner, mut decoder) = (self.lock(), Decoder::new());
+        let files = recipe.files.into_iter().map(|file| {
+            let mut content = Vec::new();
+            for extent in &file.extents {
+                match extent {
+                    Extent::Zero { len } => {
+                        content.resize(content.len() + usize::try_from(*len).unwrap(), 0);
+                    }
+                    Extent::Chunk { id, len } => {
+                        let put = &inner.chunks[id];
+                        let codec = Codec::try_from(put.codec).unwrap();
+                        let plain = decoder.decode(codec, &put.data, *len as usize);
+                        content.extend_from_slice(plain.unwrap());
+                    }
+                }
+            }
+            (file.path, content)
+        });
+        files.collect()
     }
 }
 

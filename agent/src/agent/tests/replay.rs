@@ -62,7 +62,10 @@ fn replay(commit: &Commit, target: &str, from: u64, until: u64) -> Command {
             }];
             Command::RestoreCollection(order)
         }
-        other @ (Command::CaptureShard(_) | Command::RestorePart(_) | Command::Cancel(_)) => {
+        other @ (Command::CaptureShard(_)
+        | Command::CaptureExtra(_)
+        | Command::RestorePart(_)
+        | Command::Cancel(_)) => {
             panic!("{other:?}")
         }
     }

@@ -74,7 +74,10 @@ fn replay(commit: &Commit, target: &str, overwrite: bool) -> Command {
             }];
             Command::RestoreCollection(order)
         }
-        other @ (Command::CaptureShard(_) | Command::RestorePart(_) | Command::Cancel(_)) => {
+        other @ (Command::CaptureShard(_)
+        | Command::CaptureExtra(_)
+        | Command::RestorePart(_)
+        | Command::Cancel(_)) => {
             panic!("{other:?}")
         }
     }

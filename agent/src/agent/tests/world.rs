@@ -69,6 +69,7 @@ impl World {
             watch: WatchSection {
                 every: Duration::from_secs(10),
             },
+            extras: Vec::new(),
             spool_limit: ByteCount::mib(64),
             limits: Limits {
                 encode_threads: 2,

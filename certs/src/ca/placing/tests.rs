@@ -2,8 +2,8 @@
 
 use super::super::{IssueRequest, init, issue, renew};
 use super::waiting;
-use crate::ClientTls;
 use crate::tls::TlsPaths;
+use crate::{ClientTls, Scope};
 use holdfast_types::Timestamp;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,14 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let domain = "demo".parse().unwrap();
-        init(&dir.path().join("ca"), &domain, 10 * DAY, now()).unwrap();
+        init(
+            &dir.path().join("ca"),
+            &domain,
+            Scope::Everybody,
+            10 * DAY,
+            now(),
+        )
+        .unwrap();
         Self { dir }
     }
 
@@ -171,7 +178,7 @@ fn an_interrupted_init_can_be_repeated() {
     let from = world.path("ca");
     std::fs::copy(from.join("ca-key.pem"), dir.join("ca-key.pem")).unwrap();
     std::fs::copy(from.join("ca.pem"), waiting(&dir.join("ca.pem"))).unwrap();
-    init(&dir, &"demo".parse().unwrap(), DAY, now()).unwrap();
+    init(&dir, &"demo".parse().unwrap(), Scope::Everybody, DAY, now()).unwrap();
     assert_eq!(names(&dir), ["ca-key.pem", "ca.pem"]);
 }
 

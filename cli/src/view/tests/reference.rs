@@ -1,5 +1,6 @@
 //! The reference of the JSON contract: no field may be missing there.
 
+use super::members::member_removal;
 use super::removal::pruned;
 use super::repo::{leftovers, rebuilt, verified};
 use super::restores::{plan, restored};
@@ -7,8 +8,8 @@ use super::{backup_plan, collections, copies, jobs, nodes, policy, status, summa
 use crate::output::render_json;
 use crate::view::diff::tests::{asked, told};
 use crate::view::{
-    BackupPlanView, BackupView, CollectionsView, DiffView, HoldView, JobDetailView, MarkedView,
-    NodesView, PlanView, PruneView, RestoreView, SchedulesView, StatusView,
+    BackupPlanView, BackupView, CollectionsView, DiffView, DrainView, HoldView, JobDetailView,
+    MarkedView, NodesView, PlanView, PruneView, RestoreView, SchedulesView, StatusView,
 };
 use holdfast_proto::v1;
 
@@ -20,6 +21,11 @@ fn the_reference_names_every_field() {
     let documents = [
         render_json(&StatusView::new(String::new(), &status()), false),
         render_json(&NodesView::from(&nodes()), false),
+        render_json(
+            &DrainView::begun(String::new(), &v1::DrainNodeResponse::default()),
+            false,
+        ),
+        render_json(&member_removal(), false),
         render_json(&CollectionsView::from(&collections()), false),
         render_json(&BackupView::from(&summary()).as_result(), false),
         render_json(&BackupPlanView::from(&backup_plan()), false),

@@ -41,6 +41,7 @@ fn verify_report() -> VerifyReport {
         affected: vec![AffectedPoint {
             id: POINT.parse().unwrap(),
             manifest: None,
+            extras: Vec::new(),
             shards: vec![AffectedShard {
                 collection: "products".parse().unwrap(),
                 shard: ShardId(1),
@@ -101,7 +102,8 @@ fn a_check_of_the_repository() {
           "missing_chunks": 3,
           "recipe": null
         }
-      ]
+      ],
+      "extras": []
     }
   ],
   "recorded": false,

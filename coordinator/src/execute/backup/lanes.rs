@@ -2,7 +2,7 @@
 
 use super::capture;
 use crate::core::Core;
-use crate::execute::{import, settle};
+use crate::execute::{extra, import, settle};
 use crate::fault::Fault;
 use crate::job::feed::JobFeed;
 use crate::job::{BackupWork, FailedCapture};
@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// Each node takes its captures one after the other; nodes don't wait for each other, unless only so many may capture at once.
-/// A failure that another replica may make good is recorded, and the first such is returned; any other stops all.
+/// Each node takes its extras and then its captures one after the other, so that a required extra that fails costs little; nodes
+/// don't wait for each other, unless only so many may capture at once. A failure that another replica may make good is recorded,
+/// and the first such is returned; any other stops all.
 pub(super) async fn capture_all(
     core: &Arc<Core>,
     id: &JobId,
@@ -25,17 +26,18 @@ pub(super) async fn capture_all(
     work: &BackupWork,
 ) -> Result<Option<Fault>, Fault> {
     let together = cancel.child_token();
-    let mut lanes = Lanes::new(work.open(), &work.plan.limits);
+    let lanes = Lanes::new(work.open(), &work.plan.limits);
+    let mut lanes = lanes.with_extras(work.open_extras());
     // Of captures that begin from now on; 0 for no bound.
     let share = AtomicU64::new(0);
     let mut running = FuturesUnordered::new();
     let (mut movable, mut fatal) = (None, Vec::new());
     loop {
-        while let Some(Lane { node, captures }) = lanes.begin() {
+        while let Some(open) = lanes.begin() {
             let (together, share) = (&together, &share);
             running.push(async move {
-                let done = lane(core, id, feed, together, work, (captures, share)).await;
-                (node, done.inspect_err(|_| together.cancel()))
+                let done = lane(core, id, feed, together, work, (&open, share)).await;
+                (open.node, done.inspect_err(|_| together.cancel()))
             });
         }
         share.store(lanes.share().unwrap_or(0), Ordering::Relaxed);
@@ -56,17 +58,23 @@ pub(super) async fn capture_all(
     cause.map_or(Ok(movable), |fault| Err(fault.clone()))
 }
 
-/// The captures of one node. Returns the first failure that another replica may make good.
+/// The extras and captures of one node. Returns the first failure of a capture that another replica may make good.
 async fn lane(
     core: &Arc<Core>,
     id: &JobId,
     feed: &Arc<JobFeed>,
     cancel: &CancellationToken,
     work: &BackupWork,
-    (steps, share): (Vec<usize>, &AtomicU64),
+    (open, share): (&Lane, &AtomicU64),
 ) -> Result<Option<Fault>, Fault> {
     let mut first = None;
-    for index in steps {
+    for index in &open.extras {
+        if cancel.is_cancelled() {
+            break;
+        }
+        extra::capture(core, id, feed, cancel, work, *index).await?;
+    }
+    for index in open.captures.iter().copied() {
         if cancel.is_cancelled() {
             break;
         }
@@ -118,6 +126,7 @@ enum Blame {
 fn blame(code: Code) -> Option<Blame> {
     match code {
         Code::NodeNotFound
+        | Code::NodeRemoved
         | Code::JobFailed
         | Code::QdrantUnreachable
         | Code::Interrupted
@@ -151,6 +160,11 @@ fn blame(code: Code) -> Option<Blame> {
         | Code::CopyNotFound
         | Code::PointNotFound
         | Code::JobNotFound
+        | Code::TokenUnknown
+        | Code::TokenOtherNode
+        | Code::TokenUsed
+        | Code::TokenExpired
+        | Code::Throttled
         | Code::TargetExists
         | Code::VersionMismatch
         | Code::PlanBlocked
@@ -160,6 +174,8 @@ fn blame(code: Code) -> Option<Blame> {
         | Code::JobConflict
         | Code::StaleEpoch
         | Code::Cancelled
+        | Code::ExtraFailed
+        | Code::ExtraNotFound
         | Code::ProofFailed => None,
     }
 }

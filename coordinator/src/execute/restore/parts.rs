@@ -2,7 +2,7 @@
 
 use super::RestoreContext;
 use super::order::{logs_of, order};
-use crate::dispatch::{Answer, Grant, News, RestoreGrant};
+use crate::dispatch::{Answer, Grant, News, Readable, RestoreGrant};
 use crate::fault::Fault;
 use crate::job::feed::ProgressKey;
 use crate::job::restore_id;
@@ -54,7 +54,7 @@ pub(super) async fn issue(
     let grant = Grant::Restore(Arc::new(RestoreGrant {
         from_copy: context.work.from_copy.clone(),
         manifest: Arc::clone(context.manifest),
-        collection: readable,
+        what: Readable::Collection(readable),
         reading: None,
         logs,
         chunks: OnceCell::new(),
@@ -73,7 +73,7 @@ pub(super) async fn issue(
     };
     match ticket.wait(core.patience(), cancel, tell).await? {
         Answer::Restored(done) => Ok(done),
-        Answer::Captured(_) | Answer::Failed(_) => Err(Fault::new(
+        Answer::Captured(_) | Answer::Extra(_) | Answer::Failed(_) => Err(Fault::new(
             Code::Internal,
             "the agent answered a part of a restore with something else",
         )),

@@ -58,6 +58,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         replays_logs: true,
         restores_parts: true,
         keeps_limits: true,
+        extras: None,
         collections: docs_there.map(|view| (docs(), view)).into_iter().collect(),
     };
     NodeView {
@@ -68,6 +69,7 @@ fn node(peer_id: u64, docs_there: Option<CollectionView>) -> NodeView {
         before: None,
         late: false,
         pulse: Pulse::default(),
+        drained: false,
         searches: None,
     }
 }

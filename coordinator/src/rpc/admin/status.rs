@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::fault::chain;
 use crate::job::{JobRecord, JobState};
 use crate::logs::{self, CollectionStanding};
+use crate::members::{self, Mark};
 use crate::observe::NodeRecord;
 use crate::repository::fault_of;
 use crate::storage;
@@ -73,6 +74,8 @@ pub(in crate::rpc) async fn status(core: &Core, points: &[PointSummary]) -> v1::
                 let busy = core.book.running().await.map(|job| job.id);
                 crate::schedule::warnings(core, points, busy)
             },
+            members: members::warnings(core),
+            kept_out: core.nodes.kept_out(core.clock.now()),
         }),
         last_check: core.verified.get().last.map(|last| v1::RepositoryCheck {
             ended_us: last.at.as_micros(),
@@ -80,12 +83,18 @@ pub(in crate::rpc) async fn status(core: &Core, points: &[PointSummary]) -> v1::
             needs_attention: last.needs_attention,
         }),
         copies: super::super::copies::statuses(core).await,
+        drained: drained(core),
         jobs: jobs
             .iter()
             .take(JOBS_SHOWN)
             .map(wire::job_summary)
             .collect(),
     }
+}
+
+fn drained(core: &Core) -> Vec<String> {
+    let drained = core.members.drained();
+    drained.keys().map(ToString::to_string).collect()
 }
 
 /// Why nothing can be written to the repository. A store that does not answer must not keep the rest from being told.
@@ -146,6 +155,10 @@ struct Situation<'a> {
     copies: Vec<String>,
     logs: Vec<String>,
     schedules: Vec<String>,
+    /// Of what was said of nodes.
+    members: Vec<String>,
+    /// Agents that were not let in, and why.
+    kept_out: Vec<(NodeId, String)>,
 }
 
 /// Things that need a person, most urgent first.
@@ -179,6 +192,10 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
     warnings.extend(situation.copies.iter().cloned());
     warnings.extend(situation.logs.iter().cloned());
     warnings.extend(situation.schedules.iter().cloned());
+    warnings.extend(situation.members.iter().cloned());
+    for (node, why) in &situation.kept_out {
+        warnings.push(format!("the agent of node {node} is not let in: {why}"));
+    }
     for (node, record) in situation.nodes {
         if !record.connected {
             warnings.push(format!(
@@ -218,7 +235,10 @@ fn warnings(situation: &Situation<'_>) -> Vec<String> {
     warnings
 }
 
-pub(super) fn nodes(nodes: &[(NodeId, NodeRecord)]) -> Vec<v1::NodeStatus> {
+pub(super) fn nodes(
+    nodes: &[(NodeId, NodeRecord)],
+    drained: &BTreeMap<NodeId, Mark>,
+) -> Vec<v1::NodeStatus> {
     let status = |(node, record): &(NodeId, NodeRecord)| v1::NodeStatus {
         node: node.to_string(),
         connected: record.connected,
@@ -230,6 +250,7 @@ pub(super) fn nodes(nodes: &[(NodeId, NodeRecord)]) -> Vec<v1::NodeStatus> {
         qdrant_error: record.error.clone(),
         clock_offset_ms: record.clock_offset_us / 1000,
         storage: record.storage.clone(),
+        drained: drained.get(node).map(super::super::nodes::wire),
     };
     nodes.iter().map(status).collect()
 }
@@ -387,6 +408,8 @@ mod tests {
             copies: vec!["copy b is behind".to_owned()],
             logs: vec!["a log is not archived".to_owned()],
             schedules: vec!["schedule nightly is late".to_owned()],
+            members: vec!["the policy names node n9".to_owned()],
+            kept_out: vec![("n8".parse().unwrap(), "it is too old".to_owned())],
         });
         assert_eq!(
             told,
@@ -398,6 +421,8 @@ mod tests {
                 "copy b is behind",
                 "a log is not archived",
                 "schedule nightly is late",
+                "the policy names node n9",
+                "the agent of node n8 is not let in: it is too old",
                 "clock-skew: the clocks of node n1 and of the coordinator are 7200 s apart: set both by NTP",
                 "there is no recovery point yet: `holdfast backup create` makes one",
             ]

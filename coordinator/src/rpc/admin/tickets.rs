@@ -2,6 +2,7 @@
 
 use super::bad_argument;
 use crate::core::Core;
+use crate::dispatch::Readable;
 use crate::export::{self, Reading};
 use crate::fault::Fault;
 use crate::job::upkeep::Task;
@@ -13,7 +14,7 @@ use holdfast_proto::convert::{TicketOrder, copy_name};
 use holdfast_proto::v1;
 use holdfast_service::failure::Code;
 use holdfast_types::{
-    CollectionName, CopyName, ParseNameError, ParsePointIdError, RecoveryPointId,
+    CollectionName, CopyName, ExtraName, NodeId, ParseNameError, ParsePointIdError, RecoveryPointId,
 };
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ pub(super) async fn export(
 ) -> Result<v1::OpenExportResponse, Fault> {
     let id = request.recovery_point.parse();
     let id: RecoveryPointId = id.map_err(|error: ParsePointIdError| bad_argument(&error))?;
+    if !request.extra_name.is_empty() {
+        return extra(core, caller, id, &request).await;
+    }
     let name = request.collection.parse();
     let name: CollectionName = name.map_err(|error: ParseNameError| bad_argument(&error))?;
     let copy = copy_name(&request.from_copy).map_err(|error| bad_argument(&error))?;
@@ -56,6 +60,43 @@ pub(super) async fn export(
         command_id: command.to_string(),
         epoch: core.epoch.0,
         job_id,
+    })
+}
+
+/// Opens an extra to the caller. It makes no job: its files are small beside a collection's.
+async fn extra(
+    core: &Core,
+    caller: Identity,
+    id: RecoveryPointId,
+    request: &v1::OpenExportRequest,
+) -> Result<v1::OpenExportResponse, Fault> {
+    let bad = |error: ParseNameError| bad_argument(&error);
+    let node: NodeId = request.extra_node.parse().map_err(bad)?;
+    let name: ExtraName = request.extra_name.parse().map_err(bad)?;
+    let copy = copy_name(&request.from_copy).map_err(|error| bad_argument(&error))?;
+    let not_removing = core.retention.removing.lock().await;
+    let manifest = read(core, &id, copy.as_ref()).await?;
+    let entry = manifest.extra(&node, &name);
+    let captured = entry.and_then(|entry| entry.captured.clone());
+    let extra = captured.ok_or_else(|| {
+        let why = entry.and_then(|entry| entry.missing.as_deref());
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        let what = format!("recovery point {id} has no extra {name} of node {node}{why}");
+        Fault::new(Code::ExtraNotFound, what)
+    })?;
+    tracing::info!(%caller, recovery_point = %id, %node, extra = %name, "an export begins");
+    let what = Readable::Extra { node, name, extra };
+    let now = core.clock.now();
+    let ticket = core.tickets.extra(caller, manifest, what, copy, now)?;
+    // The ticket keeps it from now on.
+    drop(not_removing);
+    let command = read_id(&ticket, 0)
+        .ok_or_else(|| Fault::new(Code::Internal, "a ticket's id is too long to be extended"))?;
+    Ok(v1::OpenExportResponse {
+        ticket: ticket.to_string(),
+        command_id: command.to_string(),
+        epoch: core.epoch.0,
+        job_id: String::new(),
     })
 }
 

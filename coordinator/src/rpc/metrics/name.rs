@@ -29,6 +29,8 @@ pub enum Metric {
     NodeQdrantUp,
     /// Its clock.
     NodeClockOffset,
+    /// Whether it is drained.
+    NodeDrained,
     /// How long searches take there.
     SearchTime,
     /// For how long captures gave way to them.
@@ -93,6 +95,7 @@ impl Metric {
         Self::NodeConnected,
         Self::NodeQdrantUp,
         Self::NodeClockOffset,
+        Self::NodeDrained,
         Self::SearchTime,
         Self::HeldUp,
         Self::StorageFree,
@@ -199,6 +202,7 @@ impl Metric {
                 node,
                 "The node's clock minus the coordinator's",
             ),
+            Self::NodeDrained => ("node_drained", node, "1 while the node is drained"),
             Self::SearchTime => (
                 "node_search_seconds",
                 node,

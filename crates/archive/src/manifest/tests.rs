@@ -84,8 +84,8 @@ fn unknown_fields_are_ignored_and_optional_ones_may_lack() {
 
 #[test]
 fn newer_formats_are_named_before_anything_else_is_read() {
-    let error = Manifest::from_json(br#"{"format":2,"everything":"new"}"#).unwrap_err();
-    assert!(matches!(error, ManifestError::NewerFormat(2)));
+    let error = Manifest::from_json(br#"{"format":3,"everything":"new"}"#).unwrap_err();
+    assert!(matches!(error, ManifestError::NewerFormat(3)));
 }
 
 #[test]
@@ -122,4 +122,84 @@ fn contradictions_are_refused() {
         with(|v| v["cluster"] = json!("Not A Name")),
         Err(ManifestError::Syntax(_))
     ));
+}
+
+fn with_extras(change: impl FnOnce(&mut Value)) -> Result<Manifest, ManifestError> {
+    with(|v| {
+        v["format"] = json!(2);
+        v["nodes"][0]["extras"] = json!([
+            {"name": "redis", "captured": {
+                "captured_at": "2026-11-21T10:15:31Z",
+                "recipe": ["0404040404040404040404040404040404040404040404040404040404040404"],
+                "recipe_len": 90,
+                "recipe_hash": "0505050505050505050505050505050505050505050505050505050505050505",
+                "files": 1,
+                "bytes": 7
+            }},
+            {"name": "qdrant", "config": true, "missing": "no such file"}
+        ]);
+        change(v);
+    })
+}
+
+#[test]
+fn every_recipe_is_named_shards_first() {
+    let manifest = with_extras(|_| {}).unwrap();
+    let named: Vec<_> = manifest
+        .recipes()
+        .map(|(owner, recipe)| (owner.to_string(), recipe.len, recipe.digest()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("shard 0 of docs".to_owned(), 900, Some([2; 32])),
+            ("extra redis of node n1".to_owned(), 90, Some([5; 32])),
+        ]
+    );
+    assert_eq!(
+        Manifest::from_json(&manifest.to_json().unwrap()).unwrap(),
+        manifest
+    );
+}
+
+/// A program of before extras refuses format 2, and collects no garbage where a point can't be read.
+#[test]
+fn a_point_with_extras_is_never_of_the_first_format() {
+    let refused = with_extras(|v| v["format"] = json!(1)).unwrap_err();
+    assert!(refused.to_string().contains("it has extras"), "{refused}");
+    // Nothing that is only told keeps an older program out.
+    let told = with_extras(|v| {
+        v["format"] = json!(1);
+        v["nodes"][0]["extras"].as_array_mut().unwrap().remove(0);
+    });
+    let told = told.unwrap();
+    assert_eq!(Manifest::format_of(&told.nodes), 1);
+    let manifest = with_extras(|_| {}).unwrap();
+    assert_eq!(Manifest::format_of(&manifest.nodes), 2);
+    let plain = manifest.without_extras();
+    assert_eq!((plain.format, plain.recipes().count()), (1, 1));
+    assert!(plain.to_json().is_ok());
+}
+
+#[test]
+fn an_extra_is_captured_or_missing_and_has_one_name() {
+    let changes: [fn(&mut Value); 5] = [
+        |v| v["nodes"][0]["extras"][0]["missing"] = json!("and yet there"),
+        |v| {
+            drop(
+                v["nodes"][0]["extras"][1]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("missing"),
+            )
+        },
+        |v| v["nodes"][0]["extras"][1]["name"] = json!("redis"),
+        |v| v["nodes"][0]["extras"][0]["captured"]["recipe"] = json!([]),
+        |v| v["nodes"][0]["extras"][0]["captured"]["recipe_hash"] = json!("05"),
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let result = with_extras(change);
+        let refused = matches!(result, Err(ManifestError::Inconsistent(_)));
+        assert!(refused, "change {i}: {result:?}");
+    }
 }

@@ -4,7 +4,9 @@ use super::trouble::{HANGS, OPTIMIZING_FOR_LONG, OVERLOADED, Trouble};
 use super::{CaptureStep, MethodWish, Repin};
 use crate::backup::Method;
 use crate::blocker::Blocker;
-use crate::observation::{ACTIVE, CollectionView, Observation, ServerSeen, ServerView};
+use crate::observation::{
+    ACTIVE, CollectionView, NodeView, Observation, ServerSeen, ServerView, ShardView,
+};
 use holdfast_types::{CollectionName, NodeId, ShardId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +23,7 @@ pub(super) struct Fleet<'a> {
     wish: MethodWish,
     failures: &'a Failures,
     pins: &'a Pins,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 /// Best first.
@@ -109,7 +111,12 @@ impl<'a> Fleet<'a> {
         node: &NodeId,
     ) -> Option<Trouble> {
         let Some(view) = self.seen.nodes.get(node) else {
-            return Some(Trouble::Unknown);
+            let removed = self.seen.past.removed.contains(node);
+            return Some(if removed {
+                Trouble::Removed
+            } else {
+                Trouble::Unknown
+            });
         };
         if !view.connected {
             return Some(Trouble::Away);
@@ -146,6 +153,20 @@ impl<'a> Fleet<'a> {
         if self.wish == MethodWish::Stored && !server.snapshots_shared {
             return Some(Trouble::NotShared);
         }
+        if view.drained {
+            return Some(Trouble::Drained);
+        }
+        self.inconvenience(view, server, (collection, shard), replica)
+    }
+
+    /// What makes a replica that may be captured a worse choice than another.
+    fn inconvenience(
+        &self,
+        view: &NodeView,
+        server: &ServerSeen,
+        (collection, shard): (&CollectionView, ShardId),
+        replica: &ShardView,
+    ) -> Option<Trouble> {
         if view.pulse.silent > HANGS {
             return Some(Trouble::Hangs {
                 seconds: view.pulse.silent.as_secs(),
@@ -293,6 +314,21 @@ impl<'a> Fleet<'a> {
             },
             repinned,
         }
+    }
+
+    /// Captures that stay on a drained node for want of another replica, in words.
+    pub(super) fn despite_drain(&self, steps: &[CaptureStep]) -> Vec<String> {
+        let drained = |step: &&CaptureStep| {
+            let view = self.seen.nodes.get(&step.node);
+            view.is_some_and(|view| view.drained)
+        };
+        let told = steps.iter().filter(drained).map(|step| {
+            format!(
+                "{}/{} is captured on {} although it is drained: no other replica can be captured",
+                step.collection, step.shard, step.node
+            )
+        });
+        told.collect()
     }
 
     /// What is known of every replica of a shard that can't be captured, each in words.

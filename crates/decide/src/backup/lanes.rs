@@ -1,19 +1,21 @@
 //! Which node captures next, where not all may at once.
 //!
-//! A lane is what one node captures in a round, one after the other. Lanes wait for nothing but a free place: what fails in
-//! one, and what follows from that, is the business of who runs them.
+//! A lane is what one node captures in a round, one after the other: its extras, then its shards. Lanes wait for nothing but a
+//! free place: what fails in one, and what follows from that, is the business of who runs them.
 
-use super::CaptureStep;
+use super::{CaptureStep, ExtraStep};
 use holdfast_types::{CaptureLimits, NodeId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The captures of one node.
+/// What one node captures; at least one of the two is not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// Which.
     pub node: NodeId,
-    /// By their index in the plan, in this order; at least one.
+    /// Its extras come first, so that a required one that fails costs little: by their index in the plan, in this order.
+    pub extras: Vec<usize>,
+    /// Its shards, by their index in the plan, in this order.
     pub captures: Vec<usize>,
 }
 
@@ -45,6 +47,7 @@ impl Lanes {
             .into_iter()
             .map(|(node, captures)| Lane {
                 node: node.clone(),
+                extras: Vec::new(),
                 captures,
             })
             .collect();
@@ -61,6 +64,26 @@ impl Lanes {
             }),
             bytes_per_second,
         }
+    }
+
+    /// The same with these extras of the plan. Nodes that have nothing else to capture begin last.
+    #[must_use]
+    pub fn with_extras<'a>(
+        mut self,
+        extras: impl IntoIterator<Item = (usize, &'a ExtraStep)>,
+    ) -> Self {
+        for (index, step) in extras {
+            let found = self.waiting.iter_mut().find(|lane| lane.node == step.node);
+            match found {
+                Some(lane) => lane.extras.push(index),
+                None => self.waiting.push_back(Lane {
+                    node: step.node.clone(),
+                    extras: vec![index],
+                    captures: Vec::new(),
+                }),
+            }
+        }
+        self
     }
 
     /// The next lane, if it may begin now.
@@ -102,7 +125,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::{LEAST_SHARE, Lane, Lanes};
-    use crate::backup::{CaptureStep, Method};
+    use crate::backup::{CaptureStep, ExtraStep, Method};
     use crate::fixture::name;
     use holdfast_types::{CaptureLimits, ShardId};
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
@@ -154,6 +177,39 @@ mod tests {
         assert_eq!(shown(lanes.begin()), "");
         let mut all = Lanes::new(steps.iter().enumerate(), &limits(0));
         assert_eq!((0..9).filter(|_| all.begin().is_some()).count(), 3);
+    }
+
+    #[test]
+    fn extras_are_in_the_lane_of_their_node() {
+        let extra = |node: &str| ExtraStep {
+            node: node.parse().unwrap(),
+            name: "redis".parse().unwrap(),
+            config: false,
+            required: true,
+            absent: None,
+        };
+        let (steps, extras) = (steps(&[1, 2, 2]), ["n3", "n1", "n3"].map(extra));
+        let lanes = Lanes::new(steps.iter().enumerate(), &limits(1));
+        let mut lanes = lanes.with_extras(extras.iter().enumerate());
+        let mut begun = Vec::new();
+        while let Some(lane) = lanes.begin() {
+            assert_eq!(
+                lanes.active(),
+                1,
+                "a node with extras alone takes a place, too"
+            );
+            lanes.end(&lane.node);
+            begun.push((lane.node.to_string(), lane.extras, lane.captures));
+        }
+        let expected: [(&str, Vec<usize>, Vec<usize>); 3] = [
+            ("n2", vec![], vec![1, 2]),
+            ("n1", vec![1], vec![0]),
+            ("n3", vec![0, 2], vec![]),
+        ];
+        assert_eq!(
+            begun,
+            expected.map(|(node, extras, captures)| (node.to_owned(), extras, captures))
+        );
     }
 
     #[test]

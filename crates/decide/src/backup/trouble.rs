@@ -35,6 +35,8 @@ pub enum Trouble {
         /// Seconds since its last answer.
         seconds: u64,
     },
+    /// An operator has drained the node. Data comes first: where it has the only replica, that is captured all the same.
+    Drained,
     /// Qdrant does not call the replica Active.
     State {
         /// Qdrant's name of the state.
@@ -62,6 +64,8 @@ pub enum Trouble {
     Away,
     /// Nobody knows of it.
     Unknown,
+    /// An operator has removed the node.
+    Removed,
 }
 
 impl Trouble {
@@ -74,6 +78,7 @@ impl Trouble {
             Self::Overloaded { .. } => 3,
             Self::Late => 4,
             Self::Hangs { .. } => 5,
+            Self::Drained => 9,
             Self::State { .. } => 10,
             Self::Absent => 11,
             Self::NotShared => 12,
@@ -82,6 +87,7 @@ impl Trouble {
             Self::Silent => 15,
             Self::Away => 16,
             Self::Unknown => 17,
+            Self::Removed => 18,
         }
     }
 
@@ -107,6 +113,7 @@ impl fmt::Display for Trouble {
             Self::Hangs { seconds } => {
                 write!(f, "its Qdrant has not answered for {seconds} s")
             }
+            Self::Drained => f.write_str("it is drained"),
             Self::State {
                 state,
                 seen_by: None,
@@ -124,6 +131,7 @@ impl fmt::Display for Trouble {
             Self::Unknown => {
                 f.write_str("its agent has not connected since the coordinator started")
             }
+            Self::Removed => f.write_str("it was removed"),
         }
     }
 }

@@ -4,8 +4,8 @@ use super::check_backup;
 use crate::backup::{BackupPlan, BackupRequest, Method, MethodWish, Repin, Trouble, plan_backup};
 use crate::fixture::{NOW, busy, collection, name, server, single};
 use crate::observation::{
-    CollectionView, NodeView, Observation, Past, Pulse, RemoteView, ServerSeen, ServerView,
-    ShardView, TransferView,
+    CollectionView, ExtraSeen, NodeView, Observation, Past, Pulse, RemoteView, ServerSeen,
+    ServerView, ShardView, TransferView,
 };
 use crate::violation::Violation;
 use holdfast_types::{CaptureLimits, Epoch, NodeId, ShardId};
@@ -168,9 +168,10 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
         prop::option::of(1..4_u64),
         any::<bool>(),
         prop::collection::btree_map(names, view, 0..3),
+        prop::option::of(0..3_usize),
     )
         .prop_map(
-            |(version, peer_id, snapshots_shared, collections)| ServerSeen {
+            |(version, peer_id, snapshots_shared, collections, extras)| ServerSeen {
                 version: version.parse().unwrap(),
                 commit: None,
                 peer_id,
@@ -184,15 +185,27 @@ fn any_server() -> impl Strategy<Value = ServerSeen> {
                 replays_logs: true,
                 restores_parts: true,
                 keeps_limits: true,
+                extras: extras.map(|count| EXTRAS[..count].iter().map(extra).collect()),
                 collections,
             },
         )
 }
 
+const EXTRAS: [&str; 2] = ["qdrant", "redis"];
+
+fn extra(name: &&str) -> ExtraSeen {
+    ExtraSeen {
+        name: name.parse().unwrap(),
+        config: *name == "qdrant",
+        required: *name == "redis",
+    }
+}
+
 fn any_world() -> impl Strategy<Value = Observation> {
     let view = prop_oneof_server().prop_flat_map(|server| {
-        let pulse = (0..20_u64, 0..4_u64, 0..6_u8);
-        (0..9_u8, 0..90_i64, pulse).prop_map(move |(connected, age, (silent, answer, late))| {
+        let pulse = (0..20_u64, 0..4_u64, 0..6_u8, 0..4_u8);
+        (0..9_u8, 0..90_i64, pulse).prop_map(move |(connected, age, pulse)| {
+            let (silent, answer, late, drained) = pulse;
             NodeView {
                 connected: connected != 0,
                 reported_at: Some(holdfast_types::Timestamp::from_micros(
@@ -207,6 +220,7 @@ fn any_world() -> impl Strategy<Value = Observation> {
                     silent: Duration::from_secs(silent),
                     answer: Duration::from_secs(answer),
                 },
+                drained: drained == 0,
             }
         })
     });
@@ -225,7 +239,7 @@ fn any_world() -> impl Strategy<Value = Observation> {
         nodes,
         past: Past {
             pins,
-            peers: [].into(),
+            ..Past::default()
         },
     })
 }

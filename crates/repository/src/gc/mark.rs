@@ -5,10 +5,10 @@
 
 use super::GarbageWatcher;
 use crate::core_state::CoreState;
-use crate::points::{self, read_shard_recipe};
+use crate::points::{self, read_stored_recipe};
 use crate::reader::Reader;
 use crate::{RepositoryError, layout, system};
-use holdfast_archive::ShardEntry;
+use holdfast_archive::StoredRecipe;
 use holdfast_types::{ChunkId, RecoveryPointId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const BATCH: usize = 4096;
 pub(super) struct Marked {
     /// Points whose chunks are marked.
     points: HashSet<RecoveryPointId>,
-    /// Recipes whose chunks are marked: unchanged shards share them.
+    /// Recipes whose chunks are marked: what is unchanged shares them.
     recipes: HashSet<[u8; 32]>,
 }
 
@@ -73,24 +73,26 @@ impl Marked {
         id: &RecoveryPointId,
     ) -> Result<(), RepositoryError> {
         let manifest = points::read(core, id).await?;
-        for (_, shard) in manifest.shards() {
-            mark_all(core, &shard.recipe);
-            self.mark_shard(core, reader, shard).await?;
+        for (owner, stored) in manifest.recipes() {
+            mark_all(core, stored.chunks);
+            let owner = owner.to_string();
+            self.mark_recipe(core, reader, &owner, stored).await?;
         }
         Ok(())
     }
 
-    async fn mark_shard(
+    async fn mark_recipe(
         &mut self,
         core: &Arc<CoreState>,
         reader: &Arc<Reader>,
-        shard: &ShardEntry,
+        owner: &str,
+        stored: StoredRecipe<'_>,
     ) -> Result<(), RepositoryError> {
-        let digest = shard.recipe_digest();
+        let digest = stored.digest();
         if digest.is_some_and(|digest| self.recipes.contains(&digest)) {
             return Ok(());
         }
-        let recipe = read_shard_recipe(reader, shard).await?;
+        let recipe = read_stored_recipe(reader, owner, stored).await?;
         let core = core.clone();
         system::blocking(move || {
             let mut batch = Vec::with_capacity(BATCH);

@@ -6,7 +6,7 @@ use crate::chunk_table::Location;
 use crate::core_state::CoreState;
 use crate::gc::stones;
 use crate::packer::Packer;
-use crate::points::{self, read_shard_recipe};
+use crate::points::{self, read_stored_recipe};
 use crate::reader::Reader;
 use crate::rescue::Rescue;
 use crate::{Damage, RepositoryError, epochs, layout, marks, quarantine, system};
@@ -70,10 +70,11 @@ impl Bringer<'_> {
         };
         let (object, manifest) = points::read_object(self.from.core, id).await?;
         let dying = self.dying().await?;
-        for (_, shard) in manifest.shards() {
-            self.bring_chunks(shard.recipe.clone(), &dying, &mut synced)
+        for (owner, stored) in manifest.recipes() {
+            self.bring_chunks(stored.chunks.to_vec(), &dying, &mut synced)
                 .await?;
-            let recipe = read_shard_recipe(self.from.reader, shard).await?;
+            let owner = owner.to_string();
+            let recipe = read_stored_recipe(self.from.reader, &owner, stored).await?;
             let ids = recipe.chunks().map(|(id, _)| id).collect();
             drop(recipe);
             self.bring_chunks(ids, &dying, &mut synced).await?;

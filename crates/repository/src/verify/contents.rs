@@ -8,7 +8,7 @@
 use super::AffectedShard;
 use super::points::{Needs, check_shard};
 use crate::core_state::CoreState;
-use crate::points::read_shard_recipe;
+use crate::points::read_stored_recipe;
 use crate::reader::{Reader, StoredChunk};
 use crate::{RepositoryError, system};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -52,7 +52,8 @@ async fn chunks_of(
     reader: &Arc<Reader>,
     shard: &ShardEntry,
 ) -> Result<Option<Vec<ChunkId>>, RepositoryError> {
-    let recipe = match read_shard_recipe(reader, shard).await {
+    let owner = format!("shard {}", shard.shard_id);
+    let recipe = match read_stored_recipe(reader, &owner, shard.stored_recipe()).await {
         Ok(recipe) => recipe,
         Err(RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. }) => {
             return Ok(None);

@@ -1,11 +1,11 @@
 //! Which recovery points can be restored in full.
 
-use super::{AffectedPoint, AffectedShard, VerifyReport};
+use super::{AffectedExtra, AffectedPoint, AffectedShard, VerifyReport};
 use crate::core_state::CoreState;
-use crate::points::{list, read_shard_recipe};
+use crate::points::{list, read_stored_recipe};
 use crate::reader::Reader;
 use crate::{RepositoryError, layout, system};
-use holdfast_archive::{CollectionEntry, Manifest, ShardEntry};
+use holdfast_archive::{CollectionEntry, Manifest, RecipeOwner, ShardEntry, StoredRecipe};
 use holdfast_types::{ChunkId, CollectionName};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,10 +31,11 @@ pub(super) async fn check(
             id: listing.id,
             manifest: None,
             shards: Vec::new(),
+            extras: Vec::new(),
         };
         match listing.manifest {
             Ok(manifest) => {
-                affected.shards = check_shards(core, reader, &manifest, &mut needs).await?;
+                check_all(core, reader, &manifest, &mut needs, &mut affected).await?;
             }
             Err(RepositoryError::Damaged { source, .. }) => {
                 let object = layout::point(&affected.id).to_string();
@@ -44,7 +45,7 @@ pub(super) async fn check(
             }
             Err(other) => return Err(other),
         }
-        if affected.manifest.is_some() || !affected.shards.is_empty() {
+        if affected.is_concerned() {
             report.affected.push(affected);
         }
     }
@@ -67,17 +68,49 @@ pub(crate) async fn check_collection(
     Ok(affected)
 }
 
-async fn check_shards(
+/// What a recipe stands for and can't be had.
+struct Lost {
+    missing_chunks: usize,
+    recipe: Option<RepositoryError>,
+}
+
+async fn check_all(
     core: &Arc<CoreState>,
     reader: &Arc<Reader>,
     manifest: &Manifest,
     needs: &mut Needs,
-) -> Result<Vec<AffectedShard>, RepositoryError> {
-    let mut affected = Vec::new();
-    for (collection, shard) in manifest.shards() {
-        affected.extend(check_shard(core, reader, &collection.name, shard, needs).await?);
+    affected: &mut AffectedPoint,
+) -> Result<(), RepositoryError> {
+    for (owner, stored) in manifest.recipes() {
+        match owner {
+            RecipeOwner::Shard(collection, shard) => {
+                let found = check_shard(core, reader, &collection.name, shard, needs).await?;
+                affected.shards.extend(found);
+            }
+            RecipeOwner::Extra(node, extra) => {
+                let lost = check_recipe(core, reader, &owner.to_string(), stored, needs).await?;
+                affected.extras.extend(lost.map(|lost| AffectedExtra {
+                    node: node.node.clone(),
+                    name: extra.name.clone(),
+                    missing_chunks: lost.missing_chunks,
+                    recipe: lost.recipe,
+                }));
+            }
+        }
     }
-    Ok(affected)
+    Ok(())
+}
+
+/// Whether nothing of what a recipe stands for is lost, by a fresh listing of the packs.
+pub(crate) async fn is_whole(
+    core: &Arc<CoreState>,
+    reader: &Arc<Reader>,
+    owner: &str,
+    stored: StoredRecipe<'_>,
+) -> Result<bool, RepositoryError> {
+    core.compare_packs().await?;
+    let lost = check_recipe(core, reader, owner, stored, &mut Needs::default()).await?;
+    Ok(lost.is_none())
 }
 
 pub(super) async fn check_shard(
@@ -87,34 +120,52 @@ pub(super) async fn check_shard(
     shard: &ShardEntry,
     needs: &mut Needs,
 ) -> Result<Option<AffectedShard>, RepositoryError> {
-    let mut affected = AffectedShard {
+    let (owner, stored) = (format!("shard {}", shard.shard_id), shard.stored_recipe());
+    let lost = check_recipe(core, reader, &owner, stored, needs).await?;
+    Ok(lost.map(|lost| AffectedShard {
         collection: collection.clone(),
         shard: shard.shard_id,
-        missing_chunks: 0,
-        recipe: None,
-    };
-    match read_shard_recipe(reader, shard).await {
+        missing_chunks: lost.missing_chunks,
+        recipe: lost.recipe,
+    }))
+}
+
+async fn check_recipe(
+    core: &Arc<CoreState>,
+    reader: &Arc<Reader>,
+    owner: &str,
+    stored: StoredRecipe<'_>,
+    needs: &mut Needs,
+) -> Result<Option<Lost>, RepositoryError> {
+    let lost = match read_stored_recipe(reader, owner, stored).await {
         Ok(recipe) => {
-            let (core, parts) = (core.clone(), shard.recipe.clone());
+            let (core, parts) = (core.clone(), stored.chunks.to_vec());
             let missing = system::blocking(move || {
                 let chunks = recipe.chunks().map(|(chunk, _)| chunk);
                 Ok(missing_of(&core, chunks.chain(parts)))
             });
             let missing = missing.await?;
-            affected.missing_chunks = missing.len();
+            let missing_chunks = missing.len();
             needs.missing.extend(missing);
+            Lost {
+                missing_chunks,
+                recipe: None,
+            }
         }
         Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::ChunkMissing { .. })) => {
-            let missing = missing_of(core, shard.recipe.iter().copied());
-            affected.missing_chunks = missing.len();
+            let missing = missing_of(core, stored.chunks.iter().copied());
+            let missing_chunks = missing.len();
             needs.missing.extend(missing);
             needs.unknown = true;
-            affected.recipe = Some(error);
+            Lost {
+                missing_chunks,
+                recipe: Some(error),
+            }
         }
         Err(other) => return Err(other),
-    }
-    let concerned = affected.missing_chunks > 0 || affected.recipe.is_some();
-    Ok(concerned.then_some(affected))
+    };
+    let concerned = lost.missing_chunks > 0 || lost.recipe.is_some();
+    Ok(concerned.then_some(lost))
 }
 
 /// Distinct chunks that can't be read.

@@ -3,7 +3,7 @@
 use super::options::VerifyLevel;
 use crate::quarantine::QuarantineRecord;
 use crate::{Damage, DamagedObject, RepositoryError};
-use holdfast_types::{ChunkId, CollectionName, RecoveryPointId, ShardId};
+use holdfast_types::{ChunkId, CollectionName, ExtraName, NodeId, RecoveryPointId, ShardId};
 use std::collections::{BTreeSet, HashSet};
 
 /// What a check found.
@@ -109,6 +109,15 @@ pub struct AffectedPoint {
     pub manifest: Option<RepositoryError>,
     /// Its shards that can't be restored in full; the others can.
     pub shards: Vec<AffectedShard>,
+    /// Its extras that can't be exported in full.
+    pub extras: Vec<AffectedExtra>,
+}
+
+impl AffectedPoint {
+    /// Whether anything of it is lost.
+    pub(super) fn is_concerned(&self) -> bool {
+        self.manifest.is_some() || !self.shards.is_empty() || !self.extras.is_empty()
+    }
 }
 
 /// A captured shard that damage concerns.
@@ -118,6 +127,19 @@ pub struct AffectedShard {
     pub collection: CollectionName,
     /// The shard.
     pub shard: ShardId,
+    /// Distinct chunks that are missing or damaged.
+    pub missing_chunks: usize,
+    /// Set if the recipe itself can't be read.
+    pub recipe: Option<RepositoryError>,
+}
+
+/// A captured extra that damage concerns.
+#[derive(Clone, Debug)]
+pub struct AffectedExtra {
+    /// The node.
+    pub node: NodeId,
+    /// Its name there.
+    pub name: ExtraName,
     /// Distinct chunks that are missing or damaged.
     pub missing_chunks: usize,
     /// Set if the recipe itself can't be read.

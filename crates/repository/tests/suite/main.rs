@@ -16,6 +16,7 @@ mod damage;
 mod damage_others;
 mod disk;
 mod epochs;
+mod extras;
 mod garbage;
 mod keeping;
 mod keys;

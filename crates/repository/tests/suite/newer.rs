@@ -61,8 +61,18 @@ impl Kind {
         match self {
             Self::Index | Self::Wal => [&2_u16.to_le_bytes()[..], b"other things"].concat(),
             Self::Manifest | Self::Hold | Self::PointTombstone | Self::PackTombstone => {
-                br#"{"format": 2, "other": "things"}"#.to_vec()
+                let format = self.newer_format();
+                format!(r#"{{"format": {format}, "other": "things"}}"#).into_bytes()
             }
+        }
+    }
+
+    /// The format that comes after the newest that is known.
+    fn newer_format(self) -> u32 {
+        match self {
+            // 2 is that of points with extras.
+            Self::Manifest => 3,
+            Self::Index | Self::Wal | Self::Hold | Self::PointTombstone | Self::PackTombstone => 2,
         }
     }
 }
@@ -179,15 +189,20 @@ async fn what_is_whole_is_named_with_its_format() {
         let present = sound.get(&key).await.unwrap();
         let payload = kind.newer_payload();
         let sealed = sealed::seal(kind.sealed_as(), Epoch(1), [7; 32], ring.newest(), &payload);
-        for newer in [in_newer_envelope(&present), sealed.unwrap().into()] {
+        let newer = [
+            (in_newer_envelope(&present), 2),
+            (sealed.unwrap().into(), kind.newer_format()),
+        ];
+        for (newer, its_format) in newer {
             let store = copy_of(sound.as_ref()).await;
             put(&store, &key, newer.clone()).await;
             let error = refusal(&store, kind).await;
             assert!(
-                matches!(&error, RepositoryError::NewerFormat { object, format: 2 } if object == key.as_str()),
+                matches!(&error, RepositoryError::NewerFormat { object, format } if object == key.as_str() && *format == its_format),
                 "{kind:?}: {error:?}"
             );
-            let told = format!("{key} was written by a newer version of Holdfast (format 2)");
+            let told =
+                format!("{key} was written by a newer version of Holdfast (format {its_format})");
             assert_eq!(error.to_string(), told);
             // The newer program finds everything as it left it.
             assert_eq!(store.get(&key).await.unwrap(), newer);

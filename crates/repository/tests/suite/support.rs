@@ -180,6 +180,8 @@ fn manifest(namespace: &Namespace, epoch: Epoch, n: u32, shard: ShardEntry) -> M
             qdrant_version: shard.server_version.clone(),
             qdrant_commit: None,
             peer_id: 0,
+            extras: vec![],
+            extras_unknown: None,
         }],
         collections: vec![CollectionEntry {
             name: "docs".parse().unwrap(),
@@ -214,31 +216,42 @@ pub(crate) async fn capture(
 /// The files of point `n`, each chunk's hash verified.
 pub(crate) async fn restore(repository: &Repository, n: u32) -> Result<Files, RepositoryError> {
     let manifest = repository.read_point(&point_id(n)).await?;
-    let key = repository.chunk_key(&manifest.namespace);
     let mut files = Files::new();
     for (_, shard) in manifest.shards() {
         let recipe = repository.read_shard_recipe(shard).await?;
-        let ids: Vec<ChunkId> = recipe.chunks().map(|(id, _)| id).collect();
-        let mut chunks = std::pin::pin!(repository.read_chunks(ids, 4));
-        let mut decoder = Decoder::new();
-        for file in recipe.files {
-            let mut content = Vec::new();
-            for extent in file.extents {
-                match extent {
-                    Extent::Zero { len } => {
-                        content.resize(content.len() + usize::try_from(len).unwrap(), 0);
-                    }
-                    Extent::Chunk { id, len } => {
-                        let chunk = chunks.next().await.unwrap()?;
-                        let plain_len = chunk.plain_len as usize;
-                        let plain = decoder.decode(chunk.codec, &chunk.data, plain_len).unwrap();
-                        assert_eq!((key.id(plain), plain_len), (id, len as usize));
-                        content.extend_from_slice(plain);
-                    }
+        files.extend(rebuilt(repository, &manifest.namespace, recipe).await?);
+    }
+    Ok(files)
+}
+
+/// The files of a recipe, each chunk's hash verified.
+pub(crate) async fn rebuilt(
+    repository: &Repository,
+    namespace: &Namespace,
+    recipe: ShardRecipe,
+) -> Result<Files, RepositoryError> {
+    let key = repository.chunk_key(namespace);
+    let ids: Vec<ChunkId> = recipe.chunks().map(|(id, _)| id).collect();
+    let mut chunks = std::pin::pin!(repository.read_chunks(ids, 4));
+    let mut decoder = Decoder::new();
+    let mut files = Files::new();
+    for file in recipe.files {
+        let mut content = Vec::new();
+        for extent in file.extents {
+            match extent {
+                Extent::Zero { len } => {
+                    content.resize(content.len() + usize::try_from(len).unwrap(), 0);
+                }
+                Extent::Chunk { id, len } => {
+                    let chunk = chunks.next().await.unwrap()?;
+                    let plain_len = chunk.plain_len as usize;
+                    let plain = decoder.decode(chunk.codec, &chunk.data, plain_len).unwrap();
+                    assert_eq!((key.id(plain), plain_len), (id, len as usize));
+                    content.extend_from_slice(plain);
                 }
             }
-            files.insert(file.path, content);
         }
+        files.insert(file.path, content);
     }
     Ok(files)
 }
