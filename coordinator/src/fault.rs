@@ -200,11 +200,11 @@ fn grpc_code(code: Code) -> tonic::Code {
         Code::Certificate
         | Code::PermissionDenied
         | Code::NodeRemoved
-        | Code::TokenUnknown
         | Code::TokenOtherNode
         | Code::TokenUsed
         | Code::TokenExpired => tonic::Code::PermissionDenied,
         Code::CollectionNotFound
+        | Code::TokenUnknown
         | Code::PointNotFound
         | Code::JobNotFound
         | Code::NodeNotFound

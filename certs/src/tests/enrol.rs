@@ -133,8 +133,11 @@ async fn an_applicant_gets_a_pair_that_peers_accept() {
     // As every other pair of this authority.
     let agent = ClientTls::load(paths.clone()).unwrap();
     assert_eq!(agent.identity().to_string(), "spiffe://demo/agent/n1");
-    let seen = world.server().await.seen_as(&agent).await;
-    assert!(seen.starts_with("spiffe://demo/agent/n1 "), "{seen}");
+    let channel = world.server().await.connect(&agent).await.unwrap();
+    let seen = call(&channel, "/holdfast.v1.AgentControl/Connect").await;
+    assert_eq!(seen.code(), Code::Unimplemented, "{seen}");
+    let who = seen.message();
+    assert!(who.starts_with("spiffe://demo/agent/n1 "), "{who}");
     // What is there is never overwritten.
     let again = Applicant::begin(&n1(), &paths, token.pin()).unwrap_err();
     assert!(again.to_string().contains("is not overwritten"), "{again}");

@@ -6,7 +6,7 @@ use super::extra_dir::ExtraDir;
 use super::origin::{Origin, Reader};
 use super::target::code;
 use super::write::{interrupted, told};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::interrupt::Interrupt;
 use holdfast_agent::failure::{Failed, chain};
 use holdfast_agent::flow::both;

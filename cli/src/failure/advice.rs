@@ -87,6 +87,7 @@ const EXTRA_FAILED: &str = "mend the hook or the files on that node, then back u
      points are made without it (docs/reference/extras.md)";
 const BRING_IT_BACK: &str = "bring the damaged object back from a copy of the repository; undamaged recovery points still \
      restore";
+const UPGRADE: &str = "upgrade the coordinator: a newer release has written to the repository";
 const ENROL_ANEW: &str = "see when and by whom: `holdfast nodes`; to let it back in, enrol it anew (docs/reference/nodes.md)";
 const ANOTHER: &str =
     "see how tokens stand: `holdfast nodes tokens`; `holdfast nodes enrol NODE` makes a new one";
@@ -124,9 +125,7 @@ pub(super) fn todo(code: Code) -> Option<&'static str> {
         Code::StoreUnreachable => SEE_THAT_IT_ANSWERS,
         Code::StoreFailed => LOOK_AT_THE_STORE,
         Code::RepositoryForeign => MOUNT_ITS_OWN,
-        Code::RepositoryNewer => {
-            "upgrade the coordinator: a newer release has written to the repository"
-        }
+        Code::RepositoryNewer => UPGRADE,
         Code::RepositoryDamaged => BRING_IT_BACK,
         Code::RepositoryLocked => "stop the other coordinator that uses this repository",
         Code::RepositoryRole => {

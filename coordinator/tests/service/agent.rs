@@ -213,6 +213,7 @@ impl Agent {
             qdrant_version: "1.18.3".into(),
             restores_parts: true,
             keeps_limits: true,
+            captures_extras: true,
             peer_id: peer,
             peers: 3,
             cluster_peers: peers

@@ -66,7 +66,7 @@ impl Scene {
         let request = v1::OpenExportRequest {
             recovery_point: self.point.clone(),
             collection: "docs".into(),
-            from_copy: String::new(),
+            ..Default::default()
         };
         let opened = self.operator.0.open_export(request).await;
         opened.unwrap().into_inner()

@@ -88,7 +88,12 @@ fn capture(name: &str) -> v1::command::Command {
 fn message(outcome: Outcome) -> String {
     match outcome {
         Outcome::Failure(failure) => failure.message,
-        other => panic!("no failure: {other:?}"),
+        other @ (Outcome::Capture(_)
+        | Outcome::Restore(_)
+        | Outcome::Extra(_)
+        | Outcome::Cancelled(_)) => {
+            panic!("no failure: {other:?}")
+        }
     }
 }
 

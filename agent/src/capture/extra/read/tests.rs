@@ -52,7 +52,7 @@ async fn take(section: ExtraSection) -> Result<ReadExtra, String> {
             assert_eq!(failed.code, Code::ExtraFailed);
             failed.message
         }
-        other => panic!("{other:?}"),
+        other @ (Halt::Stopped | Halt::Broken(_)) => panic!("{other:?}"),
     })
 }
 
