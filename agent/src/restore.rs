@@ -132,7 +132,15 @@ async fn bring_back(job: &Job, order: &RestoreOrder) -> Result<RestoreReport, Fa
     let mut attempts = Attempts::new(job.site.config.limits.retry_for);
     let mut uploaded_bytes = 0;
     let (progress, indexes, replayed) = loop {
-        logical::begin_anew(job, order).await?;
+        match logical::begin_anew(job, order).await {
+            Ok(()) => {}
+            Err(Halt::Broken(failed)) => {
+                attempts.pause(failed).await?;
+                continue;
+            }
+            Err(Halt::Failed(failed)) => return Err(failed),
+            Err(Halt::Stopped) => return Err(ended_silently()),
+        }
         let (mut progress, indexes) = prepare(job, order).await?;
         uploaded_bytes += upload_shards(job, order, &mut progress).await?;
         job.meter.stage("waiting for Qdrant");

@@ -2,8 +2,8 @@
 //!
 //! An authority whose key lies on a coordinator should be worth no more than that key is used for. So it can be marked, in its
 //! certificate, as one for agents; and whoever verifies a peer by several authorities asks here whether the one that it
-//! comes from may vouch for its role. A peer's certificate names its authority by the name that the path to it was found by,
-//! so that the mark can't be passed by.
+//! comes from may vouch for its role. A peer's certificate names its authority by the name that the path to it was found by;
+//! a path by way of further authorities is refused for every other role.
 
 use crate::certificate::CertificateInfo;
 use crate::identity::{IdentityError, Role};
@@ -59,9 +59,12 @@ impl Limits {
         }
     }
 
-    /// Whether the authority that a verified peer comes from may vouch for its role.
-    pub(crate) fn check(&self, peer: &CertificateInfo) -> Result<(), IdentityError> {
-        if !self.for_agents.contains(&peer.issuer) {
+    /// Whether the authority that a verified peer comes from may vouch for its role. `between` says whether the peer has shown authorities
+    /// between its own certificate and a trusted one: an authority for agents alone could have made one of any name, so nobody but an
+    /// agent may come by such a path where there is one. Holdfast's own authorities sign peers themselves.
+    pub(crate) fn check(&self, peer: &CertificateInfo, between: bool) -> Result<(), IdentityError> {
+        let by_detour = between && !self.for_agents.is_empty();
+        if !by_detour && !self.for_agents.contains(&peer.issuer) {
             return Ok(());
         }
         let identity = peer.require_identity()?;

@@ -310,6 +310,31 @@ pub async fn revoke(core: &Core, id: &str, by: String) -> Result<TokenRecord, Fa
     Ok(record)
 }
 
+/// Revokes every token of a node that can still be used.
+///
+/// # Errors
+/// A failing catalogue.
+pub async fn revoke_of(core: &Core, node: &NodeId, by: &str) -> Result<(), Fault> {
+    let enrolments = &core.enrolments;
+    let _one_at_a_time = enrolments.changing.lock().await;
+    let now = core.clock.now();
+    let open: Vec<TokenRecord> = {
+        let tokens = enrolments.read();
+        let of_node = tokens.values().filter(|token| token.node == *node);
+        let open = of_node.filter(|token| token.state(now) == TokenState::Open);
+        open.cloned().collect()
+    };
+    for mut record in open {
+        record.ended = Some(Ended::Revoked {
+            at: now,
+            by: by.to_owned(),
+        });
+        tracing::info!(audit = "enrolment", %node, token = record.id(), by, "an enrolment token was revoked with its node");
+        record_token(core, record, Vec::new()).await?;
+    }
+    Ok(())
+}
+
 fn find(enrolments: &Enrolments, id: &str) -> Result<TokenRecord, Fault> {
     let tokens = enrolments.read();
     let mut found = tokens

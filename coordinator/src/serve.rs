@@ -88,6 +88,8 @@ pub async fn serve_enrolment(core: Arc<Core>, listener: TcpListener, tls: Server
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_connection_age(ENROLMENT_WITHIN)
+        // Else a caller that says nothing after the handshake would stay.
+        .max_connection_age_grace(Duration::from_secs(1))
         .add_service(service)
         .serve_with_incoming_shutdown(incoming_strangers(listener, tls), stop.cancelled_owned());
     tokio::select! {

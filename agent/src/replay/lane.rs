@@ -53,8 +53,16 @@ fn step(log: LogOrder, index: u64, data: &Bytes, source: &Source) -> Result<Step
     }
 }
 
-/// The effect of an operation, and bytes of its entry.
-pub type Planned = (Step, u64);
+/// What has the effect of one operation.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its index in the log.
+    pub index: u64,
+    /// How.
+    pub step: Step,
+    /// Bytes of its entry.
+    pub bytes: u64,
+}
 
 /// Hands on what has the effect of each ordered operation. Without a receiver it only proves that every operation can be replayed.
 ///
@@ -80,7 +88,9 @@ pub async fn feed(
         attempts.accepted();
         let (pieces, arriving) = mpsc::channel(PIECES);
         let (begin, begun) = oneshot::channel();
+        let (alive, over) = oneshot::channel();
         let reader = Reader {
+            _alive: alive,
             log: rest,
             source: source.clone(),
             next: Arc::clone(&next),
@@ -93,6 +103,9 @@ pub async fn feed(
         match both(fetching, reading).await {
             Ok(_) => return Ok(()),
             Err(Halt::Broken(failed)) => {
+                // The thread may still hand on what had come: another one beside it would hand on the same again. It ends, since nothing
+                // more comes; then `next` is where the next one begins.
+                let _ended = over.await;
                 attempts.arrived(next.load(Ordering::Relaxed));
                 attempts.pause(failed).await?;
             }
@@ -103,6 +116,8 @@ pub async fn feed(
 
 /// The thread's part.
 struct Reader {
+    /// Dropped when the thread ends.
+    _alive: oneshot::Sender<()>,
     log: LogOrder,
     source: Source,
     next: Arc<AtomicU64>,
@@ -115,7 +130,8 @@ impl Reader {
             let data = entries.entry()?;
             let step = step(self.log, index, &data, &self.source)?;
             if let Some(out) = &self.out {
-                let planned = (step, data.len() as u64);
+                let bytes = data.len() as u64;
+                let planned = Planned { index, step, bytes };
                 out.blocking_send(planned).map_err(|_| Halt::Stopped)?;
             }
             self.next.store(index + 1, Ordering::Relaxed);

@@ -11,7 +11,7 @@
 //! | restoring, replayed | goes on behind it |
 
 use super::target::{self, essence};
-use super::{ended_silently, failed, keys};
+use super::{ended_silently, keys};
 use crate::commands::cleanup::same_settings;
 use crate::commands::phase::{Phase, Replayed, Replaying, RestoreProgress, TargetMode};
 use crate::failure::Failed;
@@ -59,19 +59,23 @@ pub(super) async fn check(job: &Job, order: &RestoreOrder) -> Result<(), Failed>
 /// If operations were being sent when the process ended, or when an answer did not come: prepares that the collection is deleted and made anew.
 ///
 /// # Errors
-/// The collection is not known to be the same one any more; it is left alone then.
-pub(super) async fn begin_anew(job: &Job, order: &RestoreOrder) -> Result<(), Failed> {
+/// The collection is not known to be the same one any more; it is left alone then. [`Halt::Broken`] while Qdrant can't say.
+pub(super) async fn begin_anew(job: &Job, order: &RestoreOrder) -> Result<(), Halt> {
     let Phase::Replaying(replaying) = job.phase() else {
         return Ok(());
     };
     let (qdrant, name) = (&job.site.qdrant, &order.target);
-    let Some(found) = target::find(job, name).await.map_err(failed)? else {
+    let Some(found) = target::find(job, name).await.map_err(target::unsettled)? else {
         return Err(Failed::new(
             Code::QdrantError,
             format!("{name} was deleted while it was being restored"),
-        ));
+        )
+        .into());
     };
-    let uuid = qdrant.collection_uuid(name).await.map_err(failed)?;
+    let uuid = qdrant
+        .collection_uuid(name)
+        .await
+        .map_err(target::unsettled)?;
     let Replaying {
         progress,
         uuid: before,
@@ -92,11 +96,12 @@ pub(super) async fn begin_anew(job: &Job, order: &RestoreOrder) -> Result<(), Fa
             format!(
                 "{name} is not known to be the collection any more that operations were being sent to: it is left alone"
             ),
-        ));
+        )
+        .into());
     }
     tracing::info!(collection = %name, "operations were being sent: it is made anew");
-    job.advance(Phase::Restoring(anew(progress, essence(&found))))
-        .await
+    let next = Phase::Restoring(anew(progress, essence(&found)));
+    Ok(job.advance(next).await?)
 }
 
 /// The collection as it is now is replaced by one that is made anew.
@@ -167,7 +172,8 @@ async fn send(job: &Job, order: &RestoreOrder) -> Result<Effects, Halt> {
             feeds.push(async move { lane::feed(job, log, &source, Some(out)).await });
             steps
         });
-        lanes.push(Lane::new(source, steps, log.map_or(0, LogOrder::entries)));
+        let stretch = log.map_or((0, 0), |log| (log.from, log.entries()));
+        lanes.push(Lane::new(source, steps, stretch));
     }
     let feeding = async { try_join_all(feeds).await.map(drop) };
     let (_, effects) = both(feeding, drive::all(receiver, lanes, &job.meter)).await?;
@@ -212,6 +218,9 @@ pub(super) fn explain(failed: Failed, replaying: &Replaying, order: &RestoreOrde
     let (name, progress) = (&order.target, &replaying.progress);
     let held = format!("{name} holds the recovery point and some of the operations behind it");
     match (progress.target, &progress.created) {
+        (TargetMode::Recreate, Some(_)) if progress.holds_data => failed.and(&format!(
+            "{name} was replaced, is between the recovery point and the instant, and is deleted: restore the safety recovery point taken before"
+        )),
         (TargetMode::Create, Some(_)) if progress.holds_data => failed.and(&format!(
             "{name} did not exist before and is deleted again, if its settings are still those that it was created with"
         )),

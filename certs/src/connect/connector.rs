@@ -163,12 +163,10 @@ impl Shared {
 
     fn check_server(&self, stream: &TlsStream<Socket>) -> Result<(), IdentityError> {
         let (_, session) = stream.get_ref();
-        let cert = session
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .ok_or(IdentityError::Missing)?;
+        let shown = session.peer_certificates().unwrap_or_default();
+        let (cert, between) = shown.split_first().ok_or(IdentityError::Missing)?;
         let info = CertificateInfo::from_der(cert)?;
-        self.trust.limits().check(&info)?;
+        self.trust.limits().check(&info, !between.is_empty())?;
         let server = info.require_identity()?;
         if let Some(domain) = self.trust.domain() {
             server.check_domain(&domain)?;

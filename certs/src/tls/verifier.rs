@@ -39,10 +39,10 @@ impl IdentityVerifier {
         })
     }
 
-    fn check(&self, cert: &CertificateDer<'_>) -> Result<(), IdentityError> {
+    fn check(&self, cert: &CertificateDer<'_>, between: bool) -> Result<(), IdentityError> {
         let info = CertificateInfo::from_der(cert)?;
         info.require_identity()?.check_domain(&self.domain)?;
-        self.limits.check(&info)
+        self.limits.check(&info, between)
     }
 }
 
@@ -62,9 +62,10 @@ impl ClientCertVerifier for IdentityVerifier {
         let verified = self
             .chain
             .verify_client_cert(end_entity, intermediates, now)?;
-        self.check(end_entity).map_err(|error| {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
-        })?;
+        self.check(end_entity, !intermediates.is_empty())
+            .map_err(|error| {
+                Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+            })?;
         Ok(verified)
     }
 

@@ -3,6 +3,7 @@
 use super::risk::{self, Risk};
 use super::{Mark, Member, Removal, cut};
 use crate::core::Core;
+use crate::enrolment;
 use crate::fault::Fault;
 use crate::job::{BackupWork, JobRecord, Work};
 use holdfast_service::failure::Code;
@@ -81,6 +82,14 @@ pub async fn remove(
             "it was removed at {} by {}",
             removal.mark.since, removal.mark.by
         )];
+        if confirm {
+            // What it was given since, by a token or by hand, is refused from now on, too.
+            member.refused_before = Some(cut(mark.since, &member));
+            enrolment::revoke_of(core, node, &mark.by).await?;
+            write(core, vec![(node.clone(), member)]).await?;
+            expel(core, node);
+            effects.push("certificates that it was given since are refused now".to_owned());
+        }
         return Ok(Removed {
             removed: true,
             before: true,
@@ -97,6 +106,8 @@ pub async fn remove(
         });
     }
     check_idle(core, node).await?;
+    // A token that lies on the removed machine must not let it in again. First: a crash in between leaves the node as it was, without tokens.
+    enrolment::revoke_of(core, node, &mark.by).await?;
     let before = cut(mark.since, &member);
     tracing::warn!(
         %node,

@@ -61,6 +61,8 @@ pub(super) struct Inner {
     pub(super) log: Vec<v1::LogPiece>,
     /// Break the log's data off after so many pieces, once.
     pub(super) break_log_after: Option<usize>,
+    /// But not the first so many times that it is asked for.
+    pub(super) break_log_later: u32,
     /// Index of the first of them: then only what is asked for is sent. `None` sends all, as asked or not.
     pub(super) log_begins: Option<u64>,
     /// How often lengths, and how often data was asked for.
@@ -368,7 +370,8 @@ impl Restore for FakeCoordinator {
             }
         } else {
             inner.log_requests.1 += 1;
-            if let Some(after) = inner.break_log_after.take() {
+            let due = inner.log_requests.1 > inner.break_log_later;
+            if let Some(after) = due.then(|| inner.break_log_after.take()).flatten() {
                 pieces.truncate(after);
                 pieces.push(Err(Status::unavailable("broken on purpose")));
             }

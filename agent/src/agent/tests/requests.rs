@@ -209,6 +209,51 @@ async fn an_answer_that_says_nothing_is_followed_by_a_new_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_breaks_off_while_qdrant_is_slow_is_sent_once_and_in_order() {
+    let put = |id: u64| {
+        let put = cbor!({"upsert_points" => {"points" => [{"id" => id, "vector" => [1.0], "payload" => {}}]}});
+        let mut bytes = Vec::new();
+        ciborium::into_writer::<Value, _>(&put.unwrap(), &mut bytes).unwrap();
+        bytes
+    };
+    let until = NEXT + 40;
+    let (world, agent, commit) = captured(&(FROM..until).map(put).collect::<Vec<_>>()).await;
+    let hold = Arc::new(Notify::new());
+    world.qdrant.lock().hold_changes = Some(Arc::clone(&hold));
+    {
+        let mut coordinator = world.coordinator.lock();
+        // The first time they are only checked, the second time the others are spliced.
+        (coordinator.break_log_after, coordinator.break_log_later) = (Some(20), 2);
+    }
+    let Command::RestoreCollection(mut order) = replay(&commit, "copy", false) else {
+        unreachable!("it is made so");
+    };
+    order.logs[0].until = until;
+    world
+        .coordinator
+        .give("restore", Command::RestoreCollection(order))
+        .await;
+    world.eventually(|| world.qdrant.lock().held == 1).await;
+    // Longer than the agent waits before it fetches again.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    world.qdrant.lock().hold_changes = None;
+    hold.notify_waiters();
+    let outcome = world.coordinator.result("restore", 0).await;
+    assert!(matches!(outcome, Outcome::Restore(_)), "{outcome:?}");
+    assert_eq!(
+        world.coordinator.lock().log_requests.1,
+        4,
+        "it was broken off"
+    );
+    let changes = world.qdrant.lock().changes.clone();
+    let put = |id: u64| {
+        format!(r#"PUT copy points/ {{"points":[{{"id":{id},"vector":[1.0],"payload":{{}}}}]}}"#)
+    };
+    assert_eq!(changes[3..], (NEXT..until).map(put).collect::<Vec<_>>());
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_replayed_touches_nothing() {
     let mut entries = entries();
     let later = cbor!({"turn_points_around" => {"points" => [1]}}).unwrap();

@@ -16,7 +16,8 @@ pub(super) struct Lane {
     source: Source,
     /// What comes of it; `None` if nothing was ordered.
     steps: Option<mpsc::Receiver<Planned>>,
-    /// How many there are.
+    /// Index of the first, and how many there are.
+    first: u64,
     ordered: u64,
     /// How many have had their effect.
     done: u64,
@@ -27,15 +28,21 @@ impl Lane {
     pub(super) fn new(
         source: Source,
         steps: Option<mpsc::Receiver<Planned>>,
-        ordered: u64,
+        (first, ordered): (u64, u64),
     ) -> Self {
         Self {
             source,
             steps,
+            first,
             ordered,
             done: 0,
             effects: Effects::default(),
         }
+    }
+
+    /// Index of the operation that has not had its effect yet.
+    fn next(&self) -> u64 {
+        self.first + self.done
     }
 
     /// Goes on to the next operation that concerns the collection, or to the end: `None`.
@@ -48,7 +55,15 @@ impl Lane {
             let Some(steps) = &mut self.steps else {
                 return Err(Halt::Stopped);
             };
-            let (step, bytes) = steps.recv().await.ok_or(Halt::Stopped)?;
+            let Planned { index, step, bytes } = steps.recv().await.ok_or(Halt::Stopped)?;
+            if index != self.next() {
+                // Sent twice or left out, an operation would not be seen in the result.
+                let what = format!(
+                    "operation {index} came for sending in place of {}",
+                    self.next()
+                );
+                return Err(Failed::new(Code::Internal, what).into());
+            }
             meter.add_done(bytes);
             let effects = match step {
                 Step::Send(requests) => receiver.send(requests).await?,

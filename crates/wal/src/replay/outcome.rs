@@ -24,7 +24,8 @@ impl Request {
         match status {
             200 => Outcome::Applied,
             404 if self.may_miss && answer.contains("No point with id") => Outcome::Missed,
-            400 | 413 | 422 => Outcome::Refused(why()),
+            // How much is sent at once is this program's choice, so that "too large" (413) was not said at the source.
+            400 | 422 => Outcome::Refused(why()),
             _ => Outcome::Failed(why()),
         }
     }
@@ -56,7 +57,7 @@ mod tests {
             request.outcome(400, unknown),
             Outcome::Refused(unknown.to_owned())
         );
-        for status in [202, 401, 403, 500, 503] {
+        for status in [202, 401, 403, 413, 500, 503] {
             assert_eq!(
                 request.outcome(status, "x"),
                 Outcome::Failed("x".to_owned())
