@@ -3,7 +3,10 @@
 use super::support::{DAY, TestServer, World, now};
 use crate::ca::{self, CA_FILE, CA_KEY_FILE, CaError, IssueRequest};
 use crate::{ClientTls, ConnectError, Scope, ServerTls, TlsPaths};
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
+};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +36,12 @@ impl Two {
 
     /// What whoever stole the second authority's key would make.
     fn forged(&self, role: &str) -> TlsPaths {
-        let dir = self.world.path(&format!("forged-{role}"));
+        self.forged_by(role, false)
+    }
+
+    /// The same, by way of an authority of another name in between if there is a `detour`.
+    fn forged_by(&self, role: &str, detour: bool) -> TlsPaths {
+        let dir = self.world.path(&format!("forged-{role}-{detour}"));
         std::fs::create_dir(&dir).unwrap();
         let ca = CertificateDer::from_pem_file(self.agents.join(CA_FILE)).unwrap();
         let key = std::fs::read_to_string(self.agents.join(CA_KEY_FILE)).unwrap();
@@ -49,9 +57,22 @@ impl Two {
             ExtendedKeyUsagePurpose::ServerAuth,
         ];
         let own = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&own, &issuer).unwrap();
+        let mut between = CertificateParams::default();
+        between.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        between
+            .distinguished_name
+            .push(DnType::CommonName, "between");
+        let key = KeyPair::generate().unwrap();
+        let shown = match detour {
+            false => params.signed_by(&own, &issuer).unwrap().pem(),
+            true => {
+                let authority = between.signed_by(&key, &issuer).unwrap().pem();
+                let leaf = params.signed_by(&own, &Issuer::new(between, key)).unwrap();
+                leaf.pem() + &authority
+            }
+        };
         let paths = TlsPaths::in_dir(&dir);
-        std::fs::write(&paths.cert, cert.pem()).unwrap();
+        std::fs::write(&paths.cert, shown).unwrap();
         std::fs::write(&paths.key, own.serialize_pem()).unwrap();
         self.trusting(paths)
     }
@@ -75,25 +96,32 @@ async fn it_vouches_for_agents_and_for_nobody_else() {
     call(&endpoint, two.world.issue("operator", "alice"))
         .await
         .unwrap();
-    for role in ["operator", "viewer", "coordinator"] {
-        let refused = call(&endpoint, two.forged(role)).await.unwrap_err();
-        assert!(
-            matches!(refused, ConnectError::Refused { .. }),
-            "{role}: {refused}"
-        );
+    for detour in [false, true] {
+        for role in ["operator", "viewer", "coordinator"] {
+            let paths = two.forged_by(role, detour);
+            let refused = call(&endpoint, paths).await.unwrap_err();
+            assert!(
+                matches!(refused, ConnectError::Refused { .. }),
+                "{role}, {detour}: {refused}"
+            );
+        }
     }
+    // A detour alone is no offence.
+    call(&endpoint, two.forged_by("agent", true)).await.unwrap();
 }
 
 #[tokio::test]
 async fn nobody_takes_what_it_signed_for_a_coordinator() {
     let two = Two::new();
-    let forged = serve(two.forged("coordinator")).await;
     let agent = two.trusting(two.world.issue("agent", "n1"));
-    let refused = call(&forged, agent).await.unwrap_err();
-    assert!(
-        matches!(refused, ConnectError::WrongServer { .. }),
-        "{refused}"
-    );
+    for detour in [false, true] {
+        let forged = serve(two.forged_by("coordinator", detour)).await;
+        let refused = call(&forged, agent.clone()).await.unwrap_err();
+        assert!(
+            matches!(refused, ConnectError::WrongServer { .. }),
+            "{detour}: {refused}"
+        );
+    }
 }
 
 #[test]
