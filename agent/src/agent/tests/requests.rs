@@ -222,8 +222,8 @@ async fn a_log_that_breaks_off_while_qdrant_is_slow_is_sent_once_and_in_order() 
     world.qdrant.lock().hold_changes = Some(Arc::clone(&hold));
     {
         let mut coordinator = world.coordinator.lock();
-        // The first time they are only checked, the second time the others are spliced.
-        (coordinator.break_log_after, coordinator.break_log_later) = (Some(20), 2);
+        // The first time they are only checked, the second time the others are spliced. Eight fit between the agent and Qdrant.
+        (coordinator.break_log_after, coordinator.break_log_later) = (Some(8), 2);
     }
     let Command::RestoreCollection(mut order) = replay(&commit, "copy", false) else {
         unreachable!("it is made so");
