@@ -146,8 +146,15 @@ async fn missing(
     feed.warn(core.clock.now(), line);
     let state = ExtraState::Missing { why };
     let changed = core.book.change(id, |job| {
-        if let Some(backup) = job.backup_mut() {
-            backup.extras.insert(index, state);
+        let Some(backup) = job.backup_mut() else {
+            return;
+        };
+        // What was committed meanwhile is captured, and its agent was told so.
+        match backup.extras.get(&index) {
+            Some(ExtraState::Captured(_)) => {}
+            Some(ExtraState::Missing { .. }) | None => {
+                backup.extras.insert(index, state);
+            }
         }
     });
     changed.await.map(drop)
